@@ -1,0 +1,16 @@
+//! Every environment variable that Stockade reads or sets, declared once.
+
+/// Overrides the state directory (default `$XDG_STATE_HOME/stockade`).
+pub const STATE_DIR: &str = "STOCKADE_STATE_DIR";
+/// Turns colours off when set to anything; <https://no-color.org>.
+pub const NO_COLOR: &str = "NO_COLOR";
+/// The Anthropic API key, read on the host, never passed inside.
+pub const ANTHROPIC_API_KEY: &str = "ANTHROPIC_API_KEY";
+/// The OpenAI API key, read on the host, never passed inside.
+pub const OPENAI_API_KEY: &str = "OPENAI_API_KEY";
+/// The Gemini API key, read on the host, never passed inside.
+pub const GEMINI_API_KEY: &str = "GEMINI_API_KEY";
+/// Set inside: the id of the task.
+pub const TASK: &str = "STOCKADE_TASK";
+/// Set inside: the first of ten ports that are this task's own.
+pub const PORT_BASE: &str = "STOCKADE_PORT_BASE";

@@ -1,0 +1,59 @@
+use serde::{Deserialize, Serialize};
+
+/// Something that happened in a task, as it enters the record.
+///
+/// The recorder adds sequence number, time and chain hash; nobody else may.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// What kind of thing happened.
+    pub kind: EventKind,
+    /// Its particulars; never a secret, never unbounded.
+    pub body: serde_json::Value,
+}
+
+impl Event {
+    /// An event of `kind` whose particulars are `body`.
+    pub fn new(kind: EventKind, body: serde_json::Value) -> Self {
+        Self { kind, body }
+    }
+}
+
+/// The kinds of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The task's contract, agent and base, before anything runs.
+    TaskStarted,
+    /// The sandbox passed its checks, seen from inside and from outside.
+    SandboxVerified,
+    /// A command is about to run inside.
+    ExecStarted,
+    /// A command inside ended.
+    ExecEnded,
+    /// A connection or a request was judged.
+    NetworkRequest,
+    /// A reply to an outward request arrived, or none did.
+    NetworkOutcome,
+    /// A placeholder was replaced by the secret of this name.
+    SecretUsed,
+    /// Something was refused.
+    Denied,
+    /// The work was saved as a snapshot.
+    Snapshot,
+    /// Work was brought into the user's repository, under `refs/stockade/`.
+    Imported,
+    /// A person reviewed: accepted, rejected or commented.
+    Reviewed,
+    /// A required check ended.
+    Checked,
+    /// A person approved exactly this result.
+    Approved,
+    /// The approved result was merged.
+    Merged,
+    /// A person set a rule aside, knowingly.
+    Overridden,
+    /// The task was frozen or thawed.
+    Paused,
+    /// The task ended, and how.
+    TaskEnded,
+}

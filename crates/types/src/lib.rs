@@ -1,0 +1,27 @@
+//! The shared vocabulary of Stockade: identifiers, events, denials, the
+//! environment variables it reads or sets, and the messages that cross the
+//! sandbox boundary. Nothing here performs I/O.
+
+pub mod wire;
+
+#[cfg(feature = "std-vocabulary")]
+mod denial;
+#[cfg(feature = "std-vocabulary")]
+pub mod env;
+#[cfg(feature = "std-vocabulary")]
+mod event;
+#[cfg(feature = "std-vocabulary")]
+mod host;
+#[cfg(feature = "std-vocabulary")]
+mod redacted;
+#[cfg(feature = "std-vocabulary")]
+mod task;
+
+#[cfg(feature = "std-vocabulary")]
+pub use self::{
+    denial::Denial,
+    event::{Event, EventKind},
+    host::{HostName, HostNameError},
+    redacted::Redacted,
+    task::{TaskId, TaskIdError},
+};

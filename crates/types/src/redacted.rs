@@ -1,0 +1,49 @@
+use std::fmt;
+
+/// A value that must not be printed: `Debug` and `Display` show only that
+/// there is one.
+///
+/// It does not clear memory; the holder of a key does that (`zeroize`).
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Redacted<T>(T);
+
+impl<T> Redacted<T> {
+    /// Wraps `value`.
+    pub fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value itself; the call is the place to review.
+    pub fn expose(&self) -> &T {
+        &self.0
+    }
+
+    /// Gives the value back.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> fmt::Debug for Redacted<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+impl<T> fmt::Display for Redacted<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_form_of_printing_shows_the_value() {
+        let secret = Redacted::new("sk-decoy".to_owned());
+        assert!(!format!("{secret:?} {secret} {secret:#?}").contains("decoy"));
+        assert_eq!(secret.expose(), "sk-decoy");
+    }
+}
