@@ -1,0 +1,168 @@
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use stockade_types::Event;
+
+use crate::{
+    frame::{REPLY_BYTES, Refusal, Reply, decode_reply},
+    record::{Appended, MAX_EVENT_BYTES},
+};
+
+/// How long a recorder may take for one reply, disk included, before it
+/// counts as lost.
+const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Why an event is not known to be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The recorder said no; the event is not in the log.
+    #[error("the event was not recorded")]
+    Refused(#[from] Refusal),
+    /// The event has no JSON form; nothing was sent.
+    #[error("the event cannot be written as JSON")]
+    Encode(#[source] serde_json::Error),
+    /// The recorder is gone or does not answer. Whether the event is in the
+    /// log is not known; nothing can be recorded through this client again.
+    #[error("the recorder is gone or does not answer; whether the event was recorded is unknown")]
+    Lost(#[source] io::Error),
+}
+
+/// The supervisor's end of the channel to its recorder.
+///
+/// Clones share the channel, and events that several threads record at the
+/// same time share one `fdatasync`. Calls block; from async code use a
+/// blocking thread.
+#[derive(Clone, Debug)]
+pub struct RecorderClient {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    channel: UnixStream,
+    /// The number of the next request; held while one is written.
+    requests: Mutex<u64>,
+    replies: Mutex<Replies>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Replies {
+    /// The number of the next reply to be read.
+    next: u64,
+    /// Read by one thread for others that have not woken up yet.
+    waiting: BTreeMap<u64, Reply>,
+    /// Whether a thread is reading at the moment.
+    reading: bool,
+    /// Why no reply can arrive any more.
+    lost: Option<io::ErrorKind>,
+}
+
+impl RecorderClient {
+    /// Waits for the recorder at the other end of `channel` to open its log.
+    pub fn connect(channel: UnixStream) -> Result<Self, RecordError> {
+        channel
+            .set_read_timeout(Some(REPLY_TIMEOUT))
+            .map_err(RecordError::Lost)?;
+        channel
+            .set_write_timeout(Some(REPLY_TIMEOUT))
+            .map_err(RecordError::Lost)?;
+        read_reply(&channel).map_err(RecordError::Lost)??;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                channel,
+                requests: Mutex::default(),
+                replies: Mutex::default(),
+                arrived: Condvar::new(),
+            }),
+        })
+    }
+
+    /// Records one event; when this returns, it is on the disk.
+    pub fn record(&self, event: &Event) -> Result<Appended, RecordError> {
+        let frame = encode(event)?;
+        let number = self.send(&frame)?;
+        Ok(self.reply(number)??)
+    }
+
+    /// Writes one request; its number says which reply belongs to it.
+    fn send(&self, frame: &[u8]) -> Result<u64, RecordError> {
+        let mut next = lock(&self.shared.requests);
+        if let Some(kind) = lock(&self.shared.replies).lost {
+            return Err(RecordError::Lost(kind.into()));
+        }
+        if let Err(error) = (&self.shared.channel).write_all(frame) {
+            // Half a frame may be out: what follows would be misread.
+            self.fail(&mut lock(&self.shared.replies), error.kind());
+            return Err(RecordError::Lost(error));
+        }
+        let number = *next;
+        *next += 1;
+        Ok(number)
+    }
+
+    /// Waits for one reply. Of the threads that wait, one reads for all.
+    fn reply(&self, number: u64) -> Result<Reply, RecordError> {
+        let mut replies = lock(&self.shared.replies);
+        loop {
+            if let Some(reply) = replies.waiting.remove(&number) {
+                return Ok(reply);
+            }
+            if let Some(kind) = replies.lost {
+                return Err(RecordError::Lost(kind.into()));
+            }
+            if replies.reading {
+                replies = self
+                    .shared
+                    .arrived
+                    .wait(replies)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            replies.reading = true;
+            drop(replies);
+            let read = read_reply(&self.shared.channel);
+            replies = lock(&self.shared.replies);
+            replies.reading = false;
+            match read {
+                Ok(reply) => {
+                    let arrived = replies.next;
+                    replies.next += 1;
+                    replies.waiting.insert(arrived, reply);
+                    self.shared.arrived.notify_all();
+                }
+                Err(error) => self.fail(&mut replies, error.kind()),
+            }
+        }
+    }
+
+    fn fail(&self, replies: &mut Replies, kind: io::ErrorKind) {
+        replies.lost.get_or_insert(kind);
+        self.shared.arrived.notify_all();
+    }
+}
+
+/// A thread that panicked while it held one of these locks left whole values.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn encode(event: &Event) -> Result<Vec<u8>, RecordError> {
+    let json = serde_json::to_vec(event).map_err(RecordError::Encode)?;
+    let length = u32::try_from(json.len())
+        .ok()
+        .filter(|_| json.len() <= MAX_EVENT_BYTES)
+        .ok_or(Refusal::TooLarge)?;
+    Ok([&length.to_le_bytes()[..], &json].concat())
+}
+
+fn read_reply(mut channel: &UnixStream) -> io::Result<Reply> {
+    let mut bytes = [0; REPLY_BYTES];
+    channel.read_exact(&mut bytes)?;
+    decode_reply(&bytes).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}

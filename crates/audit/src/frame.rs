@@ -1,0 +1,146 @@
+//! What travels between a supervisor and its recorder: to the recorder, a
+//! four-byte little-endian length and an event as JSON; back, replies of one
+//! fixed size, in the order of the requests. The first reply comes unasked
+//! and says whether the log could be opened.
+
+use crate::record::{Appended, Hash, MAX_EVENT_BYTES};
+
+/// Bytes of the length in front of an event.
+pub(crate) const LENGTH_BYTES: usize = 4;
+/// Bytes of a reply: status, sequence number, hash.
+pub(crate) const REPLY_BYTES: usize = 1 + 8 + 32;
+
+/// Why the recorder did not record an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No room left on the disk, in the quota or under the file size limit.
+    #[error("the disk, the quota or the file size limit is full; free some space")]
+    Full,
+    /// The event was longer than [`MAX_EVENT_BYTES`].
+    #[error("the event is longer than {MAX_EVENT_BYTES} bytes")]
+    TooLarge,
+    /// The bytes were not an event.
+    #[error("the message is not an event")]
+    Malformed,
+    /// Writing failed for another reason; nothing is recorded any more.
+    #[error("the log could not be written; the recorder stopped writing to it")]
+    Write,
+    /// Another recorder has the log open.
+    #[error("another recorder holds this log")]
+    Locked,
+    /// The end of the log does not fit together.
+    #[error("the log's end is damaged; look at it with `stockade audit verify`")]
+    Damaged,
+    /// The log could not be opened or created.
+    #[error("the log could not be opened")]
+    Open,
+}
+
+/// The one-byte code of each refusal; 0 means recorded.
+const CODES: [(u8, Refusal); 7] = [
+    (1, Refusal::Full),
+    (2, Refusal::TooLarge),
+    (3, Refusal::Malformed),
+    (4, Refusal::Write),
+    (5, Refusal::Locked),
+    (6, Refusal::Damaged),
+    (7, Refusal::Open),
+];
+
+/// The answer to an event, or the greeting: what the log's last record is,
+/// if it has any (`seq` then is the number of records).
+pub(crate) type Reply = Result<Appended, Refusal>;
+
+pub(crate) fn encode_reply(reply: &Reply) -> [u8; REPLY_BYTES] {
+    let mut bytes = [0; REPLY_BYTES];
+    match reply {
+        Ok(appended) => {
+            bytes[1..9].copy_from_slice(&appended.seq.to_le_bytes());
+            bytes[9..].copy_from_slice(appended.hash.as_bytes());
+        }
+        Err(refusal) => {
+            bytes[0] = CODES
+                .iter()
+                .find(|(_, known)| known == refusal)
+                .map_or(u8::MAX, |(code, _)| *code);
+        }
+    }
+    bytes
+}
+
+/// `None` when the status is one that this version does not know.
+pub(crate) fn decode_reply(bytes: &[u8; REPLY_BYTES]) -> Option<Reply> {
+    let (status, rest) = bytes.split_first()?;
+    if *status != 0 {
+        return CODES
+            .iter()
+            .find(|(code, _)| code == status)
+            .map(|(_, refusal)| Err(*refusal));
+    }
+    let (seq, hash) = rest.split_first_chunk::<8>()?;
+    let hash = Hash::from_bytes(hash.try_into().ok()?);
+    Some(Ok(Appended {
+        seq: u64::from_le_bytes(*seq),
+        hash,
+    }))
+}
+
+/// What stands at the front of a buffer of received bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Front<'a> {
+    /// A whole event, and how many bytes it takes with its length.
+    Event(&'a [u8], usize),
+    /// More bytes must arrive first.
+    Incomplete,
+    /// A length beyond the cap: the stream cannot be followed any further.
+    TooLarge,
+}
+
+pub(crate) fn front(buffer: &[u8]) -> Front<'_> {
+    let Some((length, rest)) = buffer.split_first_chunk::<LENGTH_BYTES>() else {
+        return Front::Incomplete;
+    };
+    match usize::try_from(u32::from_le_bytes(*length)) {
+        Ok(length) if length <= MAX_EVENT_BYTES => match rest.get(..length) {
+            Some(event) => Front::Event(event, LENGTH_BYTES + length),
+            None => Front::Incomplete,
+        },
+        _ => Front::TooLarge,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_survive_the_wire() {
+        let appended = Appended {
+            seq: 0x0102_0304_0506_0708,
+            hash: Hash::of(b"x"),
+        };
+        for reply in CODES
+            .iter()
+            .map(|(_, refusal)| Err(*refusal))
+            .chain([Ok(appended)])
+        {
+            assert_eq!(decode_reply(&encode_reply(&reply)), Some(reply));
+        }
+    }
+
+    #[test]
+    fn an_unknown_status_is_not_taken_for_success() {
+        let mut bytes = encode_reply(&Err(Refusal::Full));
+        bytes[0] = 200;
+        assert_eq!(decode_reply(&bytes), None);
+    }
+
+    #[test]
+    fn a_frame_is_taken_whole_or_not_at_all() {
+        let whole = [&3u32.to_le_bytes()[..], b"abcd"].concat();
+        assert_eq!(front(&whole), Front::Event(b"abc", 7));
+        assert_eq!(front(&whole[..6]), Front::Incomplete);
+        assert_eq!(front(&whole[..2]), Front::Incomplete);
+        assert_eq!(front(&u32::MAX.to_le_bytes()), Front::TooLarge);
+    }
+}
