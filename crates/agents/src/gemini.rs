@@ -1,0 +1,107 @@
+//! Gemini CLI (`@google/gemini-cli`), seen with 0.61.0.
+//!
+//! JavaScript, run by node 20 or newer; optional native parts are packages
+//! beside it. State: `~/.gemini/`. Exit code 0 says that the conversation
+//! ended, not that any tool succeeded.
+
+use serde_json::{Value, json};
+use stockade_types::env;
+
+use crate::{
+    error::AgentError,
+    find::Install,
+    host_config::{HostConfig, name},
+    kind::Agent,
+    launch::{HomeFile, Launch, LaunchRequest, Mode},
+    route::Api,
+};
+
+#[derive(Debug)]
+pub(crate) struct Gemini;
+
+static INSTALL: Install = Install {
+    program: "gemini",
+    package: "@google/gemini-cli",
+    natives: &[],
+    companions: None,
+};
+
+impl Agent for Gemini {
+    fn install(&self) -> &'static Install {
+        &INSTALL
+    }
+
+    fn api(&self, _model: Option<&str>) -> Api {
+        Api::Gemini
+    }
+
+    fn configured_model(&self, config: &mut HostConfig<'_>) -> Option<String> {
+        name(config.json(".gemini", "settings.json")["model"]["name"].as_str())
+    }
+
+    fn prepare(
+        &self,
+        request: &LaunchRequest<'_>,
+        model: Option<&str>,
+        config: &mut HostConfig<'_>,
+        launch: &mut Launch,
+    ) -> Result<(), AgentError> {
+        launch.arguments(["--yolo", "--skip-trust"]);
+        if request.resume {
+            launch.arguments(["--resume", "latest"]);
+        }
+        if let Some(model) = model {
+            launch.arguments(["--model", model]);
+        }
+        if let Some(prompt) = request.prompt {
+            let option = match request.mode {
+                Mode::Headless => "--prompt",
+                Mode::Interactive => "--prompt-interactive",
+            };
+            // One argument, so that a prompt like `-x` is not an option.
+            launch.argv.push(format!("{option}={prompt}"));
+        }
+        launch.variables([
+            (env::GEMINI_API_KEY, request.placeholder),
+            ("GEMINI_SANDBOX", "false"),
+            // It would start itself a second time to raise a memory limit.
+            ("GEMINI_CLI_NO_RELAUNCH", "true"),
+            // There is no keyring inside to wait for.
+            ("GEMINI_FORCE_FILE_STORAGE", "true"),
+        ]);
+        launch.switches([
+            "Gemini CLI asks for no approvals (--yolo) and trusts the workspace (--skip-trust)",
+            "Gemini CLI's own sandbox is off",
+            "Gemini CLI's web search and web fetch, which the model provider would carry out, \
+             are off",
+            "Gemini CLI's usage statistics, telemetry and updates are off",
+        ]);
+        let theme = name(config.json(".gemini", "settings.json")["ui"]["theme"].as_str());
+        launch.files.push(HomeFile::json(
+            ".gemini/settings.json",
+            &settings(theme.as_deref()),
+        )?);
+        launch
+            .files
+            .extend(config.instructions(".gemini", "GEMINI.md"));
+        Ok(())
+    }
+}
+
+fn settings(theme: Option<&str>) -> Value {
+    let mut settings = json!({
+        "general": { "enableAutoUpdate": false, "enableAutoUpdateNotification": false },
+        "ide": { "enabled": false, "hasSeenNudge": true },
+        "privacy": { "usageStatisticsEnabled": false },
+        "security": {
+            "auth": { "selectedType": "gemini-api-key" },
+            "folderTrust": { "enabled": false },
+        },
+        "telemetry": { "enabled": false },
+        "tools": { "exclude": ["google_web_search", "web_fetch"] },
+    });
+    if let Some(theme) = theme {
+        settings["ui"] = json!({ "theme": theme });
+    }
+    settings
+}

@@ -1,0 +1,281 @@
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use stockade_types::env;
+
+/// A model provider's API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// Anthropic's Messages.
+    Anthropic,
+    /// OpenAI's Responses and Chat Completions.
+    OpenAi,
+    /// Google's Gemini.
+    Gemini,
+}
+
+/// Where a model's requests go and where exactly its key may stand: the host,
+/// these endpoints, this one header, nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteTemplate {
+    /// The API spoken there.
+    pub api: Api,
+    /// The host, in the canonical form of a `HostName`; port 443.
+    pub host: &'static str,
+    /// The one header that carries the key, in lower case.
+    pub header: &'static str,
+    /// What stands in front of the key in that header: `Bearer ` or nothing.
+    pub prefix: &'static str,
+    /// The host's environment variable with the real key.
+    pub key_variable: &'static str,
+    /// How a placeholder for the key looks.
+    pub shape: PlaceholderShape,
+    /// The requests that are part of working with a model. Telemetry, files,
+    /// batches and account data of the same host are not among them.
+    pub endpoints: &'static [Endpoint],
+}
+
+/// One kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Endpoint {
+    /// The method, in upper case.
+    pub method: &'static str,
+    /// The path without query. At most one `*` stands for one or more of
+    /// letters, digits, `.`, `_` and `-`.
+    pub path: &'static str,
+    /// Whether an answer costs money.
+    pub metered: bool,
+}
+
+impl Endpoint {
+    const fn free(method: &'static str, path: &'static str) -> Self {
+        Self {
+            method,
+            path,
+            metered: false,
+        }
+    }
+
+    const fn metered(method: &'static str, path: &'static str) -> Self {
+        Self {
+            method,
+            path,
+            metered: true,
+        }
+    }
+
+    /// Whether a request is of this kind. `path` is without its query and as
+    /// it stands on the wire: an escaped character never matches.
+    pub fn matches(&self, method: &str, path: &str) -> bool {
+        if method != self.method {
+            return false;
+        }
+        let Some((before, after)) = self.path.split_once('*') else {
+            return path == self.path;
+        };
+        path.strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after))
+            .is_some_and(|name| {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+                !name.is_empty() && name.bytes().all(plain)
+            })
+    }
+}
+
+const ANTHROPIC: &[Endpoint] = &[
+    Endpoint::metered("POST", "/v1/messages"),
+    Endpoint::free("POST", "/v1/messages/count_tokens"),
+    Endpoint::free("GET", "/v1/models"),
+    Endpoint::free("GET", "/v1/models/*"),
+    Endpoint::free("HEAD", "/api/hello"),
+];
+
+const OPENAI: &[Endpoint] = &[
+    Endpoint::metered("POST", "/v1/responses"),
+    Endpoint::metered("POST", "/v1/chat/completions"),
+    Endpoint::free("GET", "/v1/models"),
+    Endpoint::free("GET", "/v1/models/*"),
+];
+
+const GEMINI: &[Endpoint] = &[
+    Endpoint::metered("POST", "/v1beta/models/*:streamGenerateContent"),
+    Endpoint::metered("POST", "/v1beta/models/*:generateContent"),
+    Endpoint::free("POST", "/v1beta/models/*:countTokens"),
+    Endpoint::free("GET", "/v1beta/models"),
+    Endpoint::free("GET", "/v1beta/models/*"),
+];
+
+impl Api {
+    /// The provider's own host and its endpoints.
+    pub fn route(self) -> RouteTemplate {
+        let url_safe = |prefix, length| PlaceholderShape {
+            prefix,
+            length,
+            alphabet: Alphabet::UrlSafe,
+        };
+        match self {
+            Self::Anthropic => RouteTemplate {
+                api: self,
+                host: "api.anthropic.com",
+                header: "x-api-key",
+                prefix: "",
+                key_variable: env::ANTHROPIC_API_KEY,
+                shape: url_safe("sk-ant-api03-", 108),
+                endpoints: ANTHROPIC,
+            },
+            Self::OpenAi => RouteTemplate {
+                api: self,
+                host: "api.openai.com",
+                header: "authorization",
+                prefix: "Bearer ",
+                key_variable: env::OPENAI_API_KEY,
+                shape: url_safe("sk-proj-", 164),
+                endpoints: OPENAI,
+            },
+            Self::Gemini => RouteTemplate {
+                api: self,
+                host: "generativelanguage.googleapis.com",
+                header: "x-goog-api-key",
+                prefix: "",
+                key_variable: env::GEMINI_API_KEY,
+                shape: url_safe("AIzaSy", 39),
+                endpoints: GEMINI,
+            },
+        }
+    }
+}
+
+/// The characters after a key's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Alphabet {
+    /// Letters, digits, `-` and `_`: six bits a character.
+    UrlSafe,
+}
+
+impl Alphabet {
+    const fn characters(self) -> &'static [u8; 64] {
+        match self {
+            Self::UrlSafe => b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
+        }
+    }
+}
+
+/// How a provider's keys look, so that a placeholder passes the checks that
+/// programs make before they send one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PlaceholderShape {
+    /// What every key begins with.
+    pub prefix: &'static str,
+    /// The length of a key, prefix included.
+    pub length: usize,
+    /// The characters of the rest.
+    pub alphabet: Alphabet,
+}
+
+/// A string that looks like a key and is none, spelled from 128 random bits.
+///
+/// Different bits give different placeholders; the same bits the same one.
+/// Who knows the placeholder learns nothing that is worth anything outside.
+pub fn placeholder(shape: PlaceholderShape, random: [u8; 16]) -> String {
+    let mut text = shape.prefix.to_owned();
+    let mut block: [u8; 32] = Sha256::digest(random).into();
+    while text.len() < shape.length {
+        let missing = shape.length - text.len();
+        let characters = shape.alphabet.characters();
+        text.extend(
+            block
+                .iter()
+                .take(missing)
+                .map(|byte| char::from(characters[usize::from(byte & 63)])),
+        );
+        block = Sha256::digest(block).into();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use stockade_types::HostName;
+
+    use super::*;
+
+    const APIS: [Api; 3] = [Api::Anthropic, Api::OpenAi, Api::Gemini];
+
+    #[test]
+    fn hosts_are_in_the_canonical_form() {
+        for api in APIS {
+            let host = api.route().host;
+            assert_eq!(host.parse::<HostName>().unwrap().as_str(), host);
+        }
+    }
+
+    #[test]
+    fn what_costs_money_is_marked_and_what_reports_home_is_no_endpoint() {
+        let metered = |api: Api, method, path| {
+            api.route()
+                .endpoints
+                .iter()
+                .find(|e| e.matches(method, path))
+                .map(|e| e.metered)
+        };
+        assert_eq!(metered(Api::Anthropic, "POST", "/v1/messages"), Some(true));
+        assert_eq!(
+            metered(Api::Anthropic, "POST", "/v1/messages/count_tokens"),
+            Some(false)
+        );
+        assert_eq!(
+            metered(Api::Anthropic, "POST", "/v1/messages/batches"),
+            None
+        );
+        assert_eq!(
+            metered(Api::Anthropic, "POST", "/api/event_logging/v2/batch"),
+            None
+        );
+        assert_eq!(metered(Api::Anthropic, "POST", "/v1/files"), None);
+        assert_eq!(metered(Api::OpenAi, "POST", "/v1/responses"), Some(true));
+        assert_eq!(metered(Api::OpenAi, "DELETE", "/v1/responses"), None);
+        assert_eq!(
+            metered(Api::OpenAi, "GET", "/v1/models/gpt-5.4"),
+            Some(false)
+        );
+        let stream = "/v1beta/models/gemini-3.1-pro-preview:streamGenerateContent";
+        assert_eq!(metered(Api::Gemini, "POST", stream), Some(true));
+        assert_eq!(
+            metered(Api::Gemini, "POST", "/v1beta/models/x:batchGenerateContent"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_pattern_does_not_reach_over_a_slash_or_an_escape() {
+        let endpoint = Endpoint::free("GET", "/v1/models/*");
+        assert!(endpoint.matches("GET", "/v1/models/gpt-5_mini.1"));
+        for path in [
+            "/v1/models/",
+            "/v1/models/a/b",
+            "/v1/models/..%2ffiles",
+            "/v1/models/a:b",
+            "/v1/models",
+        ] {
+            assert!(!endpoint.matches("GET", path), "{path}");
+        }
+        let endpoint = Endpoint::free("POST", "/v1beta/models/*:countTokens");
+        assert!(!endpoint.matches("POST", "/v1beta/models/:countTokens"));
+        assert!(!endpoint.matches("POST", "/v1beta/models/a/../b:countTokens"));
+    }
+
+    proptest! {
+        #[test]
+        fn placeholders_have_the_shape_and_do_not_repeat(one: [u8; 16], other: [u8; 16]) {
+            for api in APIS {
+                let shape = api.route().shape;
+                let text = placeholder(shape, one);
+                prop_assert!(text.starts_with(shape.prefix));
+                prop_assert_eq!(text.len(), shape.length);
+                prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+                prop_assert_eq!(text == placeholder(shape, other), one == other);
+            }
+        }
+    }
+}
