@@ -1,1 +1,38 @@
-//! Room under construction.
+//! The walls: two user namespaces, mounts by descriptor, Landlock, seccomp,
+//! limits, a network that ends at captured listeners, and the checks that all
+//! of it holds.
+//!
+//! [`Sandbox::start`] builds one through an [`anchor`] process; the
+//! [`SandboxSpec`] says what it is to be, and [`files`] holds the default
+//! answer to "what may an agent see of this machine". Synchronous code, small
+//! processes: they fork.
+
+pub mod anchor;
+mod channel;
+mod confine;
+mod error;
+pub mod files;
+mod handle;
+mod identity;
+mod kernel;
+mod landlock;
+mod lockdown;
+mod mounts;
+mod network;
+mod root;
+mod seccomp;
+mod spec;
+mod verify;
+
+pub use self::{
+    channel::{Channel, Received},
+    confine::{HelperLimits, confine, seal_without_files},
+    error::{Layer, SandboxError},
+    handle::{ANCHOR_ARGUMENT, InitChannel, Sandbox},
+    kernel::original_destination,
+    network::{CAPTURE_PORT, Capture, Listeners},
+    spec::{
+        Access, BuildReport, Cover, Grant, INSIDE_HOME, INSIDE_ID, Identity, InsideFile,
+        InsideLink, Limits, SandboxSpec, Tree, WORKSPACES, WorkspaceMount,
+    },
+};

@@ -1,0 +1,93 @@
+//! The few calls for which no safe binding exists.
+
+#![expect(
+    unsafe_code,
+    reason = "adopting a descriptor, wait4 and kill(-1) have no safe binding"
+)]
+
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use rustix::{
+    io::Errno,
+    process::{DumpableBehavior, Signal},
+};
+use stockade_types::wire::ExitStatus;
+
+/// The signal that stops a process and cannot be caught.
+pub(crate) const STOP: i32 = libc::SIGSTOP;
+/// The signal that lets a stopped process go on.
+pub(crate) const CONTINUE: i32 = libc::SIGCONT;
+
+/// A child that ended.
+pub(crate) struct Ended {
+    pub(crate) process: i32,
+    pub(crate) status: ExitStatus,
+    pub(crate) cpu_micros: u64,
+    pub(crate) peak_kib: u64,
+}
+
+/// Takes ownership of a descriptor that the parent left open.
+pub(crate) fn take_descriptor(number: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: called once, first thing in `main`, for the one number that the
+    // parent promises; nothing else in this process owns it, and the next
+    // call fails if it is not open.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(descriptor)
+}
+
+/// Makes this process unreadable and untraceable for others of its uid, and
+/// ties its life to the parent's.
+pub(crate) fn hide_from_siblings() -> Result<(), Errno> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
+/// Waits for any child to end.
+pub(crate) fn wait_for_any() -> Result<Ended, Errno> {
+    let mut status = 0;
+    // SAFETY: an all-zero `rusage` is a valid value of that plain C struct.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live, writable values of the right types,
+    // which the kernel fills before the call returns (wait4(2)).
+    let process = unsafe { libc::wait4(-1, &raw mut status, libc::__WALL, &raw mut usage) };
+    if process < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
+    }
+    let status = if libc::WIFSIGNALED(status) {
+        ExitStatus::Signal(libc::WTERMSIG(status))
+    } else {
+        ExitStatus::Code(libc::WEXITSTATUS(status))
+    };
+    let micros = |time: libc::timeval| {
+        u64::try_from(
+            time.tv_sec
+                .saturating_mul(1_000_000)
+                .saturating_add(time.tv_usec),
+        )
+        .unwrap_or(0)
+    };
+    Ok(Ended {
+        process,
+        status,
+        cpu_micros: micros(usage.ru_utime).saturating_add(micros(usage.ru_stime)),
+        peak_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
+    })
+}
+
+/// Sends `signal` to every process of this namespace but this one.
+pub(crate) fn signal_everyone(signal: i32) {
+    // SAFETY: kill(2) touches no memory; from process 1 of a pid namespace,
+    // -1 reaches that namespace's processes only and not the caller.
+    unsafe { libc::kill(-1, signal) };
+}
+
+/// Sends `signal` to the process group that `leader` leads.
+pub(crate) fn signal_group(leader: i32, signal: i32) {
+    if leader > 1 {
+        // SAFETY: kill(2) touches no memory; the number is a child of ours
+        // that has not been reaped, so it names no other group.
+        unsafe { libc::kill(-leader, signal) };
+    }
+}

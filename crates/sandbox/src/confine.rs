@@ -1,0 +1,137 @@
+//! Confinement for Stockade's own helpers: a program that reads hostile data
+//! gets no network, few files, and little memory and time.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use ::landlock::{
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr,
+};
+use rustix::fd::OwnedFd;
+
+use crate::{
+    identity,
+    kernel::{self, Confinement},
+    seccomp,
+};
+
+/// What a helper may use.
+#[derive(Clone, Debug)]
+pub struct HelperLimits {
+    /// Bytes of address space.
+    pub memory_bytes: u64,
+    /// Seconds of processor time.
+    pub cpu_seconds: u64,
+    /// Bytes of any one file that it writes.
+    pub file_bytes: u64,
+}
+
+impl Default for HelperLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 8 << 30,
+            cpu_seconds: 600,
+            file_bytes: 32 << 30,
+        }
+    }
+}
+
+/// Folders that every program needs to start.
+const PROGRAMS: [&str; 8] = [
+    "/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc", "/dev",
+];
+
+/// Makes `command` run without network, able to read only the system's
+/// programs, `readable` and `writable`, and to write only the latter.
+pub fn confine(
+    command: &mut Command,
+    readable: &[&Path],
+    writable: &[&Path],
+    limits: &HelperLimits,
+) -> io::Result<()> {
+    let me = identity::current();
+    let root = me.uid == 0;
+    let user_namespace = if root { 0 } else { libc::CLONE_NEWUSER };
+    let maps = if root {
+        Vec::new()
+    } else {
+        vec![
+            (c"/proc/self/setgroups", b"deny".to_vec()),
+            (
+                c"/proc/self/uid_map",
+                format!("{0} {0} 1", me.uid).into_bytes(),
+            ),
+            (
+                c"/proc/self/gid_map",
+                format!("{0} {0} 1", me.gid).into_bytes(),
+            ),
+        ]
+    };
+    let confinement = Confinement {
+        namespaces: user_namespace | libc::CLONE_NEWNET | libc::CLONE_NEWIPC,
+        maps,
+        limits: vec![
+            (libc::RLIMIT_AS, limits.memory_bytes),
+            (libc::RLIMIT_CPU, limits.cpu_seconds),
+            (libc::RLIMIT_FSIZE, limits.file_bytes),
+            (libc::RLIMIT_CORE, 0),
+        ],
+        landlock: rules(readable, writable)?,
+        filter: seccomp::filter(),
+    };
+    kernel::confine_command(command, confinement);
+    Ok(())
+}
+
+fn rules(readable: &[&Path], writable: &[&Path]) -> io::Result<OwnedFd> {
+    let newest = ABI::V5;
+    let read = AccessFs::from_read(newest);
+    let programs = PROGRAMS.iter().map(|path| (PathBuf::from(path), read));
+    let null = [(PathBuf::from("/dev/null"), read | AccessFs::WriteFile)];
+    let given = readable.iter().map(|path| (path.to_path_buf(), read));
+    let own = writable
+        .iter()
+        .map(|path| (path.to_path_buf(), AccessFs::from_all(newest)));
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(newest))
+        .and_then(Ruleset::create)
+        .map_err(io::Error::other)?;
+    for (path, rights) in programs.chain(null).chain(given).chain(own) {
+        // A folder that this system does not have needs no rule.
+        let Ok(folder) = PathFd::new(&path) else {
+            continue;
+        };
+        ruleset = ruleset
+            .add_rule(PathBeneath::new(folder, rights))
+            .map_err(io::Error::other)?;
+    }
+    Option::<OwnedFd>::from(ruleset)
+        .ok_or_else(|| io::Error::other("this kernel has no Landlock; see `stockade doctor`"))
+}
+
+/// Seals the calling process itself: no files at all, no new programs, no
+/// privileges. Sockets that it has stay usable, and new ones can be made.
+///
+/// For the gateway, once it has read everything that it needs.
+pub fn seal_without_files() -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    rustix::thread::set_no_new_privs(true)?;
+    let newest = ABI::V6;
+    let status = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(newest))
+        .and_then(Ruleset::create)
+        .and_then(landlock::RulesetCreated::restrict_self)
+        .map_err(io::Error::other)?;
+    if status.ruleset == ::landlock::RulesetStatus::NotEnforced {
+        return Err(io::Error::other(
+            "this kernel has no Landlock; see `stockade doctor`",
+        ));
+    }
+    kernel::set_seccomp_filter(&seccomp::filter_without_exec())
+}

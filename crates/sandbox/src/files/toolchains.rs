@@ -1,0 +1,143 @@
+//! Toolchains that the user has on `PATH` outside the system's folders.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+use super::{DEFAULT_SECRET_PATHS, secrets_below};
+use crate::spec::{Access, Grant};
+
+/// Toolchains as they appear inside.
+#[derive(Clone, Debug, Default)]
+pub struct Toolchains {
+    /// Their folders, read-only, at neutral places.
+    pub grants: Vec<Grant>,
+    /// What goes in front of the system's folders on the inside `PATH`.
+    pub path: Vec<String>,
+    /// Variables that the toolchains need: name and value.
+    pub variables: Vec<(String, String)>,
+}
+
+/// Folders that the sandbox shows anyway.
+const SHOWN: [&str; 5] = ["/usr", "/bin", "/sbin", "/lib", "/lib64"];
+/// The most toolchains that are looked at; a longer `PATH` is cut.
+const MOST: usize = 24;
+
+/// Finds the toolchains of `path`, the value of a `PATH` variable. `home` is
+/// the user's home; `rustup` overrides where Rust's toolchains are.
+pub fn find_toolchains(path: &OsStr, home: &Path, rustup: Option<&Path>) -> Toolchains {
+    let mut found = Toolchains::default();
+    for folder in std::env::split_paths(path).take(MOST) {
+        let Ok(real) = std::fs::canonicalize(&folder) else {
+            continue;
+        };
+        if !real.is_dir() || SHOWN.iter().any(|shown| real.starts_with(shown)) {
+            continue;
+        }
+        let (root, below) = installation(&real, home);
+        let number = found.grants.len();
+        let known = found
+            .grants
+            .iter()
+            .find(|grant| grant.source == root)
+            .map(|grant| grant.target.clone());
+        let target = known.unwrap_or_else(|| {
+            let target = PathBuf::from(format!("/opt/stockade/tool{number}"));
+            found.grants.push(read_only(root, &target));
+            target
+        });
+        let inside = if below.as_os_str().is_empty() {
+            target
+        } else {
+            target.join(below)
+        };
+        let inside = inside.to_string_lossy().into_owned();
+        if !found.path.contains(&inside) {
+            found.path.push(inside);
+        }
+    }
+    let rustup = rustup.map_or_else(|| home.join(".rustup"), Path::to_owned);
+    if rustup.join("toolchains").is_dir() {
+        let target = PathBuf::from("/opt/stockade/rustup");
+        found.variables.push((
+            "RUSTUP_HOME".to_owned(),
+            target.to_string_lossy().into_owned(),
+        ));
+        found
+            .variables
+            .push(("RUSTUP_AUTO_INSTALL".to_owned(), "0".to_owned()));
+        found.grants.push(read_only(rustup, &target));
+    }
+    found
+}
+
+/// The folder to show for a folder on `PATH`, and the latter relative to it.
+///
+/// A `bin` shows its installation, so that libraries beside it are found —
+/// but never a home, or a folder that homes keep more than programs in.
+fn installation(folder: &Path, home: &Path) -> (PathBuf, PathBuf) {
+    let alone = (folder.to_owned(), PathBuf::new());
+    let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
+        return alone;
+    };
+    let shared = [".local", ".cargo", "snap"]
+        .iter()
+        .any(|kept| parent == home.join(kept));
+    let is_home =
+        home.starts_with(parent) || parent.parent().is_none() || parent == Path::new("/home");
+    if name == "bin" && !shared && !is_home {
+        (parent.to_owned(), PathBuf::from(name))
+    } else {
+        alone
+    }
+}
+
+fn read_only(source: PathBuf, target: &Path) -> Grant {
+    let patterns: Vec<PathBuf> = DEFAULT_SECRET_PATHS.iter().map(PathBuf::from).collect();
+    let hidden = secrets_below(&source, &patterns);
+    Grant {
+        source,
+        target: target.to_owned(),
+        access: Access::ReadOnly,
+        hidden,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bin_shows_its_installation_but_never_a_home() {
+        let home = tempfile::tempdir().unwrap();
+        let home = std::fs::canonicalize(home.path()).unwrap();
+        for folder in ["bin", ".local/bin", ".cargo/bin", ".nvm/v20/bin"] {
+            std::fs::create_dir_all(home.join(folder)).unwrap();
+        }
+        let path = std::env::join_paths(
+            ["bin", ".local/bin", ".cargo/bin", ".nvm/v20/bin"].map(|folder| home.join(folder)),
+        )
+        .unwrap();
+        let found = find_toolchains(&path, &home, None);
+        let sources: Vec<_> = found
+            .grants
+            .iter()
+            .map(|grant| grant.source.clone())
+            .collect();
+        let expected =
+            ["bin", ".local/bin", ".cargo/bin", ".nvm/v20"].map(|folder| home.join(folder));
+        assert_eq!(sources, expected);
+        assert_eq!(found.path.last().unwrap(), "/opt/stockade/tool3/bin");
+    }
+
+    #[test]
+    fn folders_of_the_system_and_missing_ones_are_not_granted_again() {
+        let found = find_toolchains(
+            OsStr::new("/usr/bin:/bin:/no/such/folder"),
+            Path::new("/nowhere"),
+            None,
+        );
+        assert!(found.grants.is_empty() && found.path.is_empty());
+    }
+}

@@ -1,0 +1,194 @@
+//! The supervisor's side of a sandbox.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use stockade_types::wire::{REPLY_SIZE, Reply, Request};
+
+use crate::{
+    anchor::{self, MESSAGE_MAX, Told},
+    channel::Channel,
+    error::{During, Layer, SandboxError},
+    network::Listeners,
+    spec::{BuildReport, SandboxSpec},
+    verify,
+};
+
+/// A running sandbox. Dropping it ends everything inside.
+#[derive(Debug)]
+pub struct Sandbox {
+    anchor: Child,
+    channel: Channel,
+    init: InitChannel,
+    report: BuildReport,
+}
+
+/// The channel to process 1; it may be cloned to read replies elsewhere.
+#[derive(Debug)]
+pub struct InitChannel(OwnedFd);
+
+/// The argument that makes the `stockade` executable an anchor.
+pub const ANCHOR_ARGUMENT: &str = "__anchor";
+
+impl Sandbox {
+    /// Starts an anchor from `program` (an executable that calls
+    /// [`anchor::run`] when its argument is [`ANCHOR_ARGUMENT`]) and waits
+    /// until the sandbox stands and has been checked.
+    ///
+    /// # Errors
+    /// Names the layer that is missing; nothing is left running then.
+    pub fn start(program: &Path, spec: &SandboxSpec) -> Result<(Self, Listeners), SandboxError> {
+        let (channel, theirs) = Channel::pair().during(Layer::Processes, "make a channel")?;
+        let mut anchor = spawn(program, theirs).during(Layer::Processes, "start the anchor")?;
+        let mut stdin = anchor.stdin.take();
+        let sent = stdin
+            .as_mut()
+            .ok_or(io::ErrorKind::BrokenPipe)
+            .map_err(io::Error::from);
+        let sent =
+            sent.and_then(|stdin| serde_json::to_writer(stdin, spec).map_err(io::Error::from));
+        drop(stdin);
+        let told = sent.and_then(|()| hear(&channel));
+        let outcome = match told {
+            Ok((Told::Built(report), descriptors)) => anchor::take_over(descriptors)
+                .ok_or_else(|| io::Error::other("descriptors are missing"))
+                .during(Layer::Processes, "take the sandbox over")
+                .and_then(|(init, listeners)| {
+                    let seen_outside = verify::outside(report.init)?;
+                    Ok((
+                        BuildReport {
+                            seen_outside,
+                            ..report
+                        },
+                        init,
+                        listeners,
+                    ))
+                }),
+            Ok((Told::Failed(error), _)) => Err(error),
+            Ok(_) => Err(io::Error::other("an answer out of turn"))
+                .during(Layer::Processes, "hear the anchor"),
+            Err(error) => Err(error).during(Layer::Processes, "hear the anchor"),
+        };
+        match outcome {
+            Ok((report, init, listeners)) => Ok((
+                Self {
+                    anchor,
+                    channel,
+                    init: InitChannel(init),
+                    report,
+                },
+                listeners,
+            )),
+            Err(error) => {
+                let _ = anchor.kill();
+                let _ = anchor.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// What was built and checked.
+    pub fn report(&self) -> &BuildReport {
+        &self.report
+    }
+
+    /// The channel to process 1.
+    pub fn init(&self) -> &InitChannel {
+        &self.init
+    }
+
+    /// The process id of the anchor.
+    pub fn anchor_id(&self) -> u32 {
+        self.anchor.id()
+    }
+
+    /// Opens a terminal of the sandbox: the end to hold and the end to give
+    /// to an exec.
+    pub fn open_terminal(&self) -> io::Result<(OwnedFd, OwnedFd)> {
+        self.channel.send(b"terminal", &[])?;
+        let (told, descriptors) = hear(&self.channel)?;
+        match (told, <[OwnedFd; 2]>::try_from(descriptors)) {
+            (Told::Terminal, Ok([outer, inner])) => Ok((outer, inner)),
+            (Told::NoTerminal(reason), _) => Err(io::Error::other(reason)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Ends everything inside and waits until it is gone.
+    pub fn end(&mut self) {
+        // The death of the anchor kills process 1, and with it the pid
+        // namespace (pid_namespaces(7)).
+        let _ = self.anchor.kill();
+        let _ = self.anchor.wait();
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl InitChannel {
+    /// Another handle on the same channel.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Asks process 1 for something; an exec brings its three descriptors.
+    pub fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        Channel::from_descriptor(self.0.try_clone()?).send(&request.encode(), descriptors)
+    }
+
+    /// Waits for the next reply; `None` once process 1 is gone.
+    pub fn receive(&self) -> io::Result<Option<Reply>> {
+        let mut bytes = [0; REPLY_SIZE];
+        loop {
+            match rustix::net::recv(&self.0, &mut bytes, rustix::net::RecvFlags::empty()) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok((0, _)) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                Ok((REPLY_SIZE, length)) if length == REPLY_SIZE => {
+                    return Reply::decode(&bytes).map(Some).map_err(|error| {
+                        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+                    });
+                }
+                Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for InitChannel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn hear(channel: &Channel) -> io::Result<(Told, Vec<OwnedFd>)> {
+    let received = channel
+        .receive(MESSAGE_MAX)?
+        .ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok((
+        serde_json::from_slice(&received.bytes)?,
+        received.descriptors,
+    ))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the anchor is started here and nowhere else"
+)]
+fn spawn(program: &Path, channel: Channel) -> io::Result<Child> {
+    Command::new(program)
+        .arg(ANCHOR_ARGUMENT)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::from(channel.into_descriptor()))
+        .spawn()
+}

@@ -1,0 +1,99 @@
+//! The second wall around files: even if a mount is wrong, Landlock knows
+//! only these folders. It cannot replace the mounts, because it lets `stat`,
+//! `chmod` and sockets by path through.
+
+use std::path::{Path, PathBuf};
+
+use ::landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+};
+
+use crate::{
+    error::{During, Layer, SandboxError},
+    kernel,
+    root::open_inside,
+    spec::{Access, SandboxSpec, WORKSPACES},
+};
+
+/// The newest rights this build asks for; an older kernel enforces fewer.
+const NEWEST: ABI = ABI::V6;
+/// Without `refer` (ABI 2, Linux 5.19) files cannot be renamed between
+/// folders, and every build tool fails.
+const OLDEST: u32 = 2;
+
+/// A folder of the root that no rule mentions. It is there to be refused.
+pub(crate) const PROBE: &str = "/.landlock";
+
+/// Restricts this process and all it starts to the folders of `spec`, and
+/// returns the ABI of the kernel.
+pub(crate) fn restrict(spec: &SandboxSpec) -> Result<u32, SandboxError> {
+    let abi = kernel::landlock_abi().during(Layer::Landlock, "ask the kernel for it")?;
+    if abi < OLDEST {
+        return Err(std::io::Error::other(format!("ABI {abi} is too old")))
+            .during(Layer::Landlock, format!("need ABI {OLDEST}"));
+    }
+    let step = |step: &'static str| {
+        move |error: ::landlock::RulesetError| SandboxError {
+            layer: Layer::Landlock,
+            step: step.to_owned(),
+            cause: error.to_string(),
+        }
+    };
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(NEWEST)))
+        .and_then(Ruleset::create)
+        .map_err(step("make the rules"))?;
+    for (path, rights) in rules(spec) {
+        // A folder that this sandbox does not have needs no rule.
+        let Ok(folder) = open_inside(&path) else {
+            continue;
+        };
+        ruleset = ruleset
+            .add_rule(PathBeneath::new(folder, rights))
+            .map_err(step("add a rule"))?;
+    }
+    let status = ruleset.restrict_self().map_err(step("enforce the rules"))?;
+    if status.ruleset == RulesetStatus::NotEnforced {
+        return Err(std::io::Error::other("the kernel ignored them"))
+            .during(Layer::Landlock, "enforce the rules");
+    }
+    Ok(abi)
+}
+
+fn rules(spec: &SandboxSpec) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
+    let all = AccessFs::from_all(NEWEST);
+    let read = AccessFs::from_read(NEWEST);
+    let device = read | AccessFs::WriteFile | AccessFs::IoctlDev | AccessFs::Truncate;
+    let fixed = [
+        (WORKSPACES, all),
+        ("/tmp", all),
+        ("/var/tmp", all),
+        ("/dev", device),
+        ("/dev/shm", all),
+        // Threads write their own `comm`, `oom_score_adj` and the like.
+        ("/proc", read | AccessFs::WriteFile),
+        ("/etc", read),
+        ("/", AccessFs::ReadDir.into()),
+    ];
+    let fixed = fixed
+        .into_iter()
+        .map(|(path, rights)| (PathBuf::from(path), rights));
+    let granted = spec.grants.iter().map(|grant| {
+        let rights = match grant.access {
+            Access::ReadOnly => read,
+            Access::ReadWrite => all,
+        };
+        (grant.target.clone(), rights)
+    });
+    fixed.chain(granted).collect()
+}
+
+/// Whether a file that everybody may read is refused, which only Landlock
+/// does here.
+pub(crate) fn holds() -> bool {
+    let refused = std::fs::read(Path::new(PROBE).join("file"));
+    refused.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}

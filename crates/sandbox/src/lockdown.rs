@@ -1,0 +1,71 @@
+//! Gives up every right, in the order in which each step is still possible.
+
+use rustix::{
+    process::{Resource, Rlimit, Signal},
+    thread::{CapabilitySet, CapabilitySets, UnshareFlags},
+};
+
+use crate::{
+    error::{During, Layer, SandboxError},
+    identity, landlock, seccomp,
+    spec::{INSIDE_ID, Identity, Limits, SandboxSpec},
+};
+
+/// Enters the inner user namespace, which owns nothing, and locks this
+/// process for good. Returns the kernel's Landlock ABI.
+pub(crate) fn lock(spec: &SandboxSpec) -> Result<u32, SandboxError> {
+    let me = Identity {
+        uid: INSIDE_ID,
+        gid: INSIDE_ID,
+    };
+    identity::enter_user_namespace(me, UnshareFlags::empty())?;
+    // In a new user namespace the count of processes starts at none, so that
+    // the cap is the sandbox's own (setrlimit(2), user_namespaces(7)).
+    limit(spec.limits)?;
+    drop_capabilities()?;
+    rustix::thread::set_no_new_privs(true).during(Layer::Privileges, "set no_new_privs")?;
+    // The last change of credentials is behind: the signal now stays set.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .during(Layer::Processes, "tie process 1 to its parent")?;
+    let abi = landlock::restrict(spec)?;
+    seccomp::install()?;
+    Ok(abi)
+}
+
+fn limit(limits: Limits) -> Result<(), SandboxError> {
+    for (resource, name, wanted) in [
+        (Resource::Nproc, "processes", limits.processes),
+        (Resource::Nofile, "open files", limits.open_files),
+        (Resource::Fsize, "file size", limits.file_bytes),
+        (Resource::Core, "core size", 0),
+        (Resource::Memlock, "locked memory", 8 << 20),
+    ] {
+        let now = rustix::process::getrlimit(resource);
+        let value = now.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        let new = Rlimit {
+            current: Some(value),
+            maximum: Some(value),
+        };
+        rustix::process::setrlimit(resource, new).during(Layer::Limits, format!("cap {name}"))?;
+    }
+    Ok(())
+}
+
+fn drop_capabilities() -> Result<(), SandboxError> {
+    let step = "drop capabilities";
+    for number in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // The first number that the kernel does not know ends the list.
+            Err(rustix::io::Errno::INVAL) => break,
+            other => other.during(Layer::Privileges, step)?,
+        }
+    }
+    rustix::thread::clear_ambient_capability_set().during(Layer::Privileges, step)?;
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, none).during(Layer::Privileges, step)
+}

@@ -1,0 +1,85 @@
+//! The network that a sandbox sees: `lo` alone, every address local, every
+//! TCP connection redirected to listeners that are accepted on outside.
+//!
+//! Routes of type `local` make the kernel take any address for its own
+//! ("AnyIP"), so a connection to it reaches `lo`; one nftables rule sends it
+//! to the capture port, and `SO_ORIGINAL_DST` tells where it wanted to go.
+//! The listeners are made here once and handed out; a socket belongs to the
+//! namespace in which it was made, wherever it is used.
+
+mod netlink;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+
+use crate::error::{During, Layer, SandboxError};
+
+/// The port to which connections are redirected.
+pub const CAPTURE_PORT: u16 = 15_001;
+/// The port of DNS; the stub answers at 127.0.0.1.
+const DNS_PORT: u16 = 53;
+/// Captured without nftables, where the kernel has none.
+const PLAIN_PORTS: [u16; 2] = [443, 80];
+
+/// How connections are captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capture {
+    /// Every port, by an nftables redirect.
+    EveryPort,
+    /// Ports 80 and 443 only, because the kernel has no nf_tables; others are
+    /// unreachable.
+    WebPortsOnly,
+}
+
+/// The sockets that belong to the sandbox's network and are served outside.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Where captured connections arrive.
+    pub tcp: Vec<TcpListener>,
+    /// Where DNS questions arrive over UDP.
+    pub dns_udp: UdpSocket,
+    /// Where DNS questions arrive over TCP.
+    pub dns_tcp: TcpListener,
+}
+
+/// Sets up the current network namespace, which must be new.
+pub(crate) fn set_up() -> Result<(Listeners, Capture), SandboxError> {
+    netlink::bring_up_loopback().during(Layer::Network, "bring up lo")?;
+    netlink::make_every_address_local().during(Layer::Network, "make every address local")?;
+    let dns = SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT));
+    let dns_udp = UdpSocket::bind(dns).during(Layer::Network, "open the DNS socket")?;
+    let dns_tcp = TcpListener::bind(dns).during(Layer::Network, "open the DNS listener")?;
+    let (tcp, capture) = match netlink::redirect_tcp(CAPTURE_PORT) {
+        Ok(()) => (redirected()?, Capture::EveryPort),
+        Err(_) => (plain()?, Capture::WebPortsOnly),
+    };
+    Ok((
+        Listeners {
+            tcp,
+            dns_udp,
+            dns_tcp,
+        },
+        capture,
+    ))
+}
+
+fn redirected() -> Result<Vec<TcpListener>, SandboxError> {
+    let bind = |address: SocketAddr| TcpListener::bind(address);
+    let mut listeners = vec![
+        bind((Ipv4Addr::LOCALHOST, CAPTURE_PORT).into())
+            .during(Layer::Network, "open the capture listener")?,
+    ];
+    // A kernel without IPv6 has nothing to capture there.
+    listeners.extend(bind((Ipv6Addr::LOCALHOST, CAPTURE_PORT).into()).ok());
+    Ok(listeners)
+}
+
+fn plain() -> Result<Vec<TcpListener>, SandboxError> {
+    PLAIN_PORTS
+        .iter()
+        .map(|port| {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port))
+                .during(Layer::Network, format!("open the listener of port {port}"))
+        })
+        .collect()
+}

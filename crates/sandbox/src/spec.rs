@@ -1,0 +1,159 @@
+//! What a sandbox is to be: plain data, decided outside, built by the anchor.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use stockade_types::TaskId;
+
+/// Everything the anchor needs to know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    /// Whose sandbox it is.
+    pub task: TaskId,
+    /// The kernel ids of the agent; `None` keeps the caller's, who is then an
+    /// ordinary user.
+    pub identity: Option<Identity>,
+    /// Host files and folders that appear inside.
+    pub grants: Vec<Grant>,
+    /// Files that exist only inside, read-only.
+    pub files: Vec<InsideFile>,
+    /// Symbolic links that exist only inside.
+    pub links: Vec<InsideLink>,
+    /// Inside files laid over others, once everything else stands.
+    pub covers: Vec<Cover>,
+    /// The agent's tree.
+    pub workspace: WorkspaceMount,
+    /// Caps for every process inside.
+    pub limits: Limits,
+}
+
+/// Kernel ids that belong to one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// User id, as the host sees it; never 0.
+    pub uid: u32,
+    /// Group id, as the host sees it; never 0.
+    pub gid: u32,
+}
+
+/// A host path that appears inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside; absolute.
+    pub target: PathBuf,
+    /// What may be done with it.
+    pub access: Access,
+    /// Paths below it, relative, that appear empty: secrets.
+    pub hidden: Vec<PathBuf>,
+}
+
+/// What may be done with a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Read and execute.
+    ReadOnly,
+    /// Read, execute and change.
+    ReadWrite,
+}
+
+/// A file that exists only inside.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InsideFile {
+    /// Absolute path inside.
+    pub path: PathBuf,
+    /// The whole content.
+    pub content: String,
+}
+
+/// A symbolic link that exists only inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InsideLink {
+    /// Absolute path inside.
+    pub path: PathBuf,
+    /// What it says.
+    pub to: PathBuf,
+}
+
+/// An inside file laid over another path, which must exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cover {
+    /// The file that is shown, absolute.
+    pub file: PathBuf,
+    /// Where, absolute.
+    pub over: PathBuf,
+}
+
+/// The agent's tree and where it appears.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkspaceMount {
+    /// Inside, absolute; its parent is what Landlock knows.
+    pub target: PathBuf,
+    /// What it is made of.
+    pub tree: Tree,
+}
+
+/// What a workspace is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tree {
+    /// Copy-on-write over an immutable tree.
+    Overlay {
+        /// The immutable tree.
+        lower: PathBuf,
+        /// A folder that holds `upper` and `work`, on one file system.
+        layers: PathBuf,
+    },
+    /// A folder of the task's own.
+    Directory(PathBuf),
+}
+
+/// Caps that the kernel keeps for every process inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Processes and threads in the sandbox.
+    pub processes: u64,
+    /// Open files of one process.
+    pub open_files: u64,
+    /// Bytes of one file.
+    pub file_bytes: u64,
+    /// Bytes of each of `/tmp`, `/var/tmp` and `/dev/shm`.
+    pub scratch_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            processes: 4096,
+            open_files: 65_536,
+            file_bytes: 16 << 30,
+            scratch_bytes: 2 << 30,
+        }
+    }
+}
+
+/// The user id and group id that the agent sees as its own.
+pub const INSIDE_ID: u32 = 1000;
+/// The agent's home inside.
+pub const INSIDE_HOME: &str = "/home/agent";
+/// Where workspaces appear; Landlock's rule is on this folder.
+pub const WORKSPACES: &str = "/workspace";
+
+/// What was built, as found by looking, not as asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BuildReport {
+    /// The process id of process 1, as the host counts.
+    pub init: i32,
+    /// How connections are captured.
+    pub capture: crate::network::Capture,
+    /// The Landlock ABI of the kernel.
+    pub landlock_abi: u32,
+    /// The checks that were made from inside, before anything ran.
+    pub checked_inside: Vec<String>,
+    /// Process 1's `/proc` entries, as seen from outside.
+    pub seen_outside: Vec<String>,
+    /// Microseconds from the spec to process 1.
+    pub micros: u64,
+}
