@@ -1,1 +1,43 @@
-//! One task's way out.
+//! One task's way out of its sandbox.
+//!
+//! All TCP and DNS from inside arrives here, on sockets that were made inside
+//! the sandbox's network namespace. Everything is refused except requests to
+//! the task's model hosts that are on a list of methods and paths; in those,
+//! and only there, the placeholder that the agent holds is replaced by the
+//! real key. Names are answered with made-up addresses and never asked
+//! upstream; a real name is resolved only after the verdict, and exactly the
+//! address that was vetted is dialled.
+//!
+//! This room parses hostile bytes. It holds no key but the task's own, opens
+//! no file after start and starts no program, so that the process around it
+//! can be sealed.
+
+mod address;
+mod authority;
+mod budget;
+mod connection;
+mod credential;
+mod dns;
+mod error;
+mod exchange;
+mod head;
+mod model;
+mod path;
+mod record;
+mod redact;
+mod reply;
+mod server;
+mod settings;
+mod upstream;
+
+pub use self::{
+    address::own_addresses,
+    authority::CertificateAuthority,
+    error::{GatewayError, ResolveError, SettingsError},
+    record::{EventSink, SinkError},
+    server::{Gateway, Listeners, OriginalDestination},
+    settings::{
+        Endpoint, ModelApi, ModelRoute, PathPattern, Scheme, Settings, Upstream, UpstreamHost,
+    },
+    upstream::{Resolver, SystemResolver, UpstreamAccess, system_roots},
+};

@@ -1,0 +1,300 @@
+use aho_corasick::AhoCorasick;
+use http::{HeaderName, HeaderValue, Uri, header, request::Parts};
+
+use crate::{reply::Refusal, settings::ModelRoute};
+
+/// Headers in which a credential may stand. On a model host only the route's
+/// own may, and only with our placeholder in it: a key of somebody else would
+/// carry the work to somebody else's account.
+const CREDENTIAL_HEADERS: [HeaderName; 10] = [
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("apikey"),
+    HeaderName::from_static("x-auth-token"),
+    HeaderName::from_static("x-access-token"),
+    HeaderName::from_static("x-goog-iam-authorization-token"),
+];
+
+/// Where one route's placeholder may stand, and what takes its place.
+pub(crate) struct Slot {
+    pub(crate) header: HeaderName,
+    bearer: bool,
+    placeholder: String,
+    value: HeaderValue,
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Slot")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Slot {
+    /// The slot of `route`, whose settings were validated.
+    pub(crate) fn new(route: &ModelRoute) -> Result<Self, http::Error> {
+        let bearer = route.header == "authorization";
+        let prefix = if bearer { "Bearer " } else { "" };
+        let mut value = HeaderValue::from_str(&format!("{prefix}{}", route.secret.expose()))?;
+        value.set_sensitive(true);
+        let header = HeaderName::from_bytes(route.header.as_bytes())?;
+        Ok(Self {
+            header,
+            bearer,
+            placeholder: route.placeholder.clone(),
+            value,
+        })
+    }
+
+    /// The header's value with the secret in it, if the request carries our
+    /// placeholder in this slot and no other credential anywhere.
+    pub(crate) fn fill(&self, parts: &Parts) -> Result<HeaderValue, Refusal> {
+        let foreign = |place: &str| {
+            let reason = format!(
+                "a credential that is not this task's stands in {place}; on this host only the \
+                 task's own placeholder may be used."
+            );
+            Err(Refusal::forbidden("secrets.foreign-credential", reason))
+        };
+        for name in CREDENTIAL_HEADERS {
+            if name != self.header && parts.headers.contains_key(&name) {
+                return foreign(&format!("the `{name}` header"));
+            }
+        }
+        if let Some(name) = credential_parameter(&parts.uri) {
+            return foreign(&format!("the query parameter `{name}`"));
+        }
+        let mut values = parts.headers.get_all(&self.header).iter();
+        let Some(value) = values.next() else {
+            let reason = format!(
+                "the `{}` header with the task's placeholder is missing.",
+                self.header
+            );
+            return Err(Refusal::forbidden("secrets.placeholder-missing", reason));
+        };
+        if values.next().is_some() || !self.is_placeholder(value) {
+            return foreign(&format!("the `{}` header", self.header));
+        }
+        Ok(self.value.clone())
+    }
+
+    fn is_placeholder(&self, value: &HeaderValue) -> bool {
+        let Ok(text) = value.to_str() else {
+            return false;
+        };
+        if !self.bearer {
+            return text == self.placeholder;
+        }
+        let (scheme, token) = text.split_once(' ').unwrap_or_default();
+        scheme.eq_ignore_ascii_case("bearer") && token == self.placeholder
+    }
+}
+
+/// The name of the first query parameter that carries a credential, or that
+/// would override headers (Google's `$httpHeaders` and its like).
+fn credential_parameter(uri: &Uri) -> Option<String> {
+    let names = uri
+        .query()?
+        .split(['&', ';'])
+        .map(|pair| pair.split('=').next().unwrap_or_default());
+    names
+        .map(|name| unescaped(name).to_ascii_lowercase())
+        .find(|name| {
+            let listed = [
+                "key",
+                "token",
+                "auth",
+                "secret",
+                "credential",
+                "password",
+                "cookie",
+            ];
+            name != "pagetoken"
+                && name != "page_token"
+                && (name.starts_with('$') || listed.iter().any(|part| name.contains(part)))
+        })
+}
+
+/// `text` with percent escapes decoded once; broken ones stay.
+fn unescaped(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let pair = text.get(at + 1..at + 3).filter(|_| byte == b'%');
+        if let Some(value) = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            decoded.push(value);
+            at += 3;
+        } else {
+            decoded.push(byte);
+            at += 1;
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// Where a placeholder stands in the head of a request, other than in `slot`.
+/// `placeholders` matches without regard to case, since header names have none.
+pub(crate) fn misplaced(
+    parts: &Parts,
+    placeholders: &AhoCorasick,
+    slot: Option<&HeaderName>,
+) -> Option<Refusal> {
+    let url = parts.uri.to_string();
+    if placeholders.is_match(&url) || placeholders.is_match(&unescaped(&url)) {
+        return Some(misplaced_in("the URL"));
+    }
+    let place = parts.headers.iter().find(|(name, value)| {
+        placeholders.is_match(name.as_str())
+            || (Some(*name) != slot && placeholders.is_match(value.as_bytes()))
+    });
+    // The name may itself be hostile; it is a token and short enough to show.
+    place.map(|(name, _)| {
+        misplaced_in(&format!(
+            "the `{}` header",
+            crate::record::bounded(name.as_str())
+        ))
+    })
+}
+
+/// The refusal of a placeholder found in `place`.
+pub(crate) fn misplaced_in(place: &str) -> Refusal {
+    let reason = format!(
+        "the placeholder of a secret stands in {place}; it is replaced in one header of the model's \
+         own requests and must not be sent anywhere else."
+    );
+    Refusal::forbidden("secrets.placeholder-misplaced", reason).alarming()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use stockade_types::Redacted;
+
+    use super::*;
+    use crate::settings::{ModelApi, Upstream};
+
+    const PLACEHOLDER: &str = "sk-placeholder-0123456789";
+
+    fn slot(api: ModelApi) -> Slot {
+        let host: stockade_types::HostName = "api.example.com".parse().unwrap();
+        Slot::new(&ModelRoute {
+            api,
+            upstream: Upstream::https(host.clone()),
+            host,
+            header: api.header().into(),
+            placeholder: PLACEHOLDER.into(),
+            secret: Redacted::new("sk-decoy-secret".into()),
+            secret_name: "KEY".into(),
+            endpoints: Vec::new(),
+            provider_fetch: false,
+        })
+        .unwrap()
+    }
+
+    fn parts(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut builder = Request::post(uri);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    fn rule(api: ModelApi, uri: &str, headers: &[(&str, &str)]) -> &'static str {
+        slot(api).fill(&parts(uri, headers)).unwrap_err().rule
+    }
+
+    #[test]
+    fn the_placeholder_in_its_slot_becomes_the_secret_and_bearer_stays() {
+        let filled = slot(ModelApi::OpenAi)
+            .fill(&parts(
+                "/",
+                &[("authorization", &format!("Bearer {PLACEHOLDER}"))],
+            ))
+            .unwrap();
+        assert_eq!(filled, "Bearer sk-decoy-secret");
+        assert!(filled.is_sensitive());
+        let filled = slot(ModelApi::Gemini).fill(&parts(
+            "/?alt=sse&pageToken=x",
+            &[("x-goog-api-key", PLACEHOLDER)],
+        ));
+        assert_eq!(filled.unwrap(), "sk-decoy-secret");
+    }
+
+    #[test]
+    fn every_other_credential_is_foreign() {
+        let own = ("x-api-key", PLACEHOLDER);
+        let anthropic = ModelApi::Anthropic;
+        assert_eq!(
+            rule(anthropic, "/", &[("x-api-key", "sk-attacker")]),
+            "secrets.foreign-credential"
+        );
+        assert_eq!(
+            rule(anthropic, "/", &[own, own]),
+            "secrets.foreign-credential"
+        );
+        for name in [
+            "authorization",
+            "cookie",
+            "api-key",
+            "proxy-authorization",
+            "x-goog-api-key",
+        ] {
+            assert_eq!(
+                rule(anthropic, "/", &[own, (name, "x")]),
+                "secrets.foreign-credential",
+                "{name}"
+            );
+        }
+        for uri in [
+            "/?key=x",
+            "/?a=1&KEY=x",
+            "/?%6bey=x",
+            "/?access_token=x",
+            "/?$httpHeaders=x",
+        ] {
+            assert_eq!(
+                rule(anthropic, uri, &[own]),
+                "secrets.foreign-credential",
+                "{uri}"
+            );
+        }
+        let bare = [("authorization", PLACEHOLDER)];
+        assert_eq!(
+            rule(ModelApi::OpenAi, "/", &bare),
+            "secrets.foreign-credential"
+        );
+        assert_eq!(rule(anthropic, "/", &[]), "secrets.placeholder-missing");
+    }
+
+    #[test]
+    fn a_placeholder_anywhere_else_is_an_alarm() {
+        let all = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .build([PLACEHOLDER])
+            .unwrap();
+        let own = HeaderName::from_static("x-api-key");
+        let escaped = PLACEHOLDER.replace('-', "%2d");
+        let cases = [
+            parts(&format!("/{PLACEHOLDER}"), &[]),
+            parts(&format!("/?q={escaped}"), &[]),
+            parts("/", &[("x-note", &format!("a {PLACEHOLDER} b"))]),
+            parts("/", &[(PLACEHOLDER, "1")]),
+        ];
+        for parts in cases {
+            assert!(
+                misplaced(&parts, &all, Some(&own)).unwrap().alarm,
+                "{parts:?}"
+            );
+        }
+        let slotted = parts("/", &[("x-api-key", PLACEHOLDER)]);
+        assert!(misplaced(&slotted, &all, Some(&own)).is_none());
+        assert!(misplaced(&slotted, &all, None).is_some());
+    }
+}

@@ -1,0 +1,175 @@
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use serde_json::{Value, json};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::{
+    model::UsageMeter,
+    record::{Record, bounded},
+    redact::{RedactedStream, Redactor},
+};
+
+/// A model may think for long; silence beyond this is a dead connection.
+const IDLE_MAX: Duration = Duration::from_mins(10);
+
+/// Writes what became of a request when dropped, however it ended.
+pub(crate) struct Outcome {
+    record: Record,
+    body: Value,
+    received: u64,
+    found: u64,
+    ended: &'static str,
+    meter: Option<UsageMeter>,
+}
+
+impl Outcome {
+    /// The outcome of the request that `intent` describes, of which `sent`
+    /// bytes go out.
+    pub(crate) fn new(record: Record, intent: &Value, sent: u64) -> Self {
+        let mut body = intent.clone();
+        if let Some(fields) = body.as_object_mut() {
+            fields.remove("verdict");
+            fields.remove("rule");
+        }
+        body["sent"] = json!(sent);
+        Self {
+            record,
+            body,
+            received: 0,
+            found: 0,
+            ended: "client-left",
+            meter: None,
+        }
+    }
+
+    pub(crate) fn status(&mut self, status: u16) {
+        self.body["status"] = json!(status);
+    }
+
+    pub(crate) fn measure(&mut self, meter: UsageMeter) {
+        self.meter = Some(meter);
+    }
+
+    pub(crate) fn failed(&mut self, message: &str) {
+        self.ended = "upstream-failed";
+        self.body["error"] = json!(bounded(message));
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        self.body["received"] = json!(self.received);
+        self.body["ended"] = json!(self.ended);
+        if self.found > 0 {
+            self.body["secret_echoes_replaced"] = json!(self.found);
+        }
+        if let Some(usage) = self.meter.as_mut().and_then(UsageMeter::finish) {
+            self.body["usage"] = json!(usage);
+        }
+        self.record.outcome(self.body.take());
+    }
+}
+
+/// The reply's body as it goes inside: measured, searched for the secret, and
+/// passed on as it arrives.
+pub(crate) struct InwardBody {
+    upstream: Incoming,
+    redactor: Arc<Redactor>,
+    stream: RedactedStream,
+    idle: Pin<Box<Sleep>>,
+    outcome: Outcome,
+    done: bool,
+}
+
+impl InwardBody {
+    pub(crate) fn new(upstream: Incoming, redactor: Arc<Redactor>, outcome: Outcome) -> Self {
+        let idle = Box::pin(sleep(IDLE_MAX));
+        Self {
+            upstream,
+            redactor,
+            stream: RedactedStream::default(),
+            idle,
+            outcome,
+            done: false,
+        }
+    }
+
+    fn fail(&mut self, message: &str) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.done = true;
+        self.outcome.failed(message);
+        // The connection inside is cut: a shortened reply never looks whole.
+        Poll::Ready(Some(Err(io::Error::other("the reply broke off"))))
+    }
+
+    fn take(&mut self, chunk: Bytes) -> Bytes {
+        let outcome = &mut self.outcome;
+        outcome.received = outcome.received.saturating_add(chunk.len() as u64);
+        if let Some(meter) = &mut outcome.meter {
+            meter.see(&chunk);
+        }
+        let passed = self.stream.push(&self.redactor, chunk);
+        outcome.found = self.stream.found;
+        passed
+    }
+}
+
+impl Body for InwardBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let body = &mut *self;
+        loop {
+            if body.done {
+                return Poll::Ready(None);
+            }
+            match Pin::new(&mut body.upstream).poll_frame(context) {
+                Poll::Pending => {
+                    return match body.idle.as_mut().poll(context) {
+                        Poll::Ready(()) => body.fail("the upstream fell silent"),
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    body.idle.as_mut().reset(Instant::now() + IDLE_MAX);
+                    // Trailers end here: no model API has any.
+                    let Ok(chunk) = frame.into_data() else {
+                        continue;
+                    };
+                    let passed = body.take(chunk);
+                    if !passed.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(passed))));
+                    }
+                }
+                Poll::Ready(Some(Err(source))) => return body.fail(&source.to_string()),
+                Poll::Ready(None) => {
+                    body.done = true;
+                    body.outcome.ended = "complete";
+                    let rest = body.stream.finish();
+                    return Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done
+    }
+
+    /// Unknown: a placeholder may be longer than the secret.
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}

@@ -1,0 +1,8 @@
+//! What the gateway knows of each model API: where usage stands in replies,
+//! and which parts of a request make the provider reach the network.
+
+mod inspect;
+mod strict_json;
+mod usage;
+
+pub(crate) use self::{inspect::inspect, usage::UsageMeter};

@@ -1,0 +1,167 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+use stockade_types::{Event, EventKind};
+use tokio::sync::mpsc;
+
+/// The record could not be written; what it was for must not happen.
+#[derive(Debug, thiserror::Error)]
+#[error("the record could not be written: {0}")]
+pub struct SinkError(pub String);
+
+/// Where events go. The future resolves when the event is durable.
+pub trait EventSink: Send + Sync {
+    /// Records `event`.
+    fn record(
+        &self,
+        event: Event,
+    ) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + '_>>;
+}
+
+/// Ordinary refusals recorded one by one; what follows is only counted, so
+/// that a loop inside cannot fill the log. Alarms are always recorded.
+const DENIALS_MAX: u32 = 4096;
+/// Characters kept of any text that came from inside.
+const TEXT_MAX: usize = 256;
+
+/// `text` as it may enter the record: bounded, without control characters.
+pub(crate) fn bounded(text: &str) -> String {
+    let mut result = String::new();
+    for character in text.chars() {
+        if result.len() >= TEXT_MAX {
+            result.push('…');
+            break;
+        }
+        if character.is_control()
+            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            result.extend(character.escape_unicode());
+        } else {
+            result.push(character);
+        }
+    }
+    result
+}
+
+/// The record as the gateway writes it.
+#[derive(Clone)]
+pub(crate) struct Record {
+    sink: Arc<dyn EventSink>,
+    denials: Arc<AtomicU32>,
+    outcomes: mpsc::UnboundedSender<Value>,
+}
+
+impl Record {
+    /// A record, and the stream of outcomes that [`write_outcomes`] empties.
+    pub(crate) fn new(sink: Arc<dyn EventSink>) -> (Self, mpsc::UnboundedReceiver<Value>) {
+        let (outcomes, receiver) = mpsc::unbounded_channel();
+        (
+            Self {
+                sink,
+                denials: Arc::default(),
+                outcomes,
+            },
+            receiver,
+        )
+    }
+
+    /// An outward request that was allowed; durable when this returns.
+    pub(crate) async fn request(&self, body: Value) -> Result<(), SinkError> {
+        self.sink
+            .record(Event::new(EventKind::NetworkRequest, body))
+            .await
+    }
+
+    /// A placeholder is about to be replaced; durable when this returns.
+    pub(crate) async fn secret_used(&self, name: &str, host: &str) -> Result<(), SinkError> {
+        let body = json!({ "secret": bounded(name), "host": bounded(host) });
+        self.sink
+            .record(Event::new(EventKind::SecretUsed, body))
+            .await
+    }
+
+    /// A refusal. Failing to record one does not turn it into a permission.
+    pub(crate) async fn denied(&self, mut body: Value, alarm: bool) {
+        if alarm {
+            body["alarm"] = Value::Bool(true);
+        } else {
+            let before = self.denials.fetch_add(1, Ordering::Relaxed);
+            if before > DENIALS_MAX {
+                // Wrapping would start the count over.
+                self.denials.store(DENIALS_MAX + 1, Ordering::Relaxed);
+                return;
+            }
+            if before == DENIALS_MAX {
+                body = json!({ "rule": "record.denials-limit",
+                    "reason": "further refusals of this task are not recorded one by one" });
+            }
+        }
+        drop(self.sink.record(Event::new(EventKind::Denied, body)).await);
+    }
+
+    /// The outcome of a request; written soon, in order.
+    pub(crate) fn outcome(&self, body: Value) {
+        // The receiver ends only when the gateway does.
+        drop(self.outcomes.send(body));
+    }
+}
+
+/// Writes outcomes until every [`Record`] is gone.
+pub(crate) async fn write_outcomes(
+    sink: Arc<dyn EventSink>,
+    mut outcomes: mpsc::UnboundedReceiver<Value>,
+) {
+    while let Some(body) = outcomes.recv().await {
+        // The intent is already in the record; a missing outcome shows there.
+        drop(
+            sink.record(Event::new(EventKind::NetworkOutcome, body))
+                .await,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Memory(Mutex<Vec<Event>>);
+
+    impl EventSink for Memory {
+        fn record(
+            &self,
+            event: Event,
+        ) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + '_>> {
+            self.0.lock().unwrap().push(event);
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[test]
+    fn text_from_inside_is_bounded_and_cannot_drive_a_terminal() {
+        assert_eq!(bounded("a\u{1b}[2Jb\u{202e}"), "a\\u{1b}[2Jb\\u{202e}");
+        assert!(bounded(&"x".repeat(10_000)).len() <= TEXT_MAX + 3);
+    }
+
+    #[tokio::test]
+    async fn a_loop_of_refusals_is_counted_but_alarms_are_always_kept() {
+        let memory = Arc::new(Memory::default());
+        let (record, _outcomes) = Record::new(memory.clone());
+        for _ in 0..DENIALS_MAX + 50 {
+            record.denied(json!({}), false).await;
+        }
+        record.denied(json!({}), true).await;
+        let events = memory.0.lock().unwrap();
+        assert_eq!(events.len(), usize::try_from(DENIALS_MAX).unwrap() + 2);
+        assert_eq!(events.last().unwrap().body["alarm"], true);
+    }
+}

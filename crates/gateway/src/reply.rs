@@ -1,0 +1,176 @@
+use std::io;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use serde_json::{Value, json};
+use stockade_types::{Denial, TaskId};
+
+use crate::{budget::Exhausted, settings::ModelApi};
+
+/// The body of any reply that goes inside.
+pub(crate) type ReplyBody = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Names the rule that refused a request, for programs.
+const REASON: HeaderName = HeaderName::from_static("x-stockade-reason");
+/// Understood by the Anthropic and OpenAI client libraries.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// A request that is not passed on: the status it gets, and why.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) rule: &'static str,
+    pub(crate) reason: String,
+    pub(crate) allow: Option<String>,
+    /// A placeholder was used where it has no business: somebody inside is
+    /// trying to move a key.
+    pub(crate) alarm: bool,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, rule: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            status,
+            rule,
+            reason: reason.into(),
+            allow: None,
+            alarm: false,
+        }
+    }
+
+    pub(crate) fn forbidden(rule: &'static str, reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, rule, reason)
+    }
+
+    pub(crate) fn malformed(rule: &'static str, reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, rule, reason)
+    }
+
+    pub(crate) fn alarming(mut self) -> Self {
+        self.alarm = true;
+        self
+    }
+
+    /// The refusal of `what` in the form that people and agents read.
+    pub(crate) fn denial(&self, what: &str) -> Denial {
+        Denial {
+            what: what.to_owned(),
+            rule: self.rule.to_owned(),
+            reason: self.reason.clone(),
+            allow: self.allow.clone(),
+        }
+    }
+
+    /// The reply: the denial as JSON, and its sentence also where the clients
+    /// of `api` look for an error's message.
+    pub(crate) fn reply(&self, what: &str, api: Option<ModelApi>) -> Response<ReplyBody> {
+        let denial = self.denial(what);
+        let mut body = api_error(api, self.status, self.rule, &denial.to_string());
+        if let (Some(body), Ok(Value::Object(fields))) =
+            (body.as_object_mut(), serde_json::to_value(&denial))
+        {
+            body.extend(fields);
+        }
+        let mut reply = json_reply(self.status, self.rule, &body);
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            // RFC 9110 §15.5.22 asks for the protocol that would do.
+            let headers = reply.headers_mut();
+            headers.insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        reply
+    }
+}
+
+/// An error in the shape that `api` defines for its own.
+fn api_error(api: Option<ModelApi>, status: StatusCode, code: &str, message: &str) -> Value {
+    let kind = match status.as_u16() {
+        400 | 413 | 415 => "invalid_request_error",
+        500.. => "api_error",
+        _ => "permission_error",
+    };
+    match api {
+        Some(ModelApi::Gemini) => {
+            let name = match status.as_u16() {
+                400 | 413 | 415 => "INVALID_ARGUMENT",
+                500.. => "UNAVAILABLE",
+                _ => "PERMISSION_DENIED",
+            };
+            json!({ "error": { "code": status.as_u16(), "status": name, "message": message } })
+        }
+        Some(ModelApi::OpenAi) => {
+            json!({ "error": { "message": message, "type": kind, "code": code, "param": null } })
+        }
+        Some(ModelApi::Anthropic) | None => {
+            json!({ "type": "error", "error": { "type": kind, "message": message } })
+        }
+    }
+}
+
+/// The reply that makes an agent stop and show our sentence, as measured for
+/// each API: other codes are retried, or hide the message.
+pub(crate) fn budget_reply(api: ModelApi, message: &str) -> Response<ReplyBody> {
+    let (status, body) = match api {
+        ModelApi::Anthropic => (
+            StatusCode::PAYMENT_REQUIRED,
+            json!({ "type": "error", "error": { "type": "billing_error", "message": message } }),
+        ),
+        ModelApi::OpenAi => (
+            StatusCode::BAD_REQUEST,
+            json!({ "error": { "message": message, "type": "invalid_request_error",
+                "code": "budget_exceeded" } }),
+        ),
+        ModelApi::Gemini => (
+            StatusCode::BAD_REQUEST,
+            json!({ "error": { "code": 400, "status": "FAILED_PRECONDITION", "message": message } }),
+        ),
+    };
+    json_reply(status, BUDGET_RULE, &body)
+}
+
+/// The rule named when a limit is used up.
+pub(crate) const BUDGET_RULE: &str = "budget.exhausted";
+
+/// The sentence for a used-up limit, with the command that raises it.
+pub(crate) fn budget_message(task: &TaskId, exhausted: Exhausted) -> String {
+    match exhausted {
+        Exhausted::Requests(limit) => format!(
+            "Stockade: task {task} has used {limit} of {limit} model requests. A person can allow \
+             more with: stockade run --max-requests N"
+        ),
+        Exhausted::Bytes(limit) => format!(
+            "Stockade: task {task} would send more than the {limit} bytes that it may send in all. \
+             A person can start it again with a higher limit."
+        ),
+    }
+}
+
+/// The reply when the upstream cannot be reached or cannot be trusted.
+pub(crate) fn upstream_failed(api: ModelApi, message: &str) -> Response<ReplyBody> {
+    let status = StatusCode::BAD_GATEWAY;
+    let mut body = api_error(Some(api), status, "upstream", message);
+    body["message"] = json!(message);
+    json_reply(status, "upstream", &body)
+}
+
+fn json_reply(status: StatusCode, rule: &'static str, body: &Value) -> Response<ReplyBody> {
+    let mut text = body.to_string();
+    text.push('\n');
+    let mut reply = Response::new(full(text));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(REASON, HeaderValue::from_static(rule));
+    headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    reply
+}
+
+fn full(text: String) -> ReplyBody {
+    Full::from(text)
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}

@@ -1,0 +1,149 @@
+use std::{future::Future, io, net::SocketAddr, os::fd::BorrowedFd, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::Semaphore,
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    authority::CertificateAuthority,
+    connection::{self, Shared},
+    dns::{self, FakeAddresses},
+    error::GatewayError,
+    exchange::Gatekeeper,
+    record::{self, EventSink, Record},
+    settings::Settings,
+    upstream::UpstreamAccess,
+};
+
+/// Connections of one task at once; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 512;
+/// So that a lack of descriptors does not spin.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
+/// For the last outcomes to reach the record.
+const LAST_OUTCOMES: Duration = Duration::from_secs(5);
+
+/// Where a redirected connection wanted to go: `SO_ORIGINAL_DST` (option 80
+/// at level `IPPROTO_IP` or `IPPROTO_IPV6`) of an accepted socket.
+pub trait OriginalDestination: Send + Sync {
+    /// The address that the client inside dialled. An error means that the
+    /// connection was not redirected; it is closed.
+    fn of(&self, socket: BorrowedFd<'_>) -> io::Result<SocketAddr>;
+}
+
+/// Sockets that were bound inside the sandbox's network namespace.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// Where all TCP from inside is redirected to.
+    pub tcp: Vec<std::net::TcpListener>,
+    /// DNS over UDP.
+    pub dns_udp: Vec<std::net::UdpSocket>,
+    /// DNS over TCP.
+    pub dns_tcp: Vec<std::net::TcpListener>,
+}
+
+/// One task's gateway, ready to serve.
+pub struct Gateway {
+    /// What the supervisor decided.
+    pub settings: Settings,
+    /// The task's certificate authority.
+    pub authority: CertificateAuthority,
+    /// Sockets from inside.
+    pub listeners: Listeners,
+    /// How upstreams are reached.
+    pub upstream: UpstreamAccess,
+    /// Where events go.
+    pub sink: Arc<dyn EventSink>,
+    /// How a connection's destination is told.
+    pub original_destination: Arc<dyn OriginalDestination>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Gateway")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Serves until `stop` resolves; then cuts every connection, waits a few
+    /// seconds for outcomes to be recorded, and returns.
+    ///
+    /// Failures of single connections end those only. It must run inside a
+    /// tokio runtime with I/O and time enabled.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), GatewayError> {
+        let names = Arc::new(FakeAddresses::default());
+        let (record, outcomes) = Record::new(Arc::clone(&self.sink));
+        let gatekeeper = Gatekeeper::new(self.settings, &Arc::new(self.upstream), record)?;
+        let shared = Arc::new(Shared {
+            gatekeeper,
+            authority: self.authority,
+            names: Arc::clone(&names),
+            original_destination: self.original_destination,
+        });
+        let mut servers = JoinSet::new();
+        for socket in self.listeners.dns_udp {
+            servers.spawn(dns::serve_udp(udp(socket)?, Arc::clone(&names)));
+        }
+        for listener in self.listeners.dns_tcp {
+            servers.spawn(dns::serve_tcp(
+                tcp(listener, "DNS over TCP")?,
+                Arc::clone(&names),
+            ));
+        }
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        for listener in self.listeners.tcp {
+            let listener = tcp(listener, "TCP")?;
+            servers.spawn(accept(listener, Arc::clone(&shared), Arc::clone(&permits)));
+        }
+        drop(shared);
+        let writer = tokio::spawn(record::write_outcomes(self.sink, outcomes));
+        stop.await;
+        servers.shutdown().await;
+        // It ends when the last connection has let go of the record.
+        drop(timeout(LAST_OUTCOMES, writer).await);
+        Ok(())
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, permits: Arc<Semaphore>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        let accepted = listener.accept().await;
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, _)) => {
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move {
+                    connection::serve(stream, shared).await;
+                    drop(permit);
+                });
+            }
+            Err(_) => tokio::time::sleep(PAUSE_AFTER_FAILURE).await,
+        }
+    }
+}
+
+fn tcp(listener: std::net::TcpListener, which: &'static str) -> Result<TcpListener, GatewayError> {
+    listener
+        .set_nonblocking(true)
+        .and_then(|()| TcpListener::from_std(listener))
+        .map_err(|source| GatewayError::Listener { which, source })
+}
+
+fn udp(socket: std::net::UdpSocket) -> Result<UdpSocket, GatewayError> {
+    socket
+        .set_nonblocking(true)
+        .and_then(|()| UdpSocket::from_std(socket))
+        .map_err(|source| GatewayError::Listener {
+            which: "DNS over UDP",
+            source,
+        })
+}

@@ -1,0 +1,322 @@
+mod upstream;
+
+use std::{collections::HashSet, str::FromStr};
+
+use http::{HeaderValue, Method};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use stockade_types::{HostName, Redacted, TaskId};
+
+pub use self::upstream::{Scheme, Upstream, UpstreamHost};
+use crate::error::SettingsError;
+
+/// What the supervisor tells a gateway before anything inside runs.
+///
+/// It holds the task's keys: send it over a private channel only.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The task that this gateway serves.
+    pub task: TaskId,
+    /// The model hosts of the agent; every other host is refused.
+    pub routes: Vec<ModelRoute>,
+    /// How many metered requests the whole task may send; `None` is no limit.
+    pub request_limit: Option<u64>,
+    /// How many bytes the whole task may send outward (heads and bodies).
+    pub byte_limit: u64,
+}
+
+/// One model host: TLS ends here, the placeholder is replaced in exactly one
+/// header, and only listed endpoints pass.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRoute {
+    /// The name that the agent connects to.
+    pub host: HostName,
+    /// The API that is spoken there.
+    pub api: ModelApi,
+    /// Where allowed requests go.
+    pub upstream: Upstream,
+    /// The one header that carries the key, in lower case.
+    pub header: String,
+    /// What the agent holds in place of the key.
+    pub placeholder: String,
+    /// The key itself.
+    #[serde(with = "secret_text")]
+    pub secret: Redacted<String>,
+    /// How the record calls the key.
+    pub secret_name: String,
+    /// Methods and paths that may pass.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether the provider may reach the network for the agent: hosted web
+    /// search and fetch, remote MCP servers, content by URL or file id.
+    #[serde(default)]
+    pub provider_fetch: bool,
+}
+
+/// The model APIs whose requests, replies and usage are understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelApi {
+    /// Anthropic Messages.
+    Anthropic,
+    /// OpenAI Responses and Chat Completions.
+    OpenAi,
+    /// Google Gemini `generateContent`.
+    Gemini,
+}
+
+impl ModelApi {
+    /// The header in which this API takes its key.
+    pub fn header(self) -> &'static str {
+        match self {
+            Self::Anthropic => "x-api-key",
+            Self::OpenAi => "authorization",
+            Self::Gemini => "x-goog-api-key",
+        }
+    }
+
+    /// The endpoints that a coding agent needs, and nothing else: no files,
+    /// batches, administration or telemetry.
+    pub fn endpoints(self) -> Vec<Endpoint> {
+        let list: &[(Method, &str, bool)] = match self {
+            Self::Anthropic => &[
+                (Method::POST, "/v1/messages", true),
+                (Method::POST, "/v1/messages/count_tokens", false),
+                (Method::GET, "/v1/models", false),
+            ],
+            Self::OpenAi => &[
+                (Method::POST, "/v1/responses", true),
+                (Method::POST, "/v1/responses/compact", true),
+                (Method::POST, "/v1/chat/completions", true),
+                (Method::GET, "/v1/models", false),
+            ],
+            Self::Gemini => &[
+                (Method::POST, "/v1beta/models/*:streamGenerateContent", true),
+                (Method::POST, "/v1beta/models/*:generateContent", true),
+                (Method::POST, "/v1beta/models/*:countTokens", false),
+                (Method::GET, "/v1beta/models", false),
+            ],
+        };
+        list.iter()
+            .map(|(method, path, metered)| Endpoint {
+                method: method.as_str().to_owned(),
+                path: PathPattern((*path).to_owned()),
+                metered: *metered,
+            })
+            .collect()
+    }
+}
+
+/// One method and path that may pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// The method in upper case.
+    pub method: String,
+    /// The path.
+    pub path: PathPattern,
+    /// Whether a request here costs money and counts against the limit.
+    pub metered: bool,
+}
+
+/// An exact path, or one with a single `*` that stands for one or more of
+/// `A-Z a-z 0-9 . _ -` within a segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PathPattern(String);
+
+impl PathPattern {
+    /// Whether `path`, in canonical form, is meant by this pattern.
+    pub fn matches(&self, path: &str) -> bool {
+        let Some((before, after)) = self.0.split_once('*') else {
+            return self.0 == path;
+        };
+        let middle = path
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after));
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        middle.is_some_and(|text| !text.is_empty() && text.bytes().all(plain))
+    }
+}
+
+impl FromStr for PathPattern {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = |reason| {
+            Err(SettingsError::Endpoint {
+                text: text.to_owned(),
+                reason,
+            })
+        };
+        if text.matches('*').count() > 1 {
+            return refuse("at most one `*` is allowed");
+        }
+        match crate::path::canonical(&text.replace('*', "x")) {
+            Ok(canonical) if canonical == text.replace('*', "x") => Ok(Self(text.to_owned())),
+            _ => refuse("the path is not in canonical form"),
+        }
+    }
+}
+
+impl TryFrom<String> for PathPattern {
+    type Error = SettingsError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<PathPattern> for String {
+    fn from(pattern: PathPattern) -> Self {
+        pattern.0
+    }
+}
+
+impl Settings {
+    /// Checks what types alone cannot: that keys can stand in headers, that
+    /// no key would travel in the clear, that hosts are unique.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let mut hosts = HashSet::new();
+        for route in &self.routes {
+            if !hosts.insert(&route.host) {
+                return Err(SettingsError::DuplicateHost {
+                    host: route.host.to_string(),
+                });
+            }
+            route.check()?;
+        }
+        Ok(())
+    }
+}
+
+fn is_key_text(text: &str, shortest: usize) -> bool {
+    (shortest..=4096).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_graphic())
+        && HeaderValue::from_str(text).is_ok()
+}
+
+impl ModelRoute {
+    fn check(&self) -> Result<(), SettingsError> {
+        self.upstream.check()?;
+        if !["x-api-key", "authorization", "x-goog-api-key"].contains(&self.header.as_str()) {
+            return Err(SettingsError::Header {
+                header: self.header.clone(),
+            });
+        }
+        let name = || self.secret_name.clone();
+        if !is_key_text(self.secret.expose(), 8) {
+            return Err(SettingsError::Secret { name: name() });
+        }
+        if !is_key_text(&self.placeholder, 16) || self.placeholder.contains(self.secret.expose()) {
+            return Err(SettingsError::Placeholder { name: name() });
+        }
+        for endpoint in &self.endpoints {
+            let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+            if !known.contains(&endpoint.method.as_str()) {
+                let reason = "the method is unknown";
+                return Err(SettingsError::Endpoint {
+                    text: endpoint.method.clone(),
+                    reason,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The one place where a secret becomes text: the private channel from the
+/// supervisor to its gateway.
+mod secret_text {
+    use super::{Deserialize, Deserializer, Redacted, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        secret: &Redacted<String>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        secret.expose().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Redacted<String>, D::Error> {
+        String::deserialize(deserializer).map(Redacted::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route() -> ModelRoute {
+        ModelRoute {
+            host: "api.example.com".parse().unwrap(),
+            api: ModelApi::OpenAi,
+            upstream: "http://127.0.0.1:8099/v0".parse().unwrap(),
+            header: ModelApi::OpenAi.header().into(),
+            placeholder: "sk-placeholder-0123456789".into(),
+            secret: Redacted::new("sk-decoy-secret".into()),
+            secret_name: "OPENAI_API_KEY".into(),
+            endpoints: ModelApi::OpenAi.endpoints(),
+            provider_fetch: false,
+        }
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            task: TaskId::from_random(1),
+            routes: vec![route()],
+            request_limit: None,
+            byte_limit: 1,
+        }
+    }
+
+    #[test]
+    fn settings_survive_the_channel_and_never_print_the_secret() {
+        let sent = settings();
+        assert!(!format!("{sent:?}").contains("decoy-secret"));
+        let text = serde_json::to_string(&sent).unwrap();
+        let got: Settings = serde_json::from_str(&text).unwrap();
+        assert_eq!(got.routes[0].secret.expose(), "sk-decoy-secret");
+        assert_eq!(got.routes[0].upstream, sent.routes[0].upstream);
+        got.validate().unwrap();
+    }
+
+    #[test]
+    fn unusable_keys_placeholders_and_duplicates_are_refused() {
+        let mut bad = settings();
+        bad.routes[0].secret = Redacted::new("with\nnewline-in-it".into());
+        assert!(matches!(bad.validate(), Err(SettingsError::Secret { .. })));
+        let mut bad = settings();
+        bad.routes[0].placeholder = "short".into();
+        assert!(matches!(
+            bad.validate(),
+            Err(SettingsError::Placeholder { .. })
+        ));
+        let mut bad = settings();
+        bad.routes.push(route());
+        assert!(matches!(
+            bad.validate(),
+            Err(SettingsError::DuplicateHost { .. })
+        ));
+        let mut bad = settings();
+        bad.routes[0].header = "x-custom".into();
+        assert!(matches!(bad.validate(), Err(SettingsError::Header { .. })));
+    }
+
+    #[test]
+    fn a_star_stands_for_part_of_one_segment_only() {
+        let pattern: PathPattern = "/v1beta/models/*:generateContent".parse().unwrap();
+        assert!(pattern.matches("/v1beta/models/gemini-2.5-pro:generateContent"));
+        for path in [
+            "/v1beta/models/:generateContent",
+            "/v1beta/models/a/b:generateContent",
+            "/v1beta/models/a:b:generateContent",
+            "/v1beta/models/a:generateContentX",
+        ] {
+            assert!(!pattern.matches(path), "{path}");
+        }
+        assert!("/a*b*".parse::<PathPattern>().is_err());
+        assert!("/a/../b".parse::<PathPattern>().is_err());
+    }
+}

@@ -1,0 +1,426 @@
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hickory_resolver::TokioResolver;
+use http::Uri;
+use http_body_util::Full;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{Connected, Connection},
+    },
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls_pki_types::ServerName;
+use stockade_types::HostName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::{
+    address,
+    error::{GatewayError, ResolveError},
+    settings::{Scheme, Upstream, UpstreamHost},
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const POOL_IDLE: Duration = Duration::from_mins(1);
+const POOL_IDLE_MAX: usize = 8;
+/// Addresses tried for one name.
+const ATTEMPTS_MAX: usize = 4;
+
+/// How names become addresses. It is asked only after a request was allowed.
+pub trait Resolver: Send + Sync {
+    /// All addresses of `host`; they are vetted by the caller.
+    fn resolve<'a>(
+        &'a self,
+        host: &'a HostName,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send + 'a>>;
+}
+
+/// The host's DNS servers and `/etc/hosts`, read once when it is made.
+pub struct SystemResolver(TokioResolver);
+
+impl std::fmt::Debug for SystemResolver {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("SystemResolver")
+            .finish_non_exhaustive()
+    }
+}
+
+impl SystemResolver {
+    /// Reads the host's settings; call it before the process is sealed.
+    pub fn new() -> Result<Self, GatewayError> {
+        let failed = |source: hickory_resolver::ResolveError| GatewayError::ResolverSettings {
+            detail: source.to_string(),
+        };
+        Ok(Self(
+            TokioResolver::builder_tokio().map_err(failed)?.build(),
+        ))
+    }
+}
+
+impl Resolver for SystemResolver {
+    fn resolve<'a>(
+        &'a self,
+        host: &'a HostName,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send + 'a>> {
+        Box::pin(async move {
+            // The dot at the end keeps the search list out of it.
+            let answer = self
+                .0
+                .lookup_ip(format!("{host}."))
+                .await
+                .map_err(|source| ResolveError::Lookup {
+                    host: host.to_string(),
+                    detail: source.to_string(),
+                })?;
+            Ok(answer.iter().collect())
+        })
+    }
+}
+
+/// The root certificates that this host trusts, read once; call it before the
+/// process is sealed.
+pub fn system_roots() -> Result<RootCertStore, GatewayError> {
+    let loaded = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(loaded.certs);
+    if usable == 0 {
+        let errors: Vec<_> = loaded
+            .errors
+            .iter()
+            .take(3)
+            .map(ToString::to_string)
+            .collect();
+        return Err(GatewayError::Roots {
+            detail: errors.join("; "),
+        });
+    }
+    Ok(roots)
+}
+
+/// Everything needed to reach an upstream, gathered before the process is
+/// sealed.
+pub struct UpstreamAccess {
+    /// How names become addresses.
+    pub resolver: Arc<dyn Resolver>,
+    /// Whom to believe about an upstream's identity.
+    pub roots: RootCertStore,
+    /// This machine's own addresses, which no name may lead to.
+    pub own_addresses: Vec<IpAddr>,
+}
+
+impl std::fmt::Debug for UpstreamAccess {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("UpstreamAccess")
+            .finish_non_exhaustive()
+    }
+}
+
+impl UpstreamAccess {
+    /// Resolver, roots and addresses of this host.
+    pub fn from_host() -> Result<Self, GatewayError> {
+        Ok(Self {
+            resolver: Arc::new(SystemResolver::new()?),
+            roots: system_roots()?,
+            own_addresses: address::own_addresses()?,
+        })
+    }
+}
+
+/// A client for one route: its connections carry one key and are shared with
+/// nothing else.
+pub(crate) type UpstreamClient = Client<Dialer, Full<Bytes>>;
+
+pub(crate) fn client(dialer: Dialer) -> UpstreamClient {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_max_idle_per_host(POOL_IDLE_MAX)
+        .http1_max_buf_size(256 * 1024)
+        .http2_adaptive_window(true)
+        .http2_max_header_list_size(64 * 1024);
+    builder.build(dialer)
+}
+
+/// Why an upstream could not be connected to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error("{host} resolves only to addresses that must not be dialled ({reason})")]
+    Refused { host: String, reason: &'static str },
+    #[error("{host} has no address")]
+    NoAddress { host: String },
+    #[error("cannot connect to {host}: {source}")]
+    Connect { host: String, source: io::Error },
+    #[error("TLS with {host} failed: {source}")]
+    Tls { host: String, source: io::Error },
+    #[error("{host} is not a name that a certificate can be checked for")]
+    Name { host: String },
+}
+
+/// Connects to one upstream: resolves, vets, and dials exactly a vetted
+/// address.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    upstream: Arc<Upstream>,
+    access: Arc<UpstreamAccess>,
+    tls: Arc<ClientConfig>,
+}
+
+impl Dialer {
+    pub(crate) fn new(
+        upstream: Upstream,
+        access: Arc<UpstreamAccess>,
+    ) -> Result<Self, GatewayError> {
+        let refused = |source| GatewayError::Tls {
+            name: upstream.host.to_string(),
+            source,
+        };
+        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(refused)?
+            .with_root_certificates(access.roots.clone())
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self {
+            upstream: Arc::new(upstream),
+            access,
+            tls: Arc::new(tls),
+        })
+    }
+
+    async fn connect(self) -> Result<UpstreamStream, DialError> {
+        let host = || self.upstream.host.to_string();
+        let tcp = self.dial(self.addresses().await?).await?;
+        // Small requests must not wait for a full segment.
+        tcp.set_nodelay(true).map_err(|source| DialError::Connect {
+            host: host(),
+            source,
+        })?;
+        if self.upstream.scheme == Scheme::Http {
+            return Ok(UpstreamStream {
+                io: TokioIo::new(Box::new(tcp)),
+                h2: false,
+            });
+        }
+        let name = match &self.upstream.host {
+            UpstreamHost::Address(address) => ServerName::IpAddress((*address).into()),
+            UpstreamHost::Name(name) => ServerName::try_from(name.to_string())
+                .map_err(|_| DialError::Name { host: host() })?,
+        };
+        let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp);
+        let stream = timeout(CONNECT_TIMEOUT, handshake)
+            .await
+            .unwrap_or_else(|elapsed| Err(elapsed.into()))
+            .map_err(|source| DialError::Tls {
+                host: host(),
+                source,
+            })?;
+        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok(UpstreamStream {
+            io: TokioIo::new(Box::new(stream)),
+            h2,
+        })
+    }
+
+    /// The addresses that may be dialled. One that the user wrote, and
+    /// `localhost`, are taken as meant; what DNS says must be public.
+    async fn addresses(&self) -> Result<Vec<IpAddr>, DialError> {
+        let name = match &self.upstream.host {
+            UpstreamHost::Address(address) => return Ok(vec![*address]),
+            UpstreamHost::Name(_) if self.upstream.host.is_loopback() => {
+                return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+            }
+            UpstreamHost::Name(name) => name,
+        };
+        let found = timeout(CONNECT_TIMEOUT, self.access.resolver.resolve(name)).await;
+        let found = found.unwrap_or_else(|_| {
+            Err(ResolveError::Lookup {
+                host: name.to_string(),
+                detail: "no answer in time".into(),
+            })
+        })?;
+        let mut refused = None;
+        let mut vetted = found;
+        vetted.retain(|address| {
+            let reason = address::refusal(*address, &self.access.own_addresses);
+            refused = refused.or(reason);
+            reason.is_none()
+        });
+        vetted.truncate(ATTEMPTS_MAX);
+        match (vetted.is_empty(), refused) {
+            (false, _) => Ok(vetted),
+            (true, Some(reason)) => Err(DialError::Refused {
+                host: name.to_string(),
+                reason,
+            }),
+            (true, None) => Err(DialError::NoAddress {
+                host: name.to_string(),
+            }),
+        }
+    }
+
+    async fn dial(&self, addresses: Vec<IpAddr>) -> Result<TcpStream, DialError> {
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in addresses {
+            let connect = TcpStream::connect(SocketAddr::new(address, self.upstream.port));
+            match timeout(CONNECT_TIMEOUT, connect).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(source)) => last = source,
+                Err(elapsed) => last = elapsed.into(),
+            }
+        }
+        Err(DialError::Connect {
+            host: self.upstream.host.to_string(),
+            source: last,
+        })
+    }
+}
+
+impl tower_service::Service<Uri> for Dialer {
+    type Response = UpstreamStream;
+    type Error = DialError;
+    type Future = Pin<Box<dyn Future<Output = Result<UpstreamStream, DialError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// The URL is not looked at: a dialer knows one upstream only.
+    fn call(&mut self, _: Uri) -> Self::Future {
+        Box::pin(self.clone().connect())
+    }
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A connection to an upstream, with or without TLS.
+pub(crate) struct UpstreamStream {
+    io: TokioIo<Box<dyn Duplex>>,
+    h2: bool,
+}
+
+impl Connection for UpstreamStream {
+    fn connected(&self) -> Connected {
+        if self.h2 {
+            Connected::new().negotiated_h2()
+        } else {
+            Connected::new()
+        }
+    }
+}
+
+impl Read for UpstreamStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl Write for UpstreamStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(Vec<IpAddr>);
+
+    impl Resolver for Fixed {
+        fn resolve<'a>(
+            &'a self,
+            _: &'a HostName,
+        ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send + 'a>> {
+            Box::pin(async { Ok(self.0.clone()) })
+        }
+    }
+
+    async fn addresses(url: &str, answer: &[&str]) -> Result<Vec<IpAddr>, DialError> {
+        let answer = answer.iter().map(|text| text.parse().unwrap()).collect();
+        let access = UpstreamAccess {
+            resolver: Arc::new(Fixed(answer)),
+            roots: RootCertStore::empty(),
+            own_addresses: vec!["1.1.1.9".parse().unwrap()],
+        };
+        Dialer::new(url.parse().unwrap(), Arc::new(access))
+            .unwrap()
+            .addresses()
+            .await
+    }
+
+    #[tokio::test]
+    async fn of_a_mixed_answer_only_public_addresses_are_dialled() {
+        let answer = [
+            "127.0.0.1",
+            "169.254.169.254",
+            "1.1.1.1",
+            "1.1.1.9",
+            "::ffff:10.0.0.1",
+        ];
+        let kept = addresses("https://api.example.com", &answer).await.unwrap();
+        assert_eq!(kept, ["1.1.1.1".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_only_inwards_is_refused() {
+        let refused = addresses("https://api.example.com", &["10.0.0.1"])
+            .await
+            .unwrap_err();
+        assert!(matches!(
+            refused,
+            DialError::Refused {
+                reason: "a private address",
+                ..
+            }
+        ));
+        let empty = addresses("https://api.example.com", &[]).await.unwrap_err();
+        assert!(matches!(empty, DialError::NoAddress { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_literal_and_localhost_are_taken_as_the_user_meant_them() {
+        let literal = addresses("https://10.1.2.3:8443", &[]).await.unwrap();
+        assert_eq!(literal, ["10.1.2.3".parse::<IpAddr>().unwrap()]);
+        let local = addresses("http://localhost:1", &["8.8.8.8"]).await.unwrap();
+        assert!(local.iter().all(IpAddr::is_loopback));
+    }
+}

@@ -1,0 +1,225 @@
+//! The key reaches the upstream, and nothing else ever sees it.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use stockade_gateway::ModelApi;
+use stockade_types::EventKind;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::{frames::Frames, support::*};
+
+const BODY: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
+
+#[tokio::test]
+async fn g3_the_upstream_gets_the_key_and_the_client_never_does() {
+    let (upstream, seen) = recording_upstream(|| {
+        text_reply(
+            "application/json",
+            r#"{"ok":true,"usage":{"input_tokens":3,"output_tokens":4}}"#,
+        )
+    })
+    .await;
+    let gateway = Harness::start(settings(&format!("http://{}/prefix", upstream.address)));
+    let (status, body) = text(gateway.send(HOST, message(BODY)).await).await;
+    assert_eq!(
+        (status, body.contains("\"ok\":true")),
+        (StatusCode::OK, true)
+    );
+    let seen = seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].method, "POST");
+    assert_eq!(seen[0].uri, "/prefix/v1/messages?beta=true");
+    assert_eq!(seen[0].headers["x-api-key"], SECRET);
+    assert_eq!(seen[0].headers["host"], upstream.address.to_string());
+    assert_eq!(seen[0].headers["accept-encoding"], "identity");
+    assert_eq!(seen[0].body, BODY);
+    let request = gateway.event(EventKind::NetworkRequest).await;
+    assert_eq!(request["path"], "/v1/messages");
+    assert_eq!(request["verdict"], "allow");
+    assert_eq!(
+        gateway.event(EventKind::SecretUsed).await["secret"],
+        "MODEL_API_KEY"
+    );
+    let outcome = gateway.event(EventKind::NetworkOutcome).await;
+    assert_eq!(outcome["status"], 200);
+    assert_eq!(outcome["ended"], "complete");
+    assert_eq!(outcome["usage"]["output"], 4);
+    let kinds: Vec<_> = gateway
+        .sink
+        .events
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|event| event.kind)
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            EventKind::NetworkRequest,
+            EventKind::SecretUsed,
+            EventKind::NetworkOutcome
+        ]
+    );
+    let record = serde_json::to_string(&*gateway.sink.events.lock().unwrap()).unwrap();
+    assert!(!record.contains(SECRET) && !record.contains("beta=true"));
+}
+
+#[tokio::test]
+async fn bearer_keys_are_replaced_and_keep_their_scheme_over_http_2() {
+    let (upstream, seen) = recording_upstream(|| text_reply("application/json", "{}")).await;
+    let mut settings = settings("http://127.0.0.1:1");
+    settings.routes = vec![route(
+        ModelApi::OpenAi,
+        &format!("http://{}", upstream.address),
+    )];
+    let gateway = Harness::start(settings);
+    let request = Request::post(format!("https://{HOST}/v1/responses"))
+        .header("authorization", format!("Bearer {PLACEHOLDER}"))
+        .body(Full::from("{}"))
+        .unwrap();
+    let (status, _) = text(gateway.send_h2(HOST, request).await).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        seen.lock().unwrap()[0].headers["authorization"],
+        format!("Bearer {SECRET}")
+    );
+}
+
+#[tokio::test]
+async fn an_upstream_over_tls_is_verified_and_gets_no_key_when_it_is_not() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    let echo: fn(_) -> _ = |request: Request<hyper::body::Incoming>| {
+                        let held = request.headers()["x-api-key"] == SECRET;
+                        let reply = text_reply("application/json", format!("{{\"held\":{held}}}"));
+                        Box::pin(async move { reply })
+                            as std::pin::Pin<Box<dyn Future<Output = Reply> + Send>>
+                    };
+                    serve_http(stream, Arc::new(echo)).await;
+                }
+            });
+        }
+    });
+    let url = format!("https://localhost:{port}");
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone()).unwrap();
+    let trusting = Harness::start_with_roots(settings(&url), roots);
+    assert_eq!(
+        json(trusting.send(HOST, message(BODY)).await).await.1["held"],
+        true
+    );
+    let distrusting = Harness::start(settings(&url));
+    let (status, body) = json(distrusting.send(HOST, message(BODY)).await).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+    assert!(
+        body["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("TLS with localhost failed"),
+        "{body}"
+    );
+    assert_eq!(
+        distrusting.event(EventKind::NetworkOutcome).await["ended"],
+        "upstream-failed"
+    );
+    server.abort();
+}
+
+#[tokio::test]
+async fn g3_an_echo_of_the_key_comes_back_as_the_placeholder() {
+    let upstream = UpstreamServer::start(|request| async move {
+        let key = request.headers()["x-api-key"].to_str().unwrap().to_owned();
+        let text = format!(
+            "data: raw {key} b64 {} end\n\n",
+            STANDARD.encode(format!("k={key}"))
+        );
+        // Single bytes: every possible split at once.
+        let frames = text
+            .into_bytes()
+            .into_iter()
+            .map(|byte| Ok(Frame::data(vec![byte].into())));
+        let body = StreamBody::new(Frames(frames.collect::<Vec<_>>().into_iter()));
+        Response::builder()
+            .header("content-type", "text/event-stream")
+            .header("x-echo", &key)
+            .header("set-cookie", "session=1")
+            .header("alt-svc", "h3=\":443\"")
+            .body(body.boxed_unsync())
+            .unwrap()
+    })
+    .await;
+    let gateway = Harness::start(settings(&format!("http://{}", upstream.address)));
+    let reply = gateway.send(HOST, message(BODY)).await;
+    assert_eq!(reply.headers()["x-echo"], PLACEHOLDER);
+    assert!(
+        !reply.headers().contains_key("set-cookie") && !reply.headers().contains_key("alt-svc")
+    );
+    let (_, body) = text(reply).await;
+    assert!(
+        body.contains(&format!("raw {PLACEHOLDER} b64 ")) && body.ends_with(" end\n\n"),
+        "{body}"
+    );
+    let encoded = STANDARD.encode(SECRET);
+    assert!(
+        !body.contains(SECRET) && !body.contains(&encoded[..16]),
+        "{body}"
+    );
+    assert_eq!(
+        gateway.event(EventKind::NetworkOutcome).await["secret_echoes_replaced"],
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_compressed_reply_is_withheld_because_it_cannot_be_searched() {
+    let (upstream, _) = recording_upstream(|| {
+        let mut reply = text_reply("application/json", "not really gzip");
+        reply
+            .headers_mut()
+            .insert("content-encoding", "gzip".parse().unwrap());
+        reply
+    })
+    .await;
+    let gateway = Harness::start(settings(&format!("http://{}", upstream.address)));
+    let (status, _) = text(gateway.send(HOST, message(BODY)).await).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+}
+
+#[tokio::test]
+async fn g5_nothing_leaves_when_the_record_cannot_be_written() {
+    let (upstream, seen) = recording_upstream(|| text_reply("application/json", "{}")).await;
+    let gateway = Harness::start(settings(&format!("http://{}", upstream.address)));
+    *gateway.sink.broken.lock().unwrap() = true;
+    let (status, body) = json(gateway.send(HOST, message(BODY)).await).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(body["rule"], "record.unavailable");
+    assert!(seen.lock().unwrap().is_empty());
+}

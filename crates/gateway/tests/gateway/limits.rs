@@ -1,0 +1,160 @@
+//! At a limit the agent gets the reply that makes it stop.
+
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use stockade_gateway::ModelApi;
+use stockade_types::EventKind;
+
+use crate::support::*;
+
+const BODY: &str = r#"{"model":"m","messages":[]}"#;
+
+fn request(api: ModelApi) -> Request<Full<bytes::Bytes>> {
+    let (path, value) = match api {
+        ModelApi::Anthropic => ("/v1/messages", PLACEHOLDER.to_owned()),
+        ModelApi::OpenAi => ("/v1/responses", format!("Bearer {PLACEHOLDER}")),
+        ModelApi::Gemini => (
+            "/v1beta/models/g-1.5:streamGenerateContent?alt=sse",
+            PLACEHOLDER.to_owned(),
+        ),
+    };
+    Request::post(path)
+        .header("host", HOST)
+        .header(api.header(), value)
+        .body(Full::from(BODY))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn g7_over_the_request_limit_each_api_gets_its_own_stop() {
+    for api in [ModelApi::Anthropic, ModelApi::OpenAi, ModelApi::Gemini] {
+        let (upstream, seen) = recording_upstream(|| text_reply("application/json", "{}")).await;
+        let mut settings = settings("http://127.0.0.1:1");
+        settings.routes = vec![route(api, &format!("http://{}", upstream.address))];
+        settings.request_limit = Some(1);
+        let gateway = Harness::start(settings);
+        assert_eq!(
+            text(gateway.send(HOST, request(api)).await).await.0,
+            StatusCode::OK
+        );
+        let reply = gateway.send(HOST, request(api)).await;
+        assert_eq!(reply.headers()["x-should-retry"], "false");
+        assert!(!reply.headers().contains_key("retry-after"));
+        let (status, body) = json(reply).await;
+        let error = &body["error"];
+        match api {
+            ModelApi::Anthropic => {
+                assert_eq!((status.as_u16(), &body["type"]), (402, &"error".into()));
+                assert_eq!(error["type"], "billing_error");
+            }
+            ModelApi::OpenAi => {
+                assert_eq!(
+                    (status.as_u16(), &error["code"]),
+                    (400, &"budget_exceeded".into())
+                );
+                assert_eq!(error["type"], "invalid_request_error");
+            }
+            ModelApi::Gemini => {
+                assert_eq!((status.as_u16(), &error["code"]), (400, &400.into()));
+                assert_eq!(error["status"], "FAILED_PRECONDITION");
+            }
+        }
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.contains("1 of 1") && message.contains("stockade run --max-requests N"),
+            "{message}"
+        );
+        assert_eq!(seen.lock().unwrap().len(), 1);
+        assert_eq!(
+            gateway.event(EventKind::Denied).await["rule"],
+            "budget.exhausted"
+        );
+    }
+}
+
+#[tokio::test]
+async fn g7_many_at_once_do_not_overshoot() {
+    let (upstream, seen) = recording_upstream(|| text_reply("application/json", "{}")).await;
+    let mut settings = settings(&format!("http://{}", upstream.address));
+    settings.request_limit = Some(5);
+    let gateway = Harness::start(settings);
+    let sends = (0..20).map(|_| async { gateway.send(HOST, message(BODY)).await.status() });
+    let mut allowed = 0;
+    for status in join_all(sends.collect()).await {
+        allowed += usize::from(status == StatusCode::OK);
+    }
+    assert_eq!((allowed, seen.lock().unwrap().len()), (5, 5));
+}
+
+/// Polls all futures together until each is done.
+async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut pending: Vec<_> = futures
+        .into_iter()
+        .map(|future| (Box::pin(future), None))
+        .collect();
+    std::future::poll_fn(|context| {
+        for (future, output) in &mut pending {
+            if output.is_none()
+                && let std::task::Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *output = Some(value);
+            }
+        }
+        if pending.iter().all(|(_, output)| output.is_some()) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    pending
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
+}
+
+#[tokio::test]
+async fn g7_bytes_outward_are_capped_before_they_leave() {
+    let (upstream, seen) = recording_upstream(|| text_reply("application/json", "{}")).await;
+    let mut settings = settings(&format!("http://{}", upstream.address));
+    settings.byte_limit = 2000;
+    let gateway = Harness::start(settings);
+    let large = format!(r#"{{"system":"{}"}}"#, "x".repeat(3000));
+    let (status, body) = json(gateway.send(HOST, message(&large)).await).await;
+    assert_eq!(status, StatusCode::PAYMENT_REQUIRED);
+    assert!(
+        body["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("2000 bytes")
+    );
+    assert!(seen.lock().unwrap().is_empty());
+    assert_eq!(
+        text(gateway.send(HOST, message(BODY)).await).await.0,
+        StatusCode::OK
+    );
+    assert!(
+        gateway.event(EventKind::NetworkOutcome).await["sent"]
+            .as_u64()
+            .unwrap()
+            > BODY.len() as u64
+    );
+}
+
+#[tokio::test]
+async fn g7_counting_tokens_is_free() {
+    let (upstream, _) = recording_upstream(|| text_reply("application/json", "{}")).await;
+    let mut settings = settings(&format!("http://{}", upstream.address));
+    settings.request_limit = Some(0);
+    let gateway = Harness::start(settings);
+    let free = Request::post("/v1/messages/count_tokens")
+        .header("host", HOST)
+        .header("x-api-key", PLACEHOLDER)
+        .body(Full::from(BODY))
+        .unwrap();
+    assert_eq!(gateway.send(HOST, free).await.status(), StatusCode::OK);
+    assert_eq!(
+        gateway.send(HOST, message(BODY)).await.status(),
+        StatusCode::PAYMENT_REQUIRED
+    );
+}

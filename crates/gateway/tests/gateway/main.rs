@@ -1,0 +1,16 @@
+//! How the gateway behaves towards a real client and a real upstream.
+
+#[cfg(test)]
+mod frames;
+#[cfg(test)]
+mod injection;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod names;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod streams;
+#[cfg(test)]
+mod support;

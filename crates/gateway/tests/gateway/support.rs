@@ -1,0 +1,456 @@
+//! A gateway on loopback with a real TLS client on one side and a real HTTP
+//! upstream on the other.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr, TcpStream as StdTcpStream},
+    os::fd::BorrowedFd,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hickory_proto::{
+    op::{Message, Query},
+    rr::{Name, RData, RecordType},
+};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::{body::Incoming, client::conn, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use serde_json::Value;
+use stockade_gateway::{
+    CertificateAuthority, EventSink, Gateway, Listeners, ModelApi, ModelRoute, OriginalDestination,
+    ResolveError, Resolver, Settings, SinkError, Upstream, UpstreamAccess,
+};
+use stockade_types::{Event, EventKind, HostName, Redacted, TaskId};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+pub(crate) const HOST: &str = "api.model.test";
+pub(crate) const PLACEHOLDER: &str = "sk-placeholder-5d41402abc4b2a76";
+pub(crate) const SECRET: &str = "sk-decoy-real/9+KEY_value-0001";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
+type Answer =
+    Arc<dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
+
+/// Events kept in memory, in order.
+#[derive(Default)]
+pub(crate) struct MemorySink {
+    pub(crate) events: Mutex<Vec<Event>>,
+    pub(crate) broken: Mutex<bool>,
+}
+
+impl EventSink for MemorySink {
+    fn record(
+        &self,
+        event: Event,
+    ) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + '_>> {
+        Box::pin(async move {
+            if *self.broken.lock().unwrap() {
+                return Err(SinkError("the disk is full".into()));
+            }
+            self.events.lock().unwrap().push(event);
+            Ok(())
+        })
+    }
+}
+
+/// Destinations by the client's own port, which a test registers before it
+/// connects.
+#[derive(Default)]
+struct Destinations(Mutex<HashMap<u16, SocketAddr>>);
+
+impl OriginalDestination for Destinations {
+    fn of(&self, socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+        let peer = StdTcpStream::from(socket.try_clone_to_owned()?).peer_addr()?;
+        let known = self.0.lock().unwrap();
+        known
+            .get(&peer.port())
+            .copied()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+struct NoNames;
+
+impl Resolver for NoNames {
+    fn resolve<'a>(
+        &'a self,
+        host: &'a HostName,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send + 'a>> {
+        let error = ResolveError::Lookup {
+            host: host.to_string(),
+            detail: "test".into(),
+        };
+        Box::pin(async { Err(error) })
+    }
+}
+
+/// An HTTP/1.1 server that keeps what it was sent.
+pub(crate) struct UpstreamServer {
+    pub(crate) address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for UpstreamServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl UpstreamServer {
+    pub(crate) async fn start<F, A>(answer: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
+        A: Future<Output = Reply> + Send + 'static,
+    {
+        let answer: Answer = Arc::new(move |request| Box::pin(answer(request)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve_http(stream, Arc::clone(&answer)));
+            }
+        });
+        Self { address, task }
+    }
+}
+
+pub(crate) async fn serve_http<S>(stream: S, answer: Answer)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(move |request| {
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    drop(
+        http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await,
+    );
+}
+
+pub(crate) fn text_reply(content_type: &str, body: impl Into<Bytes>) -> Reply {
+    let body = Full::new(body.into())
+        .map_err(|never| match never {})
+        .boxed_unsync();
+    Response::builder()
+        .header("content-type", content_type)
+        .body(body)
+        .unwrap()
+}
+
+/// What arrived at an upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) uri: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// An upstream that keeps requests and answers each with `reply`.
+pub(crate) async fn recording_upstream(
+    reply: impl Fn() -> Reply + Send + Sync + 'static,
+) -> (UpstreamServer, Arc<Mutex<Vec<Seen>>>) {
+    let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+    let keep = Arc::clone(&seen);
+    let server = UpstreamServer::start(move |request| {
+        let (reply, keep) = (reply(), Arc::clone(&keep));
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes)
+                .unwrap_or_default();
+            keep.lock().unwrap().push(Seen {
+                method: parts.method.to_string(),
+                uri: parts.uri.to_string(),
+                headers: parts.headers,
+                body,
+            });
+            reply
+        }
+    })
+    .await;
+    (server, seen)
+}
+
+pub(crate) fn route(api: ModelApi, upstream: &str) -> ModelRoute {
+    ModelRoute {
+        host: HOST.parse().unwrap(),
+        api,
+        upstream: upstream.parse::<Upstream>().unwrap(),
+        header: api.header().into(),
+        placeholder: PLACEHOLDER.into(),
+        secret: Redacted::new(SECRET.into()),
+        secret_name: "MODEL_API_KEY".into(),
+        endpoints: api.endpoints(),
+        provider_fetch: false,
+    }
+}
+
+/// Settings of a task with one Anthropic route and ample limits.
+pub(crate) fn settings(upstream: &str) -> Settings {
+    Settings {
+        task: TaskId::from_random(42),
+        routes: vec![route(ModelApi::Anthropic, upstream)],
+        request_limit: None,
+        byte_limit: 1 << 30,
+    }
+}
+
+/// A gateway that serves on loopback until dropped.
+pub(crate) struct Harness {
+    pub(crate) sink: Arc<MemorySink>,
+    pub(crate) tcp: SocketAddr,
+    pub(crate) dns: SocketAddr,
+    pub(crate) dns_tcp: SocketAddr,
+    destinations: Arc<Destinations>,
+    trust: Arc<ClientConfig>,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<()>,
+}
+
+impl Harness {
+    pub(crate) fn start(settings: Settings) -> Self {
+        Self::start_with_roots(settings, RootCertStore::empty())
+    }
+
+    pub(crate) fn start_with_roots(settings: Settings, roots: RootCertStore) -> Self {
+        let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (tcp, dns_tcp) = (bind(), bind());
+        let dns = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addresses = (
+            tcp.local_addr().unwrap(),
+            dns.local_addr().unwrap(),
+            dns_tcp.local_addr().unwrap(),
+        );
+        let authority = CertificateAuthority::new(&settings.task).unwrap();
+        let mut trusted = RootCertStore::empty();
+        let pem = authority.certificate_pem();
+        trusted
+            .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
+            .unwrap();
+        let sink = Arc::new(MemorySink::default());
+        let destinations = Arc::new(Destinations::default());
+        let gateway = Gateway {
+            settings,
+            authority,
+            listeners: Listeners {
+                tcp: vec![tcp],
+                dns_udp: vec![dns],
+                dns_tcp: vec![dns_tcp],
+            },
+            upstream: UpstreamAccess {
+                resolver: Arc::new(NoNames),
+                roots,
+                own_addresses: Vec::new(),
+            },
+            sink: sink.clone(),
+            original_destination: destinations.clone(),
+        };
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(async move {
+            gateway.serve(async { drop(stopped.await) }).await.unwrap();
+        });
+        let (tcp, dns, dns_tcp) = addresses;
+        let trust = Arc::new(client_tls(trusted));
+        Self {
+            sink,
+            tcp,
+            dns,
+            dns_tcp,
+            destinations,
+            trust,
+            stop: Some(stop),
+            served,
+        }
+    }
+
+    /// Ends the gateway as the supervisor would, and waits for it.
+    pub(crate) async fn stop(mut self) -> Arc<MemorySink> {
+        drop(self.stop.take());
+        timeout(PATIENCE, &mut self.served).await.unwrap().unwrap();
+        Arc::clone(&self.sink)
+    }
+
+    /// The address that the gateway's DNS gives for `name`.
+    pub(crate) async fn look_up(&self, name: &str) -> IpAddr {
+        let reply = self.query(name, RecordType::A).await;
+        match reply.answers() {
+            [record] => match record.data() {
+                RData::A(address) => address.0.into(),
+                other => panic!("not an address: {other}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn query(&self, name: &str, kind: RecordType) -> Message {
+        let mut query = Message::new();
+        query.set_id(7).set_recursion_desired(true);
+        query.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket
+            .send_to(&query.to_vec().unwrap(), self.dns)
+            .await
+            .unwrap();
+        let mut buffer = [0; 2048];
+        let length = timeout(PATIENCE, socket.recv(&mut buffer))
+            .await
+            .unwrap()
+            .unwrap();
+        Message::from_vec(&buffer[..length]).unwrap()
+    }
+
+    /// A connection that seems to have been dialled to `destination`.
+    pub(crate) async fn dial(&self, destination: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        self.destinations
+            .0
+            .lock()
+            .unwrap()
+            .insert(port, destination);
+        socket.connect(self.tcp).await.unwrap()
+    }
+
+    /// TLS with the gateway: `looked_up` is the name given to DNS, `sni` the
+    /// one in the hello.
+    pub(crate) async fn tls(
+        &self,
+        looked_up: &str,
+        sni: &str,
+        alpn: &[&str],
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let address = self.look_up(looked_up).await;
+        let tcp = self.dial(SocketAddr::new(address, 443)).await;
+        let mut config = ClientConfig::clone(&self.trust);
+        config.alpn_protocols = alpn
+            .iter()
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
+        let name = ServerName::try_from(sni.to_owned()).unwrap();
+        timeout(
+            PATIENCE,
+            TlsConnector::from(Arc::new(config)).connect(name, tcp),
+        )
+        .await
+        .unwrap()
+    }
+
+    /// Sends one request over a new connection to `host` and gives its reply.
+    pub(crate) async fn send<B>(&self, host: &str, request: Request<B>) -> Response<Incoming>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stream = self.tls(host, host, &["http/1.1"]).await.unwrap();
+        let (mut sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        timeout(PATIENCE, sender.send_request(request))
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// The same over HTTP/2.
+    pub(crate) async fn send_h2(
+        &self,
+        host: &str,
+        request: Request<Full<Bytes>>,
+    ) -> Response<Incoming> {
+        let stream = self.tls(host, host, &["h2"]).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let (mut sender, connection) =
+            conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        timeout(PATIENCE, sender.send_request(request))
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    pub(crate) fn events(&self, kind: EventKind) -> Vec<Value> {
+        let events = self.sink.events.lock().unwrap();
+        events
+            .iter()
+            .filter(|event| event.kind == kind)
+            .map(|event| event.body.clone())
+            .collect()
+    }
+
+    /// The first event of `kind`, once it is there.
+    pub(crate) async fn event(&self, kind: EventKind) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(body) = self.events(kind).into_iter().next() {
+                return body;
+            }
+            assert!(Instant::now() < deadline, "no {kind:?} event");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+pub(crate) fn client_tls(roots: RootCertStore) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+/// A model request as Claude Code sends it.
+pub(crate) fn message_request(body: &str) -> http::request::Builder {
+    Request::post("/v1/messages?beta=true")
+        .header("host", HOST)
+        .header("x-api-key", PLACEHOLDER)
+        .header("content-type", "application/json")
+        .header("content-length", body.len())
+}
+
+pub(crate) fn message(body: &str) -> Request<Full<Bytes>> {
+    message_request(body)
+        .body(Full::from(body.to_owned()))
+        .unwrap()
+}
+
+pub(crate) async fn text(reply: Response<Incoming>) -> (StatusCode, String) {
+    let status = reply.status();
+    let body = timeout(PATIENCE, reply.into_body().collect())
+        .await
+        .unwrap()
+        .unwrap()
+        .to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+pub(crate) async fn json(reply: Response<Incoming>) -> (StatusCode, Value) {
+    let (status, text) = text(reply).await;
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
+    )
+}
