@@ -117,7 +117,13 @@ fn theme(config: &mut HostConfig<'_>) -> Option<String> {
 
 fn settings(theme: Option<&str>) -> Value {
     let mut settings = json!({
-        "permissions": { "defaultMode": "bypassPermissions", "deny": ["WebSearch"] },
+        "permissions": {
+            "defaultMode": "bypassPermissions",
+            "deny": ["WebSearch"],
+            // The mode that has the provider judge each call; with it left on
+            // the first session ends in a question about it.
+            "disableAutoMode": "disable",
+        },
         "sandbox": { "enabled": false },
         "skipDangerousModePermissionPrompt": true,
         // The check asks a host of the provider's about every address.

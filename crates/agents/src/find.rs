@@ -1,7 +1,5 @@
 use std::{
     ffi::OsStr,
-    fs::File,
-    io::Read,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -10,9 +8,11 @@ use serde::Serialize;
 
 use crate::{
     digest,
+    digest_cache::DigestCache,
     error::AgentError,
     kind::AgentKind,
     npm::{self, Package},
+    start::Start,
 };
 
 /// Where an agent's own files appear inside.
@@ -104,7 +104,20 @@ pub struct Found {
 ///
 /// Nothing is executed. Relative entries of `PATH` are skipped: they would
 /// find whatever lies in the directory one happens to be in.
+///
+/// Reads the whole program for its digest, some hundred milliseconds; see
+/// [`find_cached`].
 pub fn find(kind: AgentKind, path_variable: &OsStr) -> Result<Found, AgentError> {
+    find_cached(kind, path_variable, &mut DigestCache::default())
+}
+
+/// [`find`], with the digest of a native program from `cache` where the file
+/// has not changed. The many files of a JavaScript agent are always read.
+pub fn find_cached(
+    kind: AgentKind,
+    path_variable: &OsStr,
+    cache: &mut DigestCache,
+) -> Result<Found, AgentError> {
     let install = kind.agent().install();
     let executable =
         executables(install.program, path_variable)
@@ -115,9 +128,14 @@ pub fn find(kind: AgentKind, path_variable: &OsStr) -> Result<Found, AgentError>
             })?;
     let real = canonical(&executable)?;
     match resolve(install, &real)? {
-        Resolved::Native { program, version } => {
-            native(kind, executable, program, version, install.companions)
-        }
+        Resolved::Native { program, version } => native(
+            kind,
+            executable,
+            program,
+            version,
+            install.companions,
+            cache,
+        ),
         Resolved::Script {
             script,
             options,
@@ -201,6 +219,7 @@ fn native(
     program: PathBuf,
     version: Option<String>,
     companions: Option<&str>,
+    cache: &mut DigestCache,
 ) -> Result<Found, AgentError> {
     let surroundings = companions.and_then(|name| {
         let root = program.parent()?.parent()?;
@@ -226,7 +245,7 @@ fn native(
         kind,
         executable,
         version,
-        digest: digest::of_file(&program)?,
+        digest: cache.get(&program, || digest::of_file(&program))?,
         program: vec![text(&inside)?],
         real: program,
         mounts: vec![mount],
@@ -298,61 +317,6 @@ fn is_node(path: &Path) -> bool {
         && Start::of(path).is_ok_and(|start| start == Start::Native)
 }
 
-/// What the first bytes of a program say about how it runs.
-#[derive(Debug, PartialEq, Eq)]
-enum Start {
-    /// An ELF file.
-    Native,
-    /// A script for node, with these options of its first line.
-    Node(Vec<String>),
-    /// Anything else.
-    Other,
-}
-
-impl Start {
-    fn of(path: &Path) -> Result<Self, AgentError> {
-        let mut first = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(256).read_to_end(&mut first))
-            .map_err(|source| AgentError::Read {
-                path: path.to_owned(),
-                source,
-            })?;
-        Ok(Self::from_bytes(&first))
-    }
-
-    fn from_bytes(first: &[u8]) -> Self {
-        if first.starts_with(b"\x7fELF") {
-            return Self::Native;
-        }
-        let line = first
-            .split(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
-        let Some(line) = line
-            .strip_prefix(b"#!")
-            .and_then(|line| std::str::from_utf8(line).ok())
-        else {
-            return Self::Other;
-        };
-        let mut words = line.split_whitespace().peekable();
-        let base = |word: &str| word.rsplit('/').next().unwrap_or_default().to_owned();
-        if words.peek().is_some_and(|word| base(word) == "env") {
-            words.next();
-            words.next_if_eq(&"-S");
-        }
-        match words.next().map(base).as_deref() {
-            Some("node" | "nodejs") => Self::Node(
-                words
-                    .take_while(|word| word.starts_with("--"))
-                    .map(str::to_owned)
-                    .collect(),
-            ),
-            _ => Self::Other,
-        }
-    }
-}
-
 /// The executable files called `name`, in the order of `PATH`.
 fn executables(name: &str, path_variable: &OsStr) -> impl Iterator<Item = PathBuf> {
     let candidates: Vec<PathBuf> = std::env::split_paths(path_variable)
@@ -399,29 +363,6 @@ fn text(path: &Path) -> Result<String, AgentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn first_lines_are_understood_as_the_kernel_and_env_do() {
-        let node = |options: &[&str]| {
-            Start::Node(options.iter().map(|option| (*option).to_owned()).collect())
-        };
-        let cases: [(&[u8], Start); 8] = [
-            (b"\x7fELF\x02\x01", Start::Native),
-            (b"#!/usr/bin/env node\nx", node(&[])),
-            (
-                b"#!/usr/bin/env -S node --no-warnings=DEP0040\n",
-                node(&["--no-warnings=DEP0040"]),
-            ),
-            (b"#! /opt/x/bin/node --harmony\r\n", node(&["--harmony"])),
-            (b"#!/bin/sh\nexec node x", Start::Other),
-            (b"#!/usr/bin/env nodemon\n", Start::Other),
-            (b"", Start::Other),
-            (b"#!\xff\n", Start::Other),
-        ];
-        for (bytes, start) in cases {
-            assert_eq!(Start::from_bytes(bytes), start, "{}", bytes.escape_ascii());
-        }
-    }
 
     #[test]
     fn only_a_whole_version_number_is_a_version() {

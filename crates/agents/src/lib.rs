@@ -17,6 +17,7 @@
 mod claude;
 mod codex;
 mod digest;
+mod digest_cache;
 mod error;
 mod find;
 mod gemini;
@@ -26,10 +27,12 @@ mod launch;
 mod npm;
 mod opencode;
 mod route;
+mod start;
 
 pub use self::{
+    digest_cache::DigestCache,
     error::AgentError,
-    find::{Found, MountKind, ToolMount, find},
+    find::{Found, MountKind, ToolMount, find, find_cached},
     kind::{AgentKind, UnknownAgent},
     launch::{HomeFile, Launch, LaunchRequest, Mode, command, launch, route},
     route::{Alphabet, Api, Endpoint, PlaceholderShape, RouteTemplate, placeholder},
