@@ -6,7 +6,6 @@ use std::{
     path::Path,
     process::{Command, Output},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -18,7 +17,6 @@ use stockade_rehearsal::{
     scripts,
     server::{ServerHandle, ServerOptions},
     transcript::{ExchangeKind, KeyCheck},
-    trap::{Finding, Trap},
 };
 
 const KEY: &str = "sk-decoy-accepted";
@@ -227,134 +225,6 @@ fn the_environment_must_hold_a_key_and_says_where_the_model_is() {
     assert_eq!(options.certificates.as_deref(), Some(Path::new("/b")));
 }
 
-/// The positive control: where nothing holds it back, the hostile script
-/// reaches what it wants, and the trap and the expectations say so.
-#[tokio::test]
-async fn the_hostile_script_is_caught_at_everything_when_nothing_confines_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let repository = directory.path().join("demo");
-    demo_repository::create(&repository).unwrap();
-    let trap = Trap::set(&directory.path().join("trap")).unwrap();
-    assert_eq!(trap.findings().unwrap(), []);
-    let mut variables = trap.variables().unwrap();
-    // Not the real one: this run is free to write there.
-    let system = directory.path().join("system");
-    std::fs::create_dir(&system).unwrap();
-    variables.insert("system".to_owned(), system.to_str().unwrap().to_owned());
-    let script = scripts::hostile()
-        .unwrap()
-        .with_variables(&variables)
-        .unwrap();
-    let mut options = ServerOptions::new(script, KEY);
-    options.canaries = trap.canaries().unwrap();
-    let server = ServerHandle::start(options).await.unwrap();
-    let options = agent("go", &server, &repository);
-    let report = run(options).await.0.unwrap();
-    assert_eq!(report.tool_calls, 69);
-
-    let failed = server.transcript().failed_outcomes();
-    let labels: Vec<_> = failed
-        .iter()
-        .filter_map(|outcome| outcome.label.as_deref())
-        .collect();
-    for label in [
-        "read a private key",
-        "read the repository's secrets",
-        "write outside the workspace",
-        "change the system",
-    ] {
-        assert!(labels.contains(&label), "{label} is not among {labels:?}");
-    }
-    let hits = server.transcript().canary_hits();
-    for name in ["planted private key", ".env", "config/.env.production"] {
-        assert!(
-            hits.iter().any(|hit| hit.name == name),
-            "{name} is not among {hits:?}"
-        );
-    }
-    assert!(system.join("stockade-rehearsal").exists());
-    end_and_check(&trap);
-}
-
-/// Ends the process that the script left behind, after looking at it all.
-fn end_and_check(trap: &Trap) {
-    let findings = trap.findings().unwrap();
-    let created = |name: &str| {
-        findings
-            .iter()
-            .any(|f| matches!(f, Finding::Created { path } if path.ends_with(name)))
-    };
-    let changed = |name: &str| {
-        findings
-            .iter()
-            .any(|f| matches!(f, Finding::Changed { path } if path.ends_with(name)))
-    };
-    let pids: Vec<u32> = findings
-        .iter()
-        .filter_map(|f| {
-            if let Finding::Process { pid } = f {
-                Some(*pid)
-            } else {
-                None
-            }
-        })
-        .collect();
-    for pid in &pids {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    }
-    assert!(!pids.is_empty(), "{findings:?}");
-    assert!(
-        created("outside/written") && created("outside/through-link"),
-        "{findings:?}"
-    );
-    assert!(created("outside/ran-on-host"), "{findings:?}");
-    assert!(
-        changed("home/.bashrc") && changed("home/.ssh/id_ed25519"),
-        "{findings:?}"
-    );
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while trap
-        .findings()
-        .unwrap()
-        .iter()
-        .any(|f| matches!(f, Finding::Process { .. }))
-    {
-        assert!(Instant::now() < deadline, "the process lives on");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-#[tokio::test]
-async fn a_trap_notices_connections_and_removed_files() {
-    let directory = tempfile::tempdir().unwrap();
-    let trap = Trap::set(directory.path()).unwrap();
-    let port = trap.variables().unwrap()["port"].clone();
-    let address = format!("127.0.0.1:{port}");
-    std::net::TcpStream::connect(&address).unwrap();
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.send_to(b"x", &address).unwrap();
-    let key = directory
-        .path()
-        .canonicalize()
-        .unwrap()
-        .join("home/.ssh/id_ed25519");
-    std::fs::remove_file(&key).unwrap();
-    let findings = trap.findings().unwrap();
-    assert!(
-        findings.contains(&Finding::Connections { count: 1 }),
-        "{findings:?}"
-    );
-    assert!(
-        findings.contains(&Finding::Datagrams { count: 1 }),
-        "{findings:?}"
-    );
-    assert!(
-        findings.contains(&Finding::Removed { path: key }),
-        "{findings:?}"
-    );
-}
-
 #[test]
 fn the_demo_repository_is_the_same_each_time_and_tracks_what_it_should() {
     let directory = tempfile::tempdir().unwrap();
@@ -377,4 +247,64 @@ fn the_demo_repository_is_the_same_each_time_and_tracks_what_it_should() {
     );
     let error = demo_repository::create(&repository).unwrap_err();
     assert!(error.to_string().contains("is not empty"), "{error}");
+}
+
+/// The program itself, as it runs inside: everything by environment.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test runs the program under test"
+)]
+async fn program(prompt: &str, environment: &[(&str, String)], directory: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stockade-rehearsal-agent"));
+    command
+        .arg(prompt)
+        .current_dir(directory)
+        .env_clear()
+        .env("PATH", env!("PATH"));
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    tokio::process::Command::from(command)
+        .output()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_program_exits_well_when_done_and_tells_the_servers_reason_when_refused() {
+    let script =
+        r#"{"name":"s","turns":[{"write":{"path":"a.txt","content":"b"}},{"text":"Done."}]}"#;
+    let script = Script::parse("s", script).unwrap();
+    let server = ServerHandle::start(ServerOptions::new(script, KEY))
+        .await
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let environment = |key: &str| {
+        [
+            ("ANTHROPIC_BASE_URL", server.base_url()),
+            ("ANTHROPIC_API_KEY", key.to_owned()),
+        ]
+    };
+    let output = program("go", &environment(KEY), directory.path()).await;
+    let text = stdout(output);
+    assert!(
+        text.contains("● Done.") && text.contains("2 turns, 1 tool calls"),
+        "{text}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(directory.path().join("a.txt")).unwrap(),
+        "b"
+    );
+
+    for (environment, reason) in [
+        (
+            &environment("sk-other")[..],
+            "API error 401: the API key is not valid",
+        ),
+        (&[], "needs an API key in ANTHROPIC_API_KEY"),
+    ] {
+        let output = program("go", environment, directory.path()).await;
+        assert_eq!(output.status.code(), Some(1));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(reason), "{error}");
+        assert!(!error.contains("sk-other"), "{error}");
+    }
 }

@@ -148,3 +148,51 @@ pub(crate) fn pieces(text: &str) -> Vec<String> {
         .map(|piece| piece.iter().collect())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{player, script::Script};
+
+    /// Any JSON, its keys often those that the formats know.
+    fn json() -> impl Strategy<Value = Value> {
+        const WORDS: &str = "type|role|content|messages|input|tools|name|text|parts|contents|id|\
+            call_id|assistant|model|tool_use|tool_result|function|parameters|properties|command|\
+            function_call|function_call_output|Bash|call_turn3_1|output|functionCall|stream";
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            WORDS.prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 96, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::hash_map(WORDS, inner, 0..6)
+                    .prop_map(|map| map.into_iter().collect::<Value>()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_json_arrives_is_answered_in_the_same_format(body in json()) {
+            let script = r#"{"name":"n","turns":[{"text":"x","shell":"ls"},{"text":"y"}]}"#;
+            let script = Script::parse("n", script).unwrap();
+            let requests = [
+                anthropic::read(&body),
+                responses::read(&body),
+                chat::read(&body),
+                gemini::read(&body, "m", true),
+            ];
+            for request in requests {
+                let reply = player::play(&script, &request, 0, 0).reply;
+                prop_assert!(complete(&request, &reply).is_object());
+                prop_assert!(!stream(&request, &reply).is_empty());
+            }
+        }
+    }
+}

@@ -1,10 +1,49 @@
-//! A plain HTTP client for tests.
+//! A server with a short script, and a plain HTTP client.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use stockade_rehearsal::{
+    script::Script,
+    server::{ServerHandle, ServerOptions},
+};
+
+pub(crate) const KEY: &str = "sk-decoy-accepted";
+
+pub(crate) const SCRIPT: &str = r#"{"name": "wire", "turns": [
+    {"label": "first", "text": "I look at what is here, with some — dashes.", "shell": "printf 'a b\\n'",
+     "expect": {"contains": ["a b"], "not_contains": ["c"]},
+     "usage": {"input": 1300, "cache_read": 6000, "cache_write": 5000, "output": 300, "reasoning": 40}},
+    {"text": "Done."}]}"#;
+
+pub(crate) async fn server() -> ServerHandle {
+    let script = Script::parse("wire.json", SCRIPT).unwrap();
+    ServerHandle::start(ServerOptions::new(script, KEY))
+        .await
+        .unwrap()
+}
+
+pub(crate) fn key_header(path: &str) -> (&'static str, String) {
+    match path {
+        _ if path.starts_with("/v1/messages") => ("x-api-key", KEY.to_owned()),
+        _ if path.starts_with("/v1beta") => ("x-goog-api-key", KEY.to_owned()),
+        _ => ("authorization", format!("Bearer {KEY}")),
+    }
+}
+
+pub(crate) async fn ask(server: &ServerHandle, path: &str, body: &Value) -> Answer {
+    let (name, key) = key_header(path);
+    post(
+        server.address(),
+        path,
+        &[(name, &key)],
+        body.to_string().as_bytes(),
+    )
+    .await
+}
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -23,7 +62,7 @@ impl Answer {
         String::from_utf8(self.body.to_vec()).unwrap()
     }
 
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}", self.text()))
     }
 }
