@@ -257,10 +257,10 @@ mod tests {
         assert_eq!(bash.name, "Bash");
         assert_eq!(bash.arguments["command"], "ls");
         assert!(bash.arguments["description"].is_string());
-        let call = call_for(&edit(), &claude, Some("/work")).unwrap();
+        let call = call_for(&edit(), &claude, Some("/repo")).unwrap();
         assert_eq!(
             call.arguments,
-            json!({"file_path": "/work/a.txt", "old_string": "x", "new_string": "y"})
+            json!({"file_path": "/repo/a.txt", "old_string": "x", "new_string": "y"})
         );
 
         let opencode = tools(&[("edit", schema(&["filePath", "oldString", "newString"], &[]))]);
@@ -299,7 +299,7 @@ mod tests {
         let read = Action::Read(FilePath {
             path: "it's".into(),
         });
-        let call = call_for(&read, &codex, Some("/work")).unwrap();
+        let call = call_for(&read, &codex, Some("/repo")).unwrap();
         assert_eq!(call.arguments["cmd"], r"cat 'it'\''s'");
         let reader = tools(&[("Read", schema(&["file_path"], &[]))]);
         assert!(call_for(&edit(), &reader, None).is_none());
