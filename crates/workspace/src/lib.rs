@@ -1,1 +1,41 @@
-//! Room under construction.
+//! The agent's tree, from base commit to merge, and the only room that runs
+//! git.
+//!
+//! One rule shapes everything here: **git on the host never opens a tree or a
+//! repository that an agent can write.** Base trees come from the user's
+//! commit; snapshots are read by a walker that follows nothing and trusts
+//! nothing, and are streamed to `git fast-import` in a repository that only
+//! the host can write. Attributes, filters, hooks, nested repositories and
+//! indexes that an agent plants have nothing to act on.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("Stockade needs Linux: it is built on its namespaces, openat2 and overlayfs");
+
+mod beneath;
+mod files;
+mod git;
+mod manifest;
+mod object;
+mod path;
+mod pool;
+mod remove;
+mod repository;
+mod secrets;
+mod snapshot;
+mod task;
+pub mod visible;
+
+pub use self::{
+    files::FileError,
+    git::{Confine, Git, GitError, Unconfined},
+    object::{FileMode, ObjectFormat, ObjectId, ObjectIdError},
+    path::{TreePath, TreePathError},
+    pool::{Base, MaskedFile, Pool, PoolEntry, PoolError},
+    repository::{Repository, RepositoryError},
+    secrets::{HIDDEN_VALUE, SecretPatternError, SecretPatterns},
+    snapshot::{Skipped, Snapshot, SnapshotError, SnapshotLimits},
+    task::{
+        AGENT_GIT_INSIDE, BackEnd, Created, POOL_GIT_INSIDE, Slug, SlugError, TaskError,
+        TaskRecord, TaskSpace,
+    },
+};

@@ -1,0 +1,181 @@
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    git::{Git, GitDir, GitError},
+    object::{ObjectFormat, ObjectId},
+};
+
+/// Why a folder cannot be worked on.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// No repository here or above.
+    #[error("`{}` is not in a git repository; run `git init` there and commit once", .0.display())]
+    NotARepository(PathBuf),
+    /// Git refuses because the folder belongs to someone else.
+    #[error("`{}` belongs to another user, so git does not trust its settings; work on a repository of your own", .0.display())]
+    NotOwned(PathBuf),
+    /// A repository without a checkout.
+    #[error("`{}` is a bare repository; Stockade works from a checkout: `git clone` it first", .0.display())]
+    Bare(PathBuf),
+    /// No commit to start from.
+    #[error("the repository `{}` has no commit yet; commit once, then start a task", .0.display())]
+    Unborn(PathBuf),
+    /// The base named does not exist.
+    #[error("`{name}` names no commit in `{}`; `git branch -a` lists the names", path.display())]
+    NoSuchCommit {
+        /// What was asked for, safe to show.
+        name: String,
+        /// The repository's checkout.
+        path: PathBuf,
+    },
+    /// Git itself failed.
+    #[error(transparent)]
+    Git(#[from] GitError),
+}
+
+/// The user's own repository. Its settings are the user's and are trusted as
+/// far as git's plumbing obeys them; hooks and monitors never run.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    /// The folder of the checkout.
+    worktree: PathBuf,
+    /// This checkout's own part: `HEAD` and the index.
+    checkout: GitDir,
+    /// The part that all checkouts share: objects, branches, settings.
+    common: GitDir,
+}
+
+impl Repository {
+    /// Finds the repository that holds `folder`.
+    pub fn discover(git: &Git, folder: &Path) -> Result<Self, RepositoryError> {
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let query = git
+            .call_in(&folder, "rev-parse")
+            .bare_discovery()
+            .args([
+                "--is-bare-repository",
+                "--show-object-format",
+                "--absolute-git-dir",
+            ])
+            .run();
+        let output = match query {
+            Ok(output) => output,
+            Err(GitError::Failed { message, .. }) if message.contains("dubious ownership") => {
+                return Err(RepositoryError::NotOwned(folder));
+            }
+            Err(GitError::Failed { message, .. }) if message.contains("not a git repository") => {
+                return Err(RepositoryError::NotARepository(folder));
+            }
+            Err(GitError::Spawn { .. }) if !folder.is_dir() => {
+                return Err(RepositoryError::NotARepository(folder));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut answers = output.splitn(3, |byte| *byte == b'\n');
+        let mut answer = || answers.next().unwrap_or_default();
+        let bare = answer() == b"true";
+        let format = match answer() {
+            b"sha256" => ObjectFormat::Sha256,
+            _ => ObjectFormat::Sha1,
+        };
+        let git_dir = path(answer());
+        if bare {
+            return Err(RepositoryError::Bare(git_dir));
+        }
+        // One question each: a path may hold a line break.
+        let ask = |question: &str| -> Result<PathBuf, GitError> {
+            let call = git.call_in(&folder, "rev-parse");
+            Ok(path(
+                &call.args(["--path-format=absolute", question]).run()?,
+            ))
+        };
+        let common_dir = ask("--git-common-dir")?;
+        let worktree = match ask("--show-toplevel") {
+            Ok(worktree) => worktree,
+            // Inside `.git` itself: there is no checkout to speak of.
+            Err(GitError::Failed { .. }) => return Err(RepositoryError::NotARepository(folder)),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self {
+            worktree,
+            checkout: GitDir::existing(git_dir, format, vec![common_dir.clone()]),
+            common: GitDir::existing(common_dir, format, Vec::new()),
+        })
+    }
+
+    /// The commit that `name` names, `HEAD` if it is absent.
+    pub fn base(&self, git: &Git, name: Option<&str>) -> Result<ObjectId, RepositoryError> {
+        let revision = name.unwrap_or("HEAD");
+        match git.commit(&self.checkout, revision) {
+            Ok(commit) => Ok(commit),
+            Err(GitError::Failed { .. } | GitError::Unexpected { .. }) if name.is_none() => {
+                Err(RepositoryError::Unborn(self.worktree.clone()))
+            }
+            Err(GitError::Failed { .. } | GitError::Unexpected { .. }) => {
+                Err(RepositoryError::NoSuchCommit {
+                    name: crate::visible::line(revision.as_bytes()),
+                    path: self.worktree.clone(),
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The branch that is checked out, `refs/heads/…`; `None` if `HEAD` is
+    /// detached, and a merge must then name its target.
+    pub fn head_branch(&self, git: &Git) -> Result<Option<String>, GitError> {
+        let call = git
+            .call(&self.checkout, "symbolic-ref")
+            .args(["--quiet", "HEAD"]);
+        match call.line() {
+            Ok(name) => Ok(Some(name)),
+            Err(GitError::Failed { code: Some(1), .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The folder of the checkout.
+    pub fn worktree(&self) -> &Path {
+        &self.worktree
+    }
+
+    /// The folder shared by all checkouts of this repository.
+    pub fn common_dir(&self) -> &Path {
+        self.common.path()
+    }
+
+    /// The hash that names its objects.
+    pub fn format(&self) -> ObjectFormat {
+        self.common.format()
+    }
+
+    /// A name for the repository that is safe as a folder's: the first 16
+    /// hexadecimal digits of the SHA-256 of its location.
+    pub fn key(&self) -> String {
+        let digest = Sha256::digest(self.common.path().as_os_str().as_bytes());
+        hex::encode(&digest[..8])
+    }
+
+    pub(crate) fn common(&self) -> &GitDir {
+        &self.common
+    }
+
+    pub(crate) fn checkout(&self) -> &GitDir {
+        &self.checkout
+    }
+
+    /// The commits whose parents this repository lacks, if it is shallow.
+    pub(crate) fn shallow(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.common.path().join("shallow")).ok()
+    }
+}
+
+fn path(answer: &[u8]) -> PathBuf {
+    let answer = answer.strip_suffix(b"\n").unwrap_or(answer);
+    PathBuf::from(std::ffi::OsStr::from_bytes(answer))
+}

@@ -1,0 +1,248 @@
+use std::fmt::Write;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::path::TreePath;
+
+/// What stands where a value was hidden.
+pub const HIDDEN_VALUE: &str = "stockade-hidden";
+
+/// Which tracked files are secrets, and are shown to agents as placeholders.
+///
+/// A pattern without a slash is matched against the file's name, one with a
+/// slash against its whole path, both without regard to case.
+#[derive(Clone, Debug)]
+pub struct SecretPatterns {
+    hidden: GlobSet,
+    shown: GlobSet,
+    sources: Vec<String>,
+}
+
+/// A pattern that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the pattern `{pattern}` for secret files is not valid: {reason}")]
+pub struct SecretPatternError {
+    pattern: String,
+    reason: String,
+}
+
+const HIDDEN: &[&str] = &[
+    ".env",
+    ".env.*",
+    "*.env",
+    ".envrc.local",
+    "*.pem",
+    "*.key",
+    "*.p12",
+    "*.pfx",
+    "*.jks",
+    "*.keystore",
+    "*.ppk",
+    "*.kdbx",
+    "id_rsa",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ed25519",
+    ".netrc",
+    "_netrc",
+    ".npmrc",
+    ".pypirc",
+    ".pgpass",
+    ".my.cnf",
+    ".htpasswd",
+    ".git-credentials",
+    ".dockercfg",
+    ".docker/config.json",
+    ".aws/credentials",
+    ".kube/config",
+    "*credentials*.json",
+    "*credentials*.yml",
+    "*credentials*.yaml",
+    "*credentials*.toml",
+    "*credentials*.ini",
+    "credentials",
+    ".credentials",
+    "*service-account*.json",
+    "*service_account*.json",
+    "secrets.yml",
+    "secrets.yaml",
+    "secrets.json",
+    "secrets.toml",
+    "*.tfvars",
+    "*.tfstate",
+];
+
+const SHOWN: &[&str] = &[
+    "*.example",
+    "*.sample",
+    "*.template",
+    "*.dist",
+    ".env.example.*",
+    "*.pub",
+    "*.example.*",
+    "*.sample.*",
+];
+
+impl SecretPatterns {
+    /// The built-in patterns.
+    pub fn standard() -> Result<Self, SecretPatternError> {
+        Self::with::<&str>(&[], &[])
+    }
+
+    /// The built-in patterns, `hidden` added to those that hide and `shown` to
+    /// those that are not secrets after all.
+    pub fn with<S: AsRef<str>>(hidden: &[S], shown: &[S]) -> Result<Self, SecretPatternError> {
+        let all = |built_in: &[&str], more: &[S]| -> Vec<String> {
+            let more = more.iter().map(|pattern| pattern.as_ref().to_owned());
+            built_in
+                .iter()
+                .map(|pattern| (*pattern).to_owned())
+                .chain(more)
+                .collect()
+        };
+        let (hidden, shown) = (all(HIDDEN, hidden), all(SHOWN, shown));
+        let mut sources = hidden.clone();
+        sources.extend(shown.iter().map(|pattern| format!("!{pattern}")));
+        Ok(Self {
+            hidden: compile(&hidden)?,
+            shown: compile(&shown)?,
+            sources,
+        })
+    }
+
+    /// Whether the file at `path` is hidden.
+    pub fn hides(&self, path: &TreePath) -> bool {
+        self.hidden.is_match(path.as_path()) && !self.shown.is_match(path.as_path())
+    }
+
+    /// The patterns in one text, for a digest: what was hidden depends on it.
+    pub(crate) fn text(&self) -> String {
+        self.sources.join("\n")
+    }
+}
+
+fn compile(patterns: &[String]) -> Result<GlobSet, SecretPatternError> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let anywhere = format!("**/{}", pattern.trim_start_matches('/'));
+        let glob = GlobBuilder::new(&anywhere)
+            .case_insensitive(true)
+            .literal_separator(true)
+            .build()
+            .map_err(|error| SecretPatternError {
+                pattern: pattern.clone(),
+                reason: error.kind().to_string(),
+            })?;
+        set.add(glob);
+    }
+    set.build().map_err(|error| SecretPatternError {
+        pattern: patterns.join(" "),
+        reason: error.to_string(),
+    })
+}
+
+/// What an agent sees in place of `content`: the keys of a file of
+/// assignments, else only a sentence. Holds no byte of any value.
+pub(crate) fn placeholder(path: &TreePath, content: &[u8]) -> Vec<u8> {
+    let name = String::from_utf8_lossy(path.name()).to_ascii_lowercase();
+    let extension = name.rsplit('.').next().unwrap_or_default();
+    let note = "This file is hidden by Stockade: an agent never sees its values. \
+                Leave it unchanged, and the real one stays in place.";
+    let text = match extension {
+        "json" => format!("{{\"stockade\": \"{note}\"}}\n"),
+        "pem" | "key" => format!("{note}\n"),
+        _ => {
+            let mut text = format!("# {note}\n");
+            for key in assigned_keys(content) {
+                // Writing to a `String` cannot fail.
+                let _ = writeln!(text, "{key}={HIDDEN_VALUE}");
+            }
+            text
+        }
+    };
+    text.into_bytes()
+}
+
+/// The names that a file of `KEY=VALUE` lines assigns; none, if any line is
+/// something else, for then a "name" could be part of a value.
+fn assigned_keys(content: &[u8]) -> Vec<String> {
+    let Ok(text) = std::str::from_utf8(content) else {
+        return Vec::new();
+    };
+    let mut keys = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let Some((key, _)) = line.split_once('=') else {
+            return Vec::new();
+        };
+        let key = key.trim();
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let named =
+            key.len() <= 64 && key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !named || !key.bytes().all(word) {
+            return Vec::new();
+        }
+        keys.push(key.to_owned());
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> TreePath {
+        TreePath::new(text).unwrap()
+    }
+
+    #[test]
+    fn secrets_are_hidden_wherever_they_lie_and_examples_are_not() {
+        let patterns = SecretPatterns::standard().unwrap();
+        for name in [
+            ".env",
+            "a/b/.ENV.production",
+            "tls/server.key",
+            "home/.aws/credentials",
+            "gcp-credentials.json",
+        ] {
+            assert!(patterns.hides(&path(name)), "{name}");
+        }
+        for name in [
+            ".env.example",
+            "src/credentials.rs",
+            "id_rsa.pub",
+            "monkey",
+            "README.md",
+        ] {
+            assert!(!patterns.hides(&path(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_configured_pattern_adds_to_the_standard_ones_and_an_exception_wins() {
+        let patterns = SecretPatterns::with(&["vault/*.txt"], &["test.pem"]).unwrap();
+        assert!(patterns.hides(&path("vault/a.txt")));
+        assert!(patterns.hides(&path(".env")));
+        assert!(!patterns.hides(&path("fixtures/test.pem")));
+    }
+
+    #[test]
+    fn a_placeholder_keeps_keys_and_no_value() {
+        let text = placeholder(&path(".env"), b"# x\nexport A=decoy-1\nB_2 = \"decoy-2\"\n");
+        let text = String::from_utf8(text).unwrap();
+        assert!(
+            text.contains("A=stockade-hidden\nB_2=stockade-hidden\n"),
+            "{text}"
+        );
+        assert!(!text.contains("decoy"), "{text}");
+    }
+
+    #[test]
+    fn a_value_that_spans_lines_gives_no_keys() {
+        let text = placeholder(&path(".env"), b"KEY=\"-----BEGIN\nZGVjb3k=\nx-----END\"\n");
+        assert!(!String::from_utf8(text).unwrap().contains("ZGVj"));
+    }
+}
