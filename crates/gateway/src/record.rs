@@ -26,8 +26,10 @@ pub trait EventSink: Send + Sync {
 }
 
 /// Ordinary refusals recorded one by one; what follows is only counted, so
-/// that a loop inside cannot fill the log. Alarms are always recorded.
+/// that a loop inside cannot fill the log. Alarms have a count of their own, so
+/// that ordinary refusals cannot hide them.
 const DENIALS_MAX: u32 = 4096;
+const ALARMS_MAX: u32 = 256;
 /// Characters kept of any text that came from inside.
 const TEXT_MAX: usize = 256;
 
@@ -55,6 +57,7 @@ pub(crate) fn bounded(text: &str) -> String {
 pub(crate) struct Record {
     sink: Arc<dyn EventSink>,
     denials: Arc<AtomicU32>,
+    alarms: Arc<AtomicU32>,
     outcomes: mpsc::UnboundedSender<Value>,
 }
 
@@ -66,6 +69,7 @@ impl Record {
             Self {
                 sink,
                 denials: Arc::default(),
+                alarms: Arc::default(),
                 outcomes,
             },
             receiver,
@@ -89,19 +93,23 @@ impl Record {
 
     /// A refusal. Failing to record one does not turn it into a permission.
     pub(crate) async fn denied(&self, mut body: Value, alarm: bool) {
+        let (counter, limit) = if alarm {
+            (&self.alarms, ALARMS_MAX)
+        } else {
+            (&self.denials, DENIALS_MAX)
+        };
+        let before = counter.fetch_add(1, Ordering::Relaxed);
+        if before > limit {
+            // Wrapping would start the count over.
+            counter.store(limit + 1, Ordering::Relaxed);
+            return;
+        }
+        if before == limit {
+            body = json!({ "rule": "record.denials-limit",
+                "reason": "further refusals of this kind are not recorded one by one" });
+        }
         if alarm {
             body["alarm"] = Value::Bool(true);
-        } else {
-            let before = self.denials.fetch_add(1, Ordering::Relaxed);
-            if before > DENIALS_MAX {
-                // Wrapping would start the count over.
-                self.denials.store(DENIALS_MAX + 1, Ordering::Relaxed);
-                return;
-            }
-            if before == DENIALS_MAX {
-                body = json!({ "rule": "record.denials-limit",
-                    "reason": "further refusals of this task are not recorded one by one" });
-            }
         }
         drop(self.sink.record(Event::new(EventKind::Denied, body)).await);
     }
@@ -153,15 +161,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_loop_of_refusals_is_counted_but_alarms_are_always_kept() {
+    async fn a_loop_of_refusals_is_counted_and_does_not_hide_an_alarm() {
         let memory = Arc::new(Memory::default());
         let (record, _outcomes) = Record::new(memory.clone());
         for _ in 0..DENIALS_MAX + 50 {
             record.denied(json!({}), false).await;
         }
-        record.denied(json!({}), true).await;
+        for _ in 0..ALARMS_MAX + 50 {
+            record.denied(json!({}), true).await;
+        }
         let events = memory.0.lock().unwrap();
-        assert_eq!(events.len(), usize::try_from(DENIALS_MAX).unwrap() + 2);
+        assert_eq!(
+            events.len(),
+            usize::try_from(DENIALS_MAX + ALARMS_MAX).unwrap() + 2
+        );
         assert_eq!(events.last().unwrap().body["alarm"], true);
     }
 }

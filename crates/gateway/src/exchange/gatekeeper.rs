@@ -3,7 +3,8 @@ use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
 use aho_corasick::AhoCorasick;
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    request::Parts,
 };
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -167,11 +168,7 @@ impl Gatekeeper {
             return Err(Refusal::forbidden("network.endpoint", reason));
         };
         let credential = route.slot.fill(parts)?;
-        if parts
-            .headers
-            .get(header::CONTENT_ENCODING)
-            .is_some_and(|coding| coding != "identity")
-        {
+        if is_encoded(&parts.headers) {
             let reason = "a compressed request body cannot be checked; send it as it is.";
             return Err(Refusal::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -378,11 +375,27 @@ fn outward_request(
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = head::outward(&parts.headers, &allowed.route.slot.header);
-    request.headers_mut().insert(
+    let headers = request.headers_mut();
+    headers.insert(
         allowed.route.slot.header.clone(),
         allowed.credential.clone(),
     );
+    if parts.method == Method::POST {
+        // As it was judged; a character set named here could make it another text.
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+    }
     Ok(request)
+}
+
+/// Whether a body is in any coding but `identity`, in which nothing is found.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|coding| coding != "identity")
 }
 
 /// Bytes that a request takes on the wire, without TLS and framing.
@@ -404,8 +417,7 @@ fn inward_reply(
 ) -> Response<ReplyBody> {
     let (parts, body) = reply.into_parts();
     outcome.status(parts.status.as_u16());
-    let coding = parts.headers.get(header::CONTENT_ENCODING);
-    if coding.is_some_and(|coding| coding != "identity") || parts.status.is_informational() {
+    if is_encoded(&parts.headers) || parts.status.is_informational() {
         outcome.failed("the reply is in a form that cannot be searched for the secret");
         let message =
             "Stockade: the model host's reply is in a form that cannot be searched for the key.";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use rustls::{RootCertStore, ServerConfig};
@@ -39,6 +39,7 @@ async fn g3_the_upstream_gets_the_key_and_the_client_never_does() {
     assert_eq!(seen[0].headers["x-api-key"], SECRET);
     assert_eq!(seen[0].headers["host"], upstream.address.to_string());
     assert_eq!(seen[0].headers["accept-encoding"], "identity");
+    assert_eq!(seen[0].headers["content-type"], "application/json");
     assert_eq!(seen[0].body, BODY);
     let request = gateway.event(EventKind::NetworkRequest).await;
     assert_eq!(request["path"], "/v1/messages");
@@ -100,7 +101,7 @@ async fn an_upstream_over_tls_is_verified_and_gets_no_key_when_it_is_not() {
         .self_signed(&key)
         .unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
@@ -109,6 +110,8 @@ async fn an_upstream_over_tls_is_verified_and_gets_no_key_when_it_is_not() {
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
         )
         .unwrap();
+    // As the real hosts do.
+    config.alpn_protocols = vec![b"h2".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -118,6 +121,7 @@ async fn an_upstream_over_tls_is_verified_and_gets_no_key_when_it_is_not() {
             tokio::spawn(async move {
                 if let Ok(stream) = acceptor.accept(stream).await {
                     let echo: fn(_) -> _ = |request: Request<hyper::body::Incoming>| {
+                        assert_eq!(request.version(), Version::HTTP_2);
                         let held = request.headers()["x-api-key"] == SECRET;
                         let reply = text_reply("application/json", format!("{{\"held\":{held}}}"));
                         Box::pin(async move { reply })

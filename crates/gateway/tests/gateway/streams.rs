@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http::Response;
 use http_body_util::{BodyExt, channel::Channel};
-use hyper::body::Frame;
-use stockade_types::EventKind;
+use hyper::{body::Frame, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use stockade_types::{Event, EventKind};
 use tokio::time::timeout;
 
 use crate::support::*;
@@ -90,10 +91,45 @@ async fn a_client_that_leaves_and_a_stop_both_leave_an_outcome() {
         "client-left"
     );
 
-    let stopped = Harness::start(settings(&url));
-    let reply = stopped.send(HOST, message("{}")).await;
-    let sink = stopped.stop().await;
-    let events = sink.events.lock().unwrap();
-    assert_eq!(events.last().unwrap().kind, EventKind::NetworkOutcome);
+    let plain = Harness::start(settings(&url));
+    let reply = plain.send(HOST, message("{}")).await;
+    assert_last_is_an_outcome(&plain.stop().await.events.lock().unwrap());
     drop(reply);
+
+    let h2 = Harness::start(settings(&url));
+    let mut request = message("{}");
+    *request.uri_mut() = format!("https://{HOST}/v1/messages").parse().unwrap();
+    let reply = h2.send_h2(HOST, request).await;
+    assert_last_is_an_outcome(&h2.stop().await.events.lock().unwrap());
+    drop(reply);
+}
+
+fn assert_last_is_an_outcome(events: &[Event]) {
+    let last = events.last().unwrap();
+    assert_eq!(last.kind, EventKind::NetworkOutcome);
+    assert_eq!(last.body["ended"], "client-left");
+}
+
+#[tokio::test]
+async fn a_request_without_a_reply_yet_is_recorded_when_the_gateway_stops() {
+    let asked = Arc::new(tokio::sync::Notify::new());
+    let notify = Arc::clone(&asked);
+    let upstream = UpstreamServer::start(move |_| {
+        notify.notify_one();
+        std::future::pending()
+    })
+    .await;
+    let gateway = Harness::start(settings(&format!("http://{}", upstream.address)));
+    let stream = gateway.tls(HOST, HOST, &["h2"]).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut request = message("{}");
+    *request.uri_mut() = format!("https://{HOST}/v1/messages").parse().unwrap();
+    let pending = tokio::spawn(sender.send_request(request));
+    timeout(PATIENCE, asked.notified()).await.unwrap();
+    assert_last_is_an_outcome(&gateway.stop().await.events.lock().unwrap());
+    assert!(pending.await.unwrap().is_err());
+    drop(connection.await);
 }

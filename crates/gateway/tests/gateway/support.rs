@@ -20,8 +20,11 @@ use hickory_proto::{
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use hyper::{body::Incoming, client::conn, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::{body::Incoming, client::conn, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
@@ -100,7 +103,7 @@ impl Resolver for NoNames {
     }
 }
 
-/// An HTTP/1.1 server that keeps what it was sent.
+/// An HTTP server that keeps what it was sent.
 pub(crate) struct UpstreamServer {
     pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
@@ -138,8 +141,9 @@ where
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
     });
+    let builder = auto::Builder::new(TokioExecutor::new());
     drop(
-        http1::Builder::new()
+        builder
             .serve_connection(TokioIo::new(stream), service)
             .await,
     );
