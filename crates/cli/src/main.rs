@@ -1,2 +1,34 @@
-//! The `stockade` command.
-fn main() {}
+//! The `stockade` command: what people see. Logic lives in the libraries;
+//! here words are parsed, calls are made and results are printed.
+
+mod arguments;
+mod commands;
+mod failure;
+mod host;
+mod part;
+mod print;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{arguments::Arguments, print::Printer};
+
+fn main() -> ExitCode {
+    // Files that a task's own user must read keep their usual modes; the
+    // state directory above them is closed to everybody else.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    if let Some(code) = part::run() {
+        return code;
+    }
+    let arguments = Arguments::parse();
+    let printer = Printer::new(arguments.json);
+    match commands::run(arguments, &printer) {
+        Ok(code) => code,
+        Err(failure) => {
+            printer.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}

@@ -1,1 +1,36 @@
-//! Room under construction.
+//! A task's life: which processes it has, how they are wired, and how the
+//! command line talks to them.
+//!
+//! [`prepare`] turns a wish into a [`Plan`] with a [`Contract`];
+//! [`start`] starts a supervisor process, whose `main` is [`life::run`]; a
+//! [`Connection`] reaches it. Each of Stockade's processes is this executable
+//! with a hidden argument, see [`Part`].
+
+mod contract;
+mod control;
+mod error;
+mod exec;
+pub mod gateway;
+mod git;
+mod happening;
+mod launch;
+pub mod life;
+mod output;
+mod part;
+mod prepare;
+pub mod recorder;
+mod save;
+mod state;
+mod task;
+
+pub use self::{
+    contract::{AgentLine, Assurance, Cap, Contract, Strength},
+    control::{Answer, Connection, Request, Typed},
+    error::SupervisorError,
+    git::find_git,
+    launch::{resume, start},
+    part::Part,
+    prepare::{BUILT_IN_ARGUMENT, Host, PASSED, Prepared, Runs, Wish, next_turn, prepare},
+    state::{StateDirectory, TaskDirectory, TaskLock, read_json, write_json},
+    task::{FORMAT, Main, PLAN, Plan, Route, STATUS, TaskState, TaskStatus, now, slug},
+};

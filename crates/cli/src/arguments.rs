@@ -1,0 +1,226 @@
+//! The words of the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Run any coding agent unattended, with the worst case bounded before it
+/// starts and provable afterwards.
+#[derive(Debug, Parser)]
+#[command(
+    name = "stockade",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 not found · 4 refused · 5 conflict \
+    · 6 a wall is missing.\n`run` and `exec` in the foreground end with the code of what they ran."
+)]
+pub(crate) struct Arguments {
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Verb,
+}
+
+/// A task: its id, its slug, the start of either; may be left out where only
+/// one task fits.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TaskName {
+    /// Which task: id, slug, or the start of either [default: the only one]
+    pub(crate) task: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// See it all on a throw-away repository: no key, no network, no account
+    Demo(Demo),
+    /// Start a task: an agent, or any command after `--`
+    #[command(
+        after_help = "Examples:\n  stockade run codex \"make the failing test pass\"\n  \
+        stockade run claude --detach --max-requests 200 \"upgrade the parser\"\n  stockade run -- make test"
+    )]
+    Run(Box<Run>),
+    /// List tasks
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Watch a task, and type if nobody else does (detach: Ctrl-P Ctrl-Q)
+    Attach(Attach),
+    /// Show what a task has printed
+    Logs(TaskName),
+    /// Open a shell in a task's sandbox
+    Shell(TaskName),
+    /// Run a command in a task's sandbox
+    #[command(after_help = "Example:\n  stockade exec fix-login -- git log --oneline")]
+    Exec(Exec),
+    /// Freeze a task
+    Pause(TaskName),
+    /// Let a frozen task go on, or start an ended one again on its workspace
+    Resume(Resume),
+    /// End a task and everything it started
+    Stop(Stop),
+    /// Why something was refused: an event's number in a task's record
+    Why(Why),
+    /// Write completions for a shell to standard output
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Run the built-in scripted model server, for trying agents without a model
+    ModelServer(ModelServer),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Keep the throw-away repository and state for a look
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The agent, then what it shall do
+    #[arg(value_name = "AGENT [PROMPT]", num_args = 0..=2)]
+    pub(crate) words: Vec<String>,
+    /// Any other command
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+    /// Start from this commit, branch or tag
+    #[arg(long, value_name = "REF", default_value = "HEAD")]
+    pub(crate) base: String,
+    /// A folder of the repository
+    #[arg(long = "in", value_name = "DIR", default_value = ".")]
+    pub(crate) folder: PathBuf,
+    /// Name the task
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The agent's model
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Answer model requests from another endpoint (https, or http on this machine)
+    #[arg(long, value_name = "URL")]
+    pub(crate) model_url: Option<String>,
+    /// Cap on model requests
+    #[arg(long, value_name = "N")]
+    pub(crate) max_requests: Option<u64>,
+    /// Cap on time, such as 90s, 30m, 4h
+    #[arg(long, value_name = "TIME", default_value = "4h", value_parser = seconds)]
+    pub(crate) wall: u64,
+    /// How the workspace is made
+    #[arg(long, value_enum, default_value_t = BackEndName::Auto)]
+    pub(crate) backend: BackEndName,
+    /// Return once the task runs
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// Work with the agent at its own terminal interface
+    #[arg(long, short)]
+    pub(crate) interactive: bool,
+    /// Accept a contract that is wider than the last one
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackEndName {
+    /// The fastest that works here
+    Auto,
+    /// Copy-on-write over an immutable base tree
+    Overlay,
+    /// A copy of the base tree
+    Checkout,
+    /// A btrfs snapshot of the base tree
+    Btrfs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+    /// Only watch
+    #[arg(long)]
+    pub(crate) view: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+    /// The folder, relative to the workspace
+    #[arg(long)]
+    pub(crate) cwd: Option<String>,
+    /// Program and arguments
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+    /// What an ended agent shall do next
+    #[arg(long)]
+    pub(crate) prompt: Option<String>,
+    /// Return once the task runs
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+    /// Every task that runs
+    #[arg(long, conflicts_with = "task")]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The number of the event [default: the last refusal]
+    pub(crate) event: Option<u64>,
+    /// Which task [default: the only one]
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelServer {
+    /// Where to listen; port 0 is a free one
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// A built-in script (fix, hostile) or the path of one
+    #[arg(long)]
+    pub(crate) script: String,
+    /// The key that clients must send
+    #[arg(long, default_value = "sk-rehearsal")]
+    pub(crate) key: String,
+    /// NAME=VALUE for the script; may be repeated
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub(crate) variables: Vec<String>,
+    /// Write the base URL to this file once it listens
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Write each request to this file, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+}
+
+/// Reads a time such as `90s`, `30m`, `4h` or plain seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 1),
+    };
+    match digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(factor))
+    {
+        Some(seconds) if seconds > 0 => Ok(seconds),
+        _ => Err("expected a time such as 90s, 30m or 4h".to_owned()),
+    }
+}

@@ -1,0 +1,45 @@
+//! One file a group of verbs.
+
+pub(crate) mod demo;
+mod model_server;
+mod run;
+mod tasks;
+mod watch;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::{
+    arguments::{Arguments, Verb},
+    failure::Failure,
+    print::Printer,
+};
+
+/// Runs the command that was asked for.
+pub(crate) fn run(arguments: Arguments, printer: &Printer) -> Result<ExitCode, Failure> {
+    match arguments.command {
+        Verb::Demo(demo) => demo::run(&demo, printer),
+        Verb::Run(run) => run::run(&run, printer),
+        Verb::Ls => tasks::list(printer),
+        Verb::Attach(attach) => watch::attach(&attach, printer),
+        Verb::Logs(name) => watch::logs(&name, printer),
+        Verb::Shell(name) => watch::shell(&name, printer),
+        Verb::Exec(exec) => watch::exec(&exec, printer),
+        Verb::Pause(name) => tasks::pause(&name, printer),
+        Verb::Resume(resume) => tasks::resume(&resume, printer),
+        Verb::Stop(stop) => tasks::stop(&stop, printer),
+        Verb::Why(why) => why::run(&why, printer),
+        Verb::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "stockade",
+                &mut std::io::stdout(),
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::ModelServer(server) => model_server::run(server),
+    }
+}

@@ -1,0 +1,223 @@
+//! `stockade run`: contract, workspace, sandbox, agent.
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use serde_json::json;
+use stockade_agents::AgentKind;
+use stockade_supervisor::{
+    Contract, Host, Prepared, Runs, SupervisorError, Wish, gateway::Keys, prepare, read_json,
+    start, write_json,
+};
+use stockade_types::Redacted;
+use stockade_workspace::BackEnd;
+
+use crate::{
+    arguments::{BackEndName, Run},
+    commands::watch,
+    failure::{Failure, Kind},
+    host,
+    print::{Printer, Tone},
+    terminal,
+};
+
+/// Bytes that a task may send: far more than any conversation with a model.
+pub(crate) const BYTE_LIMIT: u64 = 1 << 30;
+
+pub(crate) fn run(arguments: &Run, printer: &Printer) -> Result<ExitCode, Failure> {
+    let host = host::host()?;
+    let wish = wish(arguments)?;
+    let prepared = prepare(&host, &wish).map_err(missing_agent)?;
+    let keys = keys(&prepared.keys)?;
+    agree(&host, &prepared, arguments.yes, printer)?;
+    let started = begin(&host, &prepared, &keys)?;
+    announce(&prepared, started, printer);
+    if arguments.detach || printer.is_json() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    watch::follow(&prepared.task, printer)
+}
+
+fn wish(arguments: &Run) -> Result<Wish, Failure> {
+    let interactive = arguments.interactive;
+    let runs = match (arguments.words.as_slice(), arguments.command.as_slice()) {
+        ([], []) => {
+            return Err(Failure::new(
+                Kind::Usage,
+                "say what to run: an agent and a prompt, or a command after `--`",
+            )
+            .hint("stockade run codex \"make the failing test pass\"")
+            .hint("stockade run -- make test"));
+        }
+        ([], command) => Runs::Command {
+            argv: command.to_vec(),
+            terminal: interactive,
+        },
+        ([agent, rest @ ..], []) => {
+            let kind = agent.parse::<AgentKind>().map_err(|error| {
+                Failure::new(Kind::Usage, error.to_string())
+                    .hint("any other program runs after `--`: stockade run -- PROGRAM ARGUMENTS")
+            })?;
+            let prompt = rest.first().cloned();
+            if prompt.is_none() && !interactive {
+                return Err(
+                    Failure::new(Kind::Usage, format!("say what {agent} shall do"))
+                        .hint(format!(
+                            "stockade run {agent} \"make the failing test pass\""
+                        ))
+                        .hint(format!("stockade run {agent} --interactive")),
+                );
+            }
+            Runs::Agent {
+                kind,
+                prompt,
+                interactive,
+            }
+        }
+        _ => {
+            return Err(Failure::new(
+                Kind::Usage,
+                "give an agent or a command after `--`, not both",
+            ));
+        }
+    };
+    let model_url = arguments
+        .model_url
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|error| Failure::new(Kind::Usage, format!("--model-url: {error}")))?;
+    Ok(Wish {
+        folder: arguments.folder.clone(),
+        base: Some(arguments.base.clone()),
+        runs,
+        name: arguments.name.clone(),
+        model: arguments.model.clone(),
+        model_url,
+        request_limit: arguments.max_requests,
+        byte_limit: BYTE_LIMIT,
+        wall_seconds: arguments.wall,
+        back_end: match arguments.backend {
+            BackEndName::Auto => None,
+            BackEndName::Overlay => Some(BackEnd::Overlay),
+            BackEndName::Checkout => Some(BackEnd::Checkout),
+            BackEndName::Btrfs => Some(BackEnd::Btrfs),
+        },
+    })
+}
+
+fn missing_agent(error: SupervisorError) -> Failure {
+    match error {
+        SupervisorError::Agent(error) => Failure::new(Kind::NotFound, error.to_string()),
+        other => other.into(),
+    }
+}
+
+/// The keys that the task needs, from the caller's environment.
+fn keys(names: &[String]) -> Result<Keys, Failure> {
+    let mut keys = BTreeMap::new();
+    for name in names {
+        match std::env::var(name) {
+            Ok(key) if !key.is_empty() => {
+                keys.insert(name.clone(), Redacted::new(key));
+            }
+            _ => {
+                return Err(Failure::new(
+                    Kind::Refused,
+                    format!(
+                        "{name} is not set, and a login of the agent's own cannot be used inside"
+                    ),
+                )
+                .hint(format!(
+                    "export {name}=…  (it stays outside; the agent gets a placeholder)"
+                )));
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// Shows the contract; a wider one than last time needs a yes.
+fn agree(host: &Host, prepared: &Prepared, yes: bool, printer: &Printer) -> Result<(), Failure> {
+    let path = host.state.project_contract(&prepared.project());
+    let last = read_json::<Contract>(&path).ok();
+    let contract = &prepared.plan.contract;
+    printer.note(&contract.render());
+    for note in &prepared.notes {
+        printer.note(&format!("  note        {note}"));
+    }
+    let widenings = last
+        .as_ref()
+        .map(|last| contract.widenings(last))
+        .unwrap_or_default();
+    for widening in &widenings {
+        printer.note(&format!(
+            "  wider       {}",
+            printer.paint(Tone::Notice, widening)
+        ));
+    }
+    if !widenings.is_empty()
+        && !yes
+        && !confirm("This is more than last time. Type `yes` to go on: ")
+    {
+        return Err(
+            Failure::new(Kind::Refused, "the contract is wider than the last one")
+                .hint(widenings.join("; "))
+                .hint("accept it with --yes"),
+        );
+    }
+    Ok(write_json(&path, contract)?)
+}
+
+/// Asks at the caller's own terminal; without one the answer is no.
+pub(crate) fn confirm(question: &str) -> bool {
+    if !terminal::is_interactive() {
+        return false;
+    }
+    // What was typed before the question was read is no answer to it.
+    let _ = rustix::termios::tcflush(
+        rustix::stdio::stdin(),
+        rustix::termios::QueueSelector::IFlush,
+    );
+    let _ = rustix::io::write(rustix::stdio::stderr(), question.as_bytes());
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes"
+}
+
+/// Makes the task and starts it. Returns how long tree and start took.
+pub(crate) fn begin(host: &Host, prepared: &Prepared, keys: &Keys) -> Result<Times, Failure> {
+    let clock = std::time::Instant::now();
+    let tree = prepared.create(&host.state)?;
+    start(&prepared.task, keys)?;
+    Ok(Times {
+        tree,
+        start: clock.elapsed(),
+    })
+}
+
+/// How long a start took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) tree: std::time::Duration,
+    pub(crate) start: std::time::Duration,
+}
+
+fn announce(prepared: &Prepared, times: Times, printer: &Printer) {
+    let status = &prepared.status;
+    let (tree, start) = (
+        times.tree.as_secs_f64() * 1e3,
+        times.start.as_secs_f64() * 1e3,
+    );
+    printer.note(&format!(
+        "{} {}  workspace {tree:.0} ms, running after {start:.0} ms",
+        printer.paint(Tone::Strong, &status.slug),
+        status.id
+    ));
+    printer.json(&json!({
+        "task": status.id,
+        "slug": status.slug,
+        "contract": prepared.plan.contract,
+        "notes": prepared.notes,
+        "workspace_ms": tree,
+        "running_after_ms": start,
+    }));
+}

@@ -1,0 +1,155 @@
+//! Verbs about tasks as such: `ls`, `pause`, `resume`, `stop`.
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use serde_json::json;
+use stockade_supervisor::{
+    Answer, Connection, PLAN, Plan, Request, TaskState, resume as start_again,
+};
+use stockade_types::Redacted;
+use stockade_workspace::visible;
+
+use crate::{
+    arguments::{Resume, Stop, TaskName},
+    commands::watch,
+    failure::{Failure, Kind},
+    host::{self, Task},
+    print::{Printer, Tone},
+};
+
+pub(crate) fn list(printer: &Printer) -> Result<ExitCode, Failure> {
+    let tasks = host::tasks(&host::state()?)?;
+    printer.json(&tasks.iter().map(|task| &task.status).collect::<Vec<_>>());
+    if tasks.is_empty() {
+        printer.line("no tasks; start one: stockade run AGENT \"what to do\"");
+    }
+    for task in &tasks {
+        printer.line(&row(task, *printer));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(task: &Task, printer: Printer) -> String {
+    let status = &task.status;
+    let state = &status.state;
+    let tone = match state {
+        TaskState::Running | TaskState::Merged { .. } | TaskState::Done { exit: 0 } => Tone::Good,
+        TaskState::Failed { .. } | TaskState::Done { .. } => Tone::Bad,
+        TaskState::Preparing | TaskState::Paused | TaskState::Stopped { .. } => Tone::Notice,
+    };
+    let detail = match state {
+        TaskState::Done { exit } if *exit != 0 => format!("exit {exit}"),
+        TaskState::Stopped { reason } | TaskState::Failed { reason } => {
+            visible::line(reason.as_bytes())
+        }
+        TaskState::Merged { commit } => commit.get(..12).unwrap_or(commit).to_owned(),
+        _ => String::new(),
+    };
+    let agent = status
+        .agent
+        .map_or_else(|| "command".to_owned(), |agent| agent.to_string());
+    let name = printer.paint(tone, &format!("{:<9}", state.name()));
+    let since = status
+        .since
+        .get(..16)
+        .unwrap_or(&status.since)
+        .replace('T', " ");
+    format!(
+        "{}  {name} {since}  {agent:<8}  {}  {}",
+        status.id,
+        status.slug,
+        printer.paint(Tone::Faint, &detail)
+    )
+    .trim_end()
+    .to_owned()
+}
+
+pub(crate) fn pause(name: &TaskName, printer: &Printer) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, name.task.as_deref())?;
+    Connection::ask_once(&task.directory, &Request::Pause)?;
+    done(&task, "paused", printer);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn done(task: &Task, what: &str, printer: &Printer) {
+    printer.line(&format!("{} {what}", task.status.slug));
+    printer.json(&json!({ "task": task.status.id, "state": what }));
+}
+
+pub(crate) fn resume(arguments: &Resume, printer: &Printer) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
+    if task.directory.is_locked() {
+        if arguments.prompt.is_some() {
+            return Err(Failure::new(
+                Kind::Refused,
+                "the task still runs; it takes a new prompt once it has ended",
+            ));
+        }
+        Connection::ask_once(&task.directory, &Request::Resume)?;
+        done(&task, "running", printer);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut plan: Plan = task.directory.read(PLAN)?;
+    let host = host::host()?;
+    if let Some(kind) = task.status.agent {
+        plan = stockade_supervisor::next_turn(
+            &host,
+            &task.status,
+            plan,
+            kind,
+            arguments.prompt.as_deref(),
+        )?;
+    } else if arguments.prompt.is_some() {
+        return Err(Failure::new(
+            Kind::Usage,
+            "a command takes no prompt; `stockade resume` runs it again",
+        ));
+    }
+    let mut keys = BTreeMap::new();
+    for route in &plan.routes {
+        let key = std::env::var(&route.key)
+            .map_err(|_| Failure::new(Kind::Refused, format!("{} is not set", route.key)))?;
+        keys.insert(route.key.clone(), Redacted::new(key));
+    }
+    start_again(&task.directory, &plan, &keys)?;
+    if arguments.detach || printer.is_json() {
+        done(&task, "running", printer);
+        return Ok(ExitCode::SUCCESS);
+    }
+    watch::follow(&task.directory, printer)
+}
+
+pub(crate) fn stop(arguments: &Stop, printer: &Printer) -> Result<ExitCode, Failure> {
+    let state = host::state()?;
+    let tasks = if arguments.all {
+        host::tasks(&state)?
+            .into_iter()
+            .filter(|task| task.directory.is_locked())
+            .collect()
+    } else {
+        vec![host::find(&state, arguments.task.task.as_deref())?]
+    };
+    if tasks.is_empty() {
+        printer.line("nothing runs");
+    }
+    // All at once: the last must not wait for the others' work to be saved.
+    let stopping: Vec<_> = tasks
+        .into_iter()
+        .map(|task| {
+            std::thread::spawn(move || {
+                let answer = Connection::ask_once(&task.directory, &Request::Stop);
+                (task, answer)
+            })
+        })
+        .collect();
+    for stopped in stopping {
+        let (task, answer) = stopped
+            .join()
+            .map_err(|_| Failure::failed("a thread ended"))?;
+        match answer? {
+            Answer::Done => done(&task, "stopped", printer),
+            other => return Err(Failure::failed(format!("{}: {other:?}", task.status.slug))),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,286 @@
+//! Verbs that show a command inside: `attach`, `logs`, `shell`, `exec`.
+
+use std::{
+    io::{Read, Write},
+    process::ExitCode,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::json;
+use stockade_supervisor::{
+    Answer, Connection, Request, STATUS, TaskDirectory, TaskState, TaskStatus, Typed,
+};
+
+use crate::{
+    arguments::{Attach, Exec, TaskName},
+    failure::{Failure, Kind},
+    host,
+    print::{Printer, Tone},
+    terminal::{Filter, Raw, is_interactive, size},
+};
+
+/// Ctrl-P Ctrl-Q, as container tools have it.
+const DETACH: [u8; 2] = [0x10, 0x11];
+
+pub(crate) fn attach(arguments: &Attach, printer: &Printer) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
+    let write = !arguments.view && is_interactive();
+    let connection = Connection::ask(&task.directory, &Request::Attach { write })?;
+    show(connection, printer)?.report(&task.directory, printer)
+}
+
+/// Watches a task that was just started until it ends.
+pub(crate) fn follow(task: &TaskDirectory, printer: &Printer) -> Result<ExitCode, Failure> {
+    let request = Request::Attach {
+        write: is_interactive(),
+    };
+    match Connection::ask(task, &request) {
+        Ok(connection) => show(connection, printer)?.report(task, printer),
+        // It ended before anybody could watch: its log has everything.
+        Err(stockade_supervisor::SupervisorError::NotRunning) => {
+            print_log(task)?;
+            Seen::Ended(None).report(task, printer)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) fn logs(name: &TaskName, printer: &Printer) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, name.task.as_deref())?;
+    if printer.is_json() {
+        let bytes = read_log(&task.directory)?;
+        printer.json(&json!({ "task": task.status.id, "output": String::from_utf8_lossy(&bytes) }));
+    } else {
+        print_log(&task.directory)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_log(task: &TaskDirectory) -> Result<Vec<u8>, Failure> {
+    match std::fs::read(task.output()) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn print_log(task: &TaskDirectory) -> Result<(), Failure> {
+    let shown = Filter::default().pass(&read_log(task)?);
+    let _ = std::io::stdout().write_all(&shown);
+    Ok(())
+}
+
+pub(crate) fn shell(name: &TaskName, printer: &Printer) -> Result<ExitCode, Failure> {
+    inside(
+        name,
+        vec!["/bin/bash".to_owned(), "-i".to_owned()],
+        None,
+        printer,
+    )
+}
+
+pub(crate) fn exec(arguments: &Exec, printer: &Printer) -> Result<ExitCode, Failure> {
+    inside(
+        &arguments.task,
+        arguments.command.clone(),
+        arguments.cwd.clone(),
+        printer,
+    )
+}
+
+fn inside(
+    name: &TaskName,
+    argv: Vec<String>,
+    cwd: Option<String>,
+    printer: &Printer,
+) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, name.task.as_deref())?;
+    let terminal = is_interactive() && !printer.is_json();
+    let request = Request::Exec {
+        argv,
+        cwd,
+        env: Vec::new(),
+        terminal,
+    };
+    let connection = Connection::ask(&task.directory, &request)?;
+    if printer.is_json() {
+        return collect(connection, printer);
+    }
+    match show(connection, printer)? {
+        Seen::Ended(exit) => Ok(exit_code(exit.unwrap_or(1))),
+        Seen::Detached => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// How watching ended.
+enum Seen {
+    /// The command ended, with this code if its supervisor still said so.
+    Ended(Option<i32>),
+    /// The person left.
+    Detached,
+}
+
+impl Seen {
+    /// Says how the task ended, and ends the same way.
+    fn report(self, task: &TaskDirectory, printer: &Printer) -> Result<ExitCode, Failure> {
+        if matches!(self, Self::Detached) {
+            printer.note(&format!(
+                "\r\ndetached; `stockade attach {}` shows it again",
+                task.id()
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let status = settled(task)?;
+        let name = printer.paint(Tone::Strong, &status.slug);
+        match &status.state {
+            TaskState::Done { exit: 0 } => {
+                printer.note(&format!(
+                    "{name} done; next: stockade review {}",
+                    status.slug
+                ));
+                Ok(ExitCode::SUCCESS)
+            }
+            TaskState::Done { exit } => {
+                printer.note(&format!(
+                    "{name} ended with {exit}; its work is kept: stockade review {}",
+                    status.slug
+                ));
+                Ok(exit_code(*exit))
+            }
+            TaskState::Stopped { reason } => Err(Failure::new(
+                Kind::Refused,
+                format!("{} was ended: {reason}", status.slug),
+            )),
+            TaskState::Failed { reason } => Err(Failure::new(
+                Kind::Failed,
+                format!("{} failed: {reason}", status.slug),
+            )),
+            other => Err(Failure::failed(format!(
+                "{} is {}",
+                status.slug,
+                other.name()
+            ))),
+        }
+    }
+}
+
+/// The task once its supervisor has saved the work.
+pub(crate) fn settled(task: &TaskDirectory) -> Result<TaskStatus, Failure> {
+    const LONGEST: std::time::Duration = std::time::Duration::from_secs(120);
+    let deadline = std::time::Instant::now() + LONGEST;
+    while task.is_locked() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Ok(task.read(STATUS)?)
+}
+
+/// An exit code of a command as one of ours.
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// Shows a command until it ends or the person leaves.
+fn show(mut connection: Connection, printer: &Printer) -> Result<Seen, Failure> {
+    let (write, terminal) = match connection.answer()? {
+        Some(Answer::Watching { write, terminal }) => (write, terminal),
+        Some(Answer::Refused { reason }) => return Err(Failure::new(Kind::Refused, reason)),
+        _ => return Err(Failure::failed("the task ended before it could be shown")),
+    };
+    let (left, leaving) = std::sync::mpsc::channel();
+    let _raw = if write && terminal {
+        Raw::enter()
+    } else {
+        None
+    };
+    if write {
+        let typing = connection.typing()?;
+        let left = left.clone();
+        std::thread::spawn(move || type_into(typing, terminal, &left));
+    } else if terminal {
+        printer.note("only watching: somebody else types, or there is no terminal here");
+    }
+    std::thread::spawn(move || {
+        let mut filter = Filter::default();
+        let exit = loop {
+            match connection.answer() {
+                Ok(Some(Answer::Output { bytes })) => {
+                    let bytes = STANDARD.decode(bytes).unwrap_or_default();
+                    let mut stdout = std::io::stdout().lock();
+                    let _ = stdout
+                        .write_all(&filter.pass(&bytes))
+                        .and_then(|()| stdout.flush());
+                }
+                Ok(Some(Answer::Ended { exit })) => break Some(exit),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break None,
+            }
+        };
+        let _ = left.send(Seen::Ended(exit));
+    });
+    leaving.recv().map_err(Failure::failed)
+}
+
+/// Sends what is typed until the end, or until the keys that detach.
+fn type_into(
+    mut typing: impl FnMut(&Typed) -> std::io::Result<()>,
+    terminal: bool,
+    left: &std::sync::mpsc::Sender<Seen>,
+) {
+    let mut buffer = [0; 4096];
+    let mut last = 0;
+    let mut told = None;
+    loop {
+        if terminal && size() != told {
+            told = size();
+            if let Some((rows, columns)) = told {
+                let _ = typing(&Typed::Resize { rows, columns });
+            }
+        }
+        let length = match std::io::stdin().lock().read(&mut buffer) {
+            Ok(0) | Err(_) => {
+                let _ = typing(&Typed::EndOfInput);
+                return;
+            }
+            Ok(length) => length,
+        };
+        let typed = buffer.get(..length).unwrap_or_default();
+        if terminal {
+            let before = std::iter::once(last).chain(typed.iter().copied());
+            if before
+                .clone()
+                .zip(before.skip(1))
+                .any(|(one, next)| [one, next] == DETACH)
+            {
+                let _ = left.send(Seen::Detached);
+                return;
+            }
+            last = typed.last().copied().unwrap_or(last);
+        }
+        if typing(&Typed::Input {
+            bytes: STANDARD.encode(typed),
+        })
+        .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// The whole of a command as one document.
+fn collect(mut connection: Connection, printer: &Printer) -> Result<ExitCode, Failure> {
+    let mut output = Vec::new();
+    let mut typing = connection.typing()?;
+    let _ = typing(&Typed::EndOfInput);
+    while let Some(answer) = connection.answer()? {
+        match answer {
+            Answer::Output { bytes } => output.extend(STANDARD.decode(bytes).unwrap_or_default()),
+            Answer::Ended { exit } => {
+                printer.json(&json!({ "exit": exit, "output": String::from_utf8_lossy(&output) }));
+                return Ok(exit_code(exit));
+            }
+            Answer::Refused { reason } => return Err(Failure::new(Kind::Refused, reason)),
+            _ => {}
+        }
+    }
+    Err(Failure::failed("the task ended first"))
+}

@@ -1,0 +1,58 @@
+//! `stockade why`: what a refusal in the record means.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use stockade_audit::RecordKind;
+use stockade_types::{Denial, EventKind};
+
+use crate::{
+    arguments::Why,
+    failure::{Failure, Kind},
+    host,
+    print::Printer,
+};
+
+pub(crate) fn run(arguments: &Why, printer: &Printer) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, arguments.task.as_deref())?;
+    let records = stockade_audit::read(&task.directory.record()).map_err(Failure::failed)?;
+    let mut chosen = None;
+    for record in records {
+        let record = record.map_err(Failure::failed)?;
+        let wanted = match arguments.event {
+            Some(number) => record.seq == number,
+            None => matches!(record.kind, RecordKind::Event(EventKind::Denied)),
+        };
+        if wanted {
+            chosen = Some(record);
+        }
+    }
+    let Some(record) = chosen else {
+        let message = match arguments.event {
+            Some(number) => format!("the record of {} has no event {number}", task.status.slug),
+            None => format!("nothing was refused in {}", task.status.slug),
+        };
+        return Err(Failure::new(Kind::NotFound, message));
+    };
+    printer.json(
+        &json!({ "event": record.seq, "at": record.at.to_string(), "kind": record.kind, "body": record.body }),
+    );
+    printer.line(&format!("event {} at {}", record.seq, record.at));
+    match denial(&record.body) {
+        Some(denial) => {
+            printer.line(&format!("what    {}", denial.what));
+            printer.line(&format!("rule    {}", denial.rule));
+            printer.line(&format!("why     {}", denial.reason));
+            let allow = denial.allow.as_deref().unwrap_or("nothing allows it");
+            printer.line(&format!("allow   {allow}"));
+        }
+        None => printer.line(&serde_json::to_string_pretty(&record.body).unwrap_or_default()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The denial in an event's body, at its top or under `denial`.
+fn denial(body: &Value) -> Option<Denial> {
+    let inner = body.get("denial").unwrap_or(body);
+    serde_json::from_value(inner.clone()).ok()
+}

@@ -1,0 +1,72 @@
+//! How a command fails: one sentence, hints, and a stable exit code.
+
+use std::{fmt, process::ExitCode};
+
+use stockade_supervisor::SupervisorError;
+
+/// The kinds of failure; each has an exit code that scripts may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Something did not work.
+    Failed = 1,
+    /// The words of the command are wrong. (clap uses the same number.)
+    Usage = 2,
+    /// No task, snapshot or file of that name.
+    NotFound = 3,
+    /// A rule or a person said no, or a person must be asked and cannot be.
+    Refused = 4,
+    /// The result does not fit the target: conflicts, or it has moved.
+    Conflict = 5,
+    /// A wall is missing; nothing was started.
+    Wall = 6,
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    pub(crate) message: String,
+    pub(crate) hints: Vec<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    pub(crate) fn failed(error: impl fmt::Display) -> Self {
+        Self::new(Kind::Failed, error.to_string())
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.kind as u8)
+    }
+}
+
+impl From<SupervisorError> for Failure {
+    fn from(error: SupervisorError) -> Self {
+        let kind = match &error {
+            SupervisorError::Sandbox(_) => Kind::Wall,
+            SupervisorError::Refused(_)
+            | SupervisorError::Running
+            | SupervisorError::NotRunning => Kind::Refused,
+            _ => Kind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(error)
+    }
+}

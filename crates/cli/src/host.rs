@@ -1,0 +1,140 @@
+//! What the command line takes from its environment, and which task is meant.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use stockade_supervisor::{
+    Host, PASSED, STATUS, StateDirectory, TaskDirectory, TaskState, TaskStatus, find_git,
+};
+use stockade_types::{TaskId, env};
+
+use crate::failure::{Failure, Kind};
+
+fn path_variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
+/// The state directory of the caller.
+pub(crate) fn state() -> Result<StateDirectory, Failure> {
+    Ok(StateDirectory::open(
+        path_variable(env::STATE_DIR),
+        path_variable("XDG_STATE_HOME"),
+        path_variable("HOME"),
+    )?)
+}
+
+/// The value of `PATH`.
+pub(crate) fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
+}
+
+/// Everything that a task is prepared from.
+pub(crate) fn host() -> Result<Host, Failure> {
+    let passed = PASSED
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+        .collect();
+    Ok(Host {
+        state: state()?,
+        git: find_git(&search_path()).map_err(Failure::failed)?,
+        home: path_variable("HOME"),
+        search_path: search_path(),
+        rustup_home: path_variable("RUSTUP_HOME"),
+        passed,
+    })
+}
+
+/// A task and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) directory: TaskDirectory,
+    pub(crate) status: TaskStatus,
+}
+
+/// Every task, the newest first. A supervisor that died is noticed here.
+pub(crate) fn tasks(state: &StateDirectory) -> Result<Vec<Task>, Failure> {
+    let mut tasks: Vec<Task> = state
+        .tasks()?
+        .into_iter()
+        .filter_map(|directory| {
+            let status = directory.read(STATUS).ok()?;
+            Some(Task {
+                status: as_found(&directory, status),
+                directory,
+            })
+        })
+        .collect();
+    tasks.sort_by(|one, other| other.status.created_at.cmp(&one.status.created_at));
+    Ok(tasks)
+}
+
+/// A task that should live but whose supervisor is gone has failed.
+fn as_found(directory: &TaskDirectory, status: TaskStatus) -> TaskStatus {
+    if status.state.is_live() && !directory.is_locked() && !is_starting(&status) {
+        let reason = "its supervisor ended; the work is kept".to_owned();
+        return TaskStatus {
+            state: TaskState::Failed { reason },
+            ..status
+        };
+    }
+    status
+}
+
+/// Between the making of its folder and the supervisor's lock a task has
+/// nobody.
+fn is_starting(status: &TaskStatus) -> bool {
+    status.state == TaskState::Preparing
+}
+
+/// The task that `name` means: an id, a slug, the start of either, or the only
+/// task there is.
+pub(crate) fn find(state: &StateDirectory, name: Option<&str>) -> Result<Task, Failure> {
+    let tasks = tasks(state)?;
+    let Some(name) = name else {
+        return match <[Task; 1]>::try_from(tasks) {
+            Ok([task]) => Ok(task),
+            Err(tasks) if tasks.is_empty() => Err(Failure::new(Kind::NotFound, "there is no task")
+                .hint("start one: stockade run AGENT \"what to do\"")),
+            Err(tasks) => Err(ambiguous("say which task", tasks.iter())),
+        };
+    };
+    if let Ok(id) = name.parse::<TaskId>()
+        && let Some(task) = tasks.iter().position(|task| *task.directory.id() == id)
+    {
+        return tasks
+            .into_iter()
+            .nth(task)
+            .ok_or_else(|| Failure::new(Kind::NotFound, name));
+    }
+    let exact = |task: &&Task| task.status.slug == name;
+    let start = |task: &&Task| {
+        task.status.slug.starts_with(name) || task.directory.id().as_str().starts_with(name)
+    };
+    let mut matching: Vec<&Task> = tasks.iter().filter(exact).collect();
+    if matching.is_empty() {
+        matching = tasks.iter().filter(start).collect();
+    }
+    match matching.as_slice() {
+        [task] => Ok(Task {
+            directory: task.directory.clone(),
+            status: task.status.clone(),
+        }),
+        [] => Err(
+            Failure::new(Kind::NotFound, format!("there is no task `{name}`"))
+                .hint("stockade ls shows them"),
+        ),
+        several => Err(ambiguous(
+            &format!("`{name}` fits several tasks"),
+            several.iter().copied(),
+        )),
+    }
+}
+
+fn ambiguous<'a>(message: &str, tasks: impl Iterator<Item = &'a Task>) -> Failure {
+    tasks
+        .take(8)
+        .fold(Failure::new(Kind::Usage, message), |failure, task| {
+            failure.hint(format!("{}  {}", task.directory.id(), task.status.slug))
+        })
+}

@@ -1,0 +1,279 @@
+//! The contract: what a task may read, write, reach and spend, shown before
+//! it starts and kept with the record.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+/// What a task may do, how hard each bound is, and what is weaker than usual.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contract {
+    /// How strong the walls are as a whole.
+    pub assurance: Assurance,
+    /// Who runs: name, version and digest of the agent, or the command.
+    pub agent: AgentLine,
+    /// The commit it starts from.
+    pub base: String,
+    /// How the workspace is made.
+    pub workspace: String,
+    /// Host paths that it may read, with their places inside.
+    pub reads: Vec<String>,
+    /// Host paths that it may change, with their places inside.
+    pub writes: Vec<String>,
+    /// Files of the repository whose contents it does not see.
+    pub masked: Vec<String>,
+    /// What it may reach.
+    pub reaches: Vec<String>,
+    /// The names of keys that are used for it, outside.
+    pub keys: Vec<String>,
+    /// Caps and how hard they are.
+    pub caps: Vec<Cap>,
+    /// Guards of the agent's own that are off because the sandbox is on.
+    pub switched_off: Vec<String>,
+    /// What is weaker than it could be, and why.
+    pub weaker: Vec<String>,
+}
+
+/// Who runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentLine {
+    /// Its name, or the command.
+    pub name: String,
+    /// Its version, where the installation tells.
+    pub version: Option<String>,
+    /// SHA-256 of what runs.
+    pub digest: Option<String>,
+}
+
+/// How strong the walls are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Assurance {
+    /// A wall is missing.
+    Weak,
+    /// Every wall stands; a cap that was asked for is only watched.
+    #[default]
+    Reduced,
+    /// Every wall stands and the kernel keeps every cap.
+    Full,
+}
+
+/// A bound on what a task may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cap {
+    /// Of what.
+    pub of: String,
+    /// How much.
+    pub limit: String,
+    /// Who keeps it.
+    pub strength: Strength,
+}
+
+/// Who keeps a cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strength {
+    /// The kernel: it cannot be passed.
+    Kernel,
+    /// The gateway: no request passes it.
+    Gateway,
+    /// A process that looks and then ends the task.
+    Watched,
+    /// Nobody.
+    None,
+}
+
+impl Contract {
+    /// What is in this contract and was not in `last`: each line grants more.
+    pub fn widenings(&self, last: &Self) -> Vec<String> {
+        let mut wider = Vec::new();
+        let mut compare = |what: &str, now: &[String], before: &[String]| {
+            for line in now.iter().filter(|line| !before.contains(line)) {
+                wider.push(format!("{what} {line}"));
+            }
+        };
+        compare("reads", &self.reads, &last.reads);
+        compare("writes", &self.writes, &last.writes);
+        compare("reaches", &self.reaches, &last.reaches);
+        compare("uses", &self.keys, &last.keys);
+        compare("weaker:", &self.weaker, &last.weaker);
+        for hidden in last
+            .masked
+            .iter()
+            .filter(|path| !self.masked.contains(path))
+        {
+            wider.push(format!("no longer hides {hidden}"));
+        }
+        if self.assurance < last.assurance {
+            wider.push(format!(
+                "assurance {} instead of {}",
+                self.assurance.name(),
+                last.assurance.name()
+            ));
+        }
+        if self.agent.name == last.agent.name
+            && self.agent.digest != last.agent.digest
+            && last.agent.digest.is_some()
+        {
+            let version = self.agent.version.as_deref().unwrap_or("unknown version");
+            wider.push(format!(
+                "{} is another program now ({version})",
+                self.agent.name
+            ));
+        }
+        wider
+    }
+
+    /// The contract as people read it.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let mut line = |label: &str, value: &str| {
+            let _ = writeln!(text, "  {label:<11} {value}");
+        };
+        let version = self
+            .agent
+            .version
+            .as_deref()
+            .map(|version| format!(" {version}"));
+        let digest = self
+            .agent
+            .digest
+            .as_deref()
+            .map(|digest| format!(" sha256:{}", short(digest)));
+        line(
+            "agent",
+            &format!(
+                "{}{}{}",
+                self.agent.name,
+                version.unwrap_or_default(),
+                digest.unwrap_or_default()
+            ),
+        );
+        line(
+            "base",
+            &format!("{} · {}", short(&self.base), self.workspace),
+        );
+        let (system, own): (Vec<_>, Vec<_>) = self.reads.iter().partition(|path| {
+            path.starts_with("/etc") || path.starts_with("/usr") || path.starts_with("/lib")
+        });
+        if !system.is_empty() {
+            line(
+                "reads",
+                &format!(
+                    "system programs and settings ({} paths, read-only)",
+                    system.len()
+                ),
+            );
+        }
+        for path in own {
+            line("reads", path);
+        }
+        for path in &self.writes {
+            line("writes", path);
+        }
+        if !self.masked.is_empty() {
+            line("hidden", &self.masked.join(", "));
+        }
+        if self.reaches.is_empty() {
+            line("reaches", "nothing");
+        }
+        for host in &self.reaches {
+            line("reaches", host);
+        }
+        if !self.keys.is_empty() {
+            line(
+                "keys",
+                &format!("{} (outside; a placeholder inside)", self.keys.join(", ")),
+            );
+        }
+        for cap in &self.caps {
+            line(
+                "cap",
+                &format!("{} {} ({})", cap.of, cap.limit, cap.strength.name()),
+            );
+        }
+        for switch in &self.switched_off {
+            line("agent's own", switch);
+        }
+        for weaker in &self.weaker {
+            line("weaker", weaker);
+        }
+        line("assurance", self.assurance.name());
+        text
+    }
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+impl Assurance {
+    /// The name that people read and give.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weak => "weak",
+            Self::Reduced => "reduced",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl Strength {
+    /// The name that people read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Gateway => "gateway",
+            Self::Watched => "watched",
+            Self::None => "none",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contract() -> Contract {
+        Contract {
+            reaches: vec!["api.example.com:443 POST /v1/messages".into()],
+            masked: vec![".env".into()],
+            agent: AgentLine {
+                name: "claude".into(),
+                version: Some("2".into()),
+                digest: Some("aa".into()),
+            },
+            ..Contract::default()
+        }
+    }
+
+    #[test]
+    fn an_equal_or_narrower_contract_widens_nothing() {
+        let narrower = Contract {
+            reaches: Vec::new(),
+            ..contract()
+        };
+        assert!(contract().widenings(&contract()).is_empty());
+        assert!(narrower.widenings(&contract()).is_empty());
+    }
+
+    #[test]
+    fn every_kind_of_widening_is_named() {
+        let mut wider = contract();
+        wider.reaches.push("example.org".into());
+        wider.writes.push("/data".into());
+        wider.masked.clear();
+        wider.assurance = Assurance::Weak;
+        wider.agent.digest = Some("bb".into());
+        let named = wider.widenings(&contract()).join("\n");
+        for word in [
+            "reaches example.org",
+            "writes /data",
+            ".env",
+            "weak",
+            "another program",
+        ] {
+            assert!(named.contains(word), "{word} not in {named}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The control socket of a task: JSON, one object a line, on a unix socket
+//! that only its owner can reach and that no sandbox contains.
+
+mod client;
+mod server;
+
+use std::{
+    io,
+    os::unix::net::{UnixListener, UnixStream},
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::client::Connection;
+pub(crate) use self::server::{Asked, Reply, Watch, serve};
+use crate::{error::SupervisorError, state::TaskDirectory, task::TaskState};
+
+/// The longest line, in bytes.
+const LINE_MAX: u64 = 1 << 20;
+
+/// What a client asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
+pub enum Request {
+    /// The state of the task.
+    Status,
+    /// To see the main command, and to type if nobody else does.
+    Attach {
+        /// Whether to type.
+        write: bool,
+    },
+    /// To run another command inside and see it.
+    Exec {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// The folder, absolute inside or relative to the workspace.
+        cwd: Option<String>,
+        /// Further variables.
+        env: Vec<(String, String)>,
+        /// Whether it gets a terminal.
+        terminal: bool,
+    },
+    /// Freeze everything inside.
+    Pause,
+    /// Let it go on.
+    Resume,
+    /// End everything inside.
+    Stop,
+    /// Save the work now.
+    Snapshot,
+}
+
+/// What a client sends while it watches a command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "send", rename_all = "kebab-case")]
+pub enum Typed {
+    /// Bytes for the command's terminal or standard input.
+    Input {
+        /// In base64.
+        bytes: String,
+    },
+    /// No more input.
+    EndOfInput,
+    /// The size of the client's terminal.
+    Resize {
+        /// Lines.
+        rows: u16,
+        /// Characters a line.
+        columns: u16,
+    },
+}
+
+/// What a task answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// Done as asked.
+    Done,
+    /// Not done.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// The state.
+    State {
+        /// Where the task stands.
+        state: TaskState,
+    },
+    /// The client watches from now on.
+    Watching {
+        /// Whether it may type.
+        write: bool,
+        /// Whether the command has a terminal.
+        terminal: bool,
+    },
+    /// Something was printed.
+    Output {
+        /// In base64.
+        bytes: String,
+    },
+    /// The command ended.
+    Ended {
+        /// With this code, or 128 and the signal's number.
+        exit: i32,
+    },
+    /// The work was saved.
+    Saved {
+        /// The snapshot's number.
+        number: u64,
+    },
+}
+
+/// The socket's path through a descriptor of its folder: names of sockets
+/// have at most 107 bytes, state directories may have more.
+fn socket_path(task: &TaskDirectory) -> io::Result<(std::fs::File, String)> {
+    use std::os::fd::AsRawFd;
+    let folder = std::fs::File::open(task.join("control"))?;
+    let path = format!("/proc/self/fd/{}/socket", folder.as_raw_fd());
+    Ok((folder, path))
+}
+
+/// Opens the socket; a dead supervisor's is replaced. The caller holds the
+/// task's lock.
+pub(crate) fn listen(task: &TaskDirectory) -> Result<UnixListener, SupervisorError> {
+    let (_folder, path) = socket_path(task).map_err(SupervisorError::Control)?;
+    let _ = std::fs::remove_file(&path);
+    UnixListener::bind(&path).map_err(SupervisorError::Control)
+}
+
+fn connect(task: &TaskDirectory) -> Result<UnixStream, SupervisorError> {
+    let (_folder, path) = socket_path(task).map_err(|_| SupervisorError::NotRunning)?;
+    UnixStream::connect(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => SupervisorError::NotRunning,
+        _ => SupervisorError::Control(error),
+    })
+}

@@ -1,0 +1,69 @@
+//! The side of the command line.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+};
+
+use serde::Serialize;
+
+use super::{Answer, LINE_MAX, Request, Typed, connect};
+use crate::{error::SupervisorError, state::TaskDirectory};
+
+/// A connection to a task's supervisor.
+#[derive(Debug)]
+pub struct Connection {
+    reader: BufReader<UnixStream>,
+    writer: UnixStream,
+}
+
+impl Connection {
+    /// Connects to the supervisor of `task` and asks.
+    pub fn ask(task: &TaskDirectory, request: &Request) -> Result<Self, SupervisorError> {
+        let writer = connect(task)?;
+        let reader = BufReader::new(writer.try_clone().map_err(SupervisorError::Control)?);
+        let mut connection = Self { reader, writer };
+        connection.send(request).map_err(SupervisorError::Control)?;
+        Ok(connection)
+    }
+
+    /// Asks something that has one answer.
+    pub fn ask_once(task: &TaskDirectory, request: &Request) -> Result<Answer, SupervisorError> {
+        match Self::ask(task, request)?.answer()? {
+            Some(Answer::Refused { reason }) => Err(SupervisorError::Refused(reason)),
+            Some(answer) => Ok(answer),
+            None => Err(SupervisorError::NotRunning),
+        }
+    }
+
+    /// The next answer; `None` once the supervisor is gone.
+    pub fn answer(&mut self) -> Result<Option<Answer>, SupervisorError> {
+        let mut line = String::new();
+        let read = (&mut self.reader)
+            .take(LINE_MAX)
+            .read_line(&mut line)
+            .map_err(SupervisorError::Control)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        let answer =
+            serde_json::from_str(&line).map_err(|error| SupervisorError::Control(error.into()))?;
+        Ok(Some(answer))
+    }
+
+    /// A way to type while another thread reads answers.
+    pub fn typing(&self) -> io::Result<impl FnMut(&Typed) -> io::Result<()> + Send + use<>> {
+        let mut writer = self.writer.try_clone()?;
+        Ok(move |typed: &Typed| write_line(&mut writer, typed))
+    }
+
+    fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
+        write_line(&mut self.writer, message)
+    }
+}
+
+pub(super) fn write_line(writer: &mut UnixStream, message: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    writer.write_all(&line)
+}

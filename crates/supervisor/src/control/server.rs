@@ -1,0 +1,142 @@
+//! The side of the supervisor: a thread for the socket, one for each client.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::{Answer, LINE_MAX, Request, Typed, client::write_line};
+use crate::happening::Happening;
+
+/// A request with the way to answer it.
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) reply: Sender<Reply>,
+}
+
+/// What the supervisor's main loop answers a request with.
+pub(crate) enum Reply {
+    /// One answer.
+    Once(Answer),
+    /// A command to watch.
+    Watch(Watch),
+}
+
+/// A command that a client watches.
+pub(crate) struct Watch {
+    /// What it prints; closed at its end.
+    pub(crate) output: Receiver<Vec<u8>>,
+    /// How it ended, sent once `output` is closed.
+    pub(crate) exit: Receiver<i32>,
+    /// Its standard input or terminal, if the client may type.
+    pub(crate) input: Option<std::fs::File>,
+    /// Held for as long as the client types; there is one such.
+    pub(crate) turn: Option<Arc<()>>,
+    /// Whether it has a terminal.
+    pub(crate) terminal: bool,
+}
+
+/// Accepts clients for as long as the process lives.
+pub(crate) fn serve(listener: UnixListener, happenings: Sender<Happening>) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let happenings = happenings.clone();
+            std::thread::spawn(move || {
+                let _ = client(stream, &happenings);
+            });
+        }
+    });
+}
+
+fn client(mut stream: UnixStream, happenings: &Sender<Happening>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    while (&mut reader).take(LINE_MAX).read_line(&mut line)? > 0 {
+        let Ok(request) = serde_json::from_str(&line) else {
+            let reason = "the request is not understood".to_owned();
+            return write_line(&mut stream, &Answer::Refused { reason });
+        };
+        line.clear();
+        let (reply, answer) = channel();
+        if happenings
+            .send(Happening::Asked(Asked { request, reply }))
+            .is_err()
+        {
+            return Ok(());
+        }
+        match answer.recv() {
+            Ok(Reply::Once(answer)) => write_line(&mut stream, &answer)?,
+            Ok(Reply::Watch(watch)) => return show(stream, reader, watch),
+            Err(_) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// Shows a command to a client until it ends or the client is gone.
+fn show(
+    mut stream: UnixStream,
+    reader: BufReader<UnixStream>,
+    watch: Watch,
+) -> std::io::Result<()> {
+    write_line(
+        &mut stream,
+        &Answer::Watching {
+            write: watch.input.is_some(),
+            terminal: watch.terminal,
+        },
+    )?;
+    if let Some(input) = watch.input {
+        let terminal = watch.terminal;
+        std::thread::spawn(move || take_input(reader, input, terminal));
+    }
+    for bytes in &watch.output {
+        write_line(
+            &mut stream,
+            &Answer::Output {
+                bytes: STANDARD.encode(bytes),
+            },
+        )?;
+    }
+    if let Ok(exit) = watch.exit.recv() {
+        write_line(&mut stream, &Answer::Ended { exit })?;
+    }
+    drop(watch.turn);
+    Ok(())
+}
+
+fn take_input(mut reader: BufReader<UnixStream>, mut input: std::fs::File, terminal: bool) {
+    let mut line = String::new();
+    while matches!((&mut reader).take(LINE_MAX).read_line(&mut line), Ok(1..)) {
+        match serde_json::from_str(&line) {
+            Ok(Typed::Input { bytes }) => {
+                let Ok(bytes) = STANDARD.decode(bytes) else {
+                    return;
+                };
+                if input.write_all(&bytes).is_err() {
+                    return;
+                }
+            }
+            Ok(Typed::Resize { rows, columns }) if terminal => resize(&input, rows, columns),
+            Ok(Typed::Resize { .. }) => {}
+            Ok(Typed::EndOfInput) | Err(_) => return,
+        }
+        line.clear();
+    }
+}
+
+fn resize(terminal: &std::fs::File, rows: u16, columns: u16) {
+    let size = rustix::termios::Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let _ = rustix::termios::tcsetwinsize(terminal, size);
+}

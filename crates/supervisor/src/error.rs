@@ -1,0 +1,74 @@
+use std::{io, path::PathBuf};
+
+/// A task that could not be started, found or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// A file or folder of the state directory.
+    #[error("{}: {source}", path.display())]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// A file of the state directory that does not hold what it should.
+    #[error("{}: {source}; it was written by another version or damaged", path.display())]
+    Format {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// The state directory is where locks and syncs cannot be relied on.
+    #[error(
+        "{} is on a network file system ({kind}), where the record could be lost; set \
+         STOCKADE_STATE_DIR to a folder on a local disk",
+        path.display()
+    )]
+    NetworkFileSystem {
+        /// The state directory.
+        path: PathBuf,
+        /// Which file system.
+        kind: &'static str,
+    },
+    /// No home and no state directory.
+    #[error("there is no home directory; set STOCKADE_STATE_DIR to a folder of your own")]
+    NoHome,
+    /// A wall is missing.
+    #[error(transparent)]
+    Sandbox(#[from] stockade_sandbox::SandboxError),
+    /// The agent could not be found or configured.
+    #[error(transparent)]
+    Agent(#[from] stockade_agents::AgentError),
+    /// The record cannot be written, so nothing may happen.
+    #[error("the record: {0}")]
+    Record(String),
+    /// The gateway did not start.
+    #[error("the gateway: {0}")]
+    Gateway(String),
+    /// The task runs already.
+    #[error("the task runs already; `stockade attach` shows it")]
+    Running,
+    /// The task does not run.
+    #[error("the task does not run; `stockade resume` starts it again")]
+    NotRunning,
+    /// The supervisor ended before it said whether the task started.
+    #[error("the task's supervisor ended at once; see {}", log.display())]
+    Vanished {
+        /// Its log.
+        log: PathBuf,
+    },
+    /// The supervisor said no.
+    #[error("{0}")]
+    Refused(String),
+    /// The control socket.
+    #[error("the task's control socket: {0}")]
+    Control(#[source] io::Error),
+}
+
+impl SupervisorError {
+    pub(crate) fn state(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::State { path, source }
+    }
+}

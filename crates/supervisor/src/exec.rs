@@ -1,0 +1,201 @@
+//! Commands inside: their descriptors, their output, their end.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::{
+        Arc, Weak,
+        mpsc::{Sender, channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use stockade_sandbox::Sandbox;
+use stockade_types::wire::{Exec, ExitStatus, Request};
+
+use crate::{control::Watch, output::Output};
+
+/// How long the output of a command that ended is still awaited: a process it
+/// left behind may hold the other end for ever.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// What a command gets and where its output goes.
+pub(crate) struct Command<'a> {
+    pub(crate) argv: &'a [String],
+    pub(crate) env: &'a [(String, String)],
+    pub(crate) cwd: &'a str,
+    pub(crate) terminal: bool,
+    /// Where its output is kept; not at all without one.
+    pub(crate) log: Option<&'a Path>,
+    /// Whether anyone will type; it reads the end of input at once otherwise.
+    pub(crate) input: bool,
+}
+
+/// The commands that run, and those that ended and are still watched.
+#[derive(Default)]
+pub(crate) struct Execs {
+    next: u32,
+    known: HashMap<u32, Running>,
+}
+
+struct Running {
+    output: Output,
+    input: Option<File>,
+    turn: Weak<()>,
+    terminal: bool,
+    exit: Option<i32>,
+    waiting: Vec<Sender<i32>>,
+    pump: Option<JoinHandle<()>>,
+}
+
+impl Execs {
+    /// Starts a command in `sandbox`; returns its id.
+    pub(crate) fn start(&mut self, sandbox: &Sandbox, command: &Command<'_>) -> io::Result<u32> {
+        let id = self.next;
+        self.next += 1;
+        let output = match command.log {
+            Some(log) => Output::logged(log)?,
+            None => Output::shown(),
+        };
+        let (inside, input, source) = descriptors(sandbox, command)?;
+        let exec = Exec {
+            id,
+            terminal: command.terminal,
+            cwd: command.cwd.as_bytes().to_vec(),
+            argv: command
+                .argv
+                .iter()
+                .map(|word| word.as_bytes().to_vec())
+                .collect(),
+            env: command
+                .env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}").into_bytes())
+                .collect(),
+        };
+        let [stdin, stdout, stderr] = &inside;
+        sandbox.init().send(
+            &Request::Exec(exec),
+            &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        )?;
+        drop(inside);
+        let pump = {
+            let output = output.clone();
+            std::thread::spawn(move || output.pump(source))
+        };
+        let running = Running {
+            output,
+            input,
+            turn: Weak::new(),
+            terminal: command.terminal,
+            exit: None,
+            waiting: Vec::new(),
+            pump: Some(pump),
+        };
+        self.known.insert(id, running);
+        Ok(id)
+    }
+
+    /// Notes that a command ended. Its watchers hear of it once they have
+    /// seen its output.
+    pub(crate) fn ended(&mut self, id: u32, exit: i32) {
+        let Some(running) = self.known.get_mut(&id) else {
+            return;
+        };
+        running.exit = Some(exit);
+        running.input = None;
+        for waiting in running.waiting.drain(..) {
+            let _ = waiting.send(exit);
+        }
+        let output = running.output.clone();
+        let pump = running.pump.take();
+        std::thread::spawn(move || {
+            let deadline = std::time::Instant::now() + GRACE;
+            while pump.as_ref().is_some_and(|pump| !pump.is_finished())
+                && std::time::Instant::now() < deadline
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            output.finish();
+        });
+    }
+
+    /// A way to watch command `id`, typing too if `write` and nobody does.
+    pub(crate) fn watch(&mut self, id: u32, write: bool) -> Option<Watch> {
+        let running = self.known.get_mut(&id)?;
+        let (sender, exit) = channel();
+        match running.exit {
+            Some(exit) => {
+                let _ = sender.send(exit);
+            }
+            None => running.waiting.push(sender),
+        }
+        let free = write && running.turn.strong_count() == 0;
+        let turn = free.then(|| Arc::new(()));
+        running.turn = turn
+            .as_ref()
+            .map_or_else(|| running.turn.clone(), Arc::downgrade);
+        let input = if free {
+            running
+                .input
+                .as_ref()
+                .and_then(|input| input.try_clone().ok())
+        } else {
+            None
+        };
+        if !running.terminal && free {
+            // Standard input has one owner; its end is the end of input.
+            running.input = None;
+        }
+        Some(Watch {
+            output: running.output.watch(),
+            exit,
+            input,
+            turn,
+            terminal: running.terminal,
+        })
+    }
+}
+
+type Descriptors = ([OwnedFd; 3], Option<File>, File);
+
+/// The three descriptors for inside, the one to type on, the one to read.
+fn descriptors(sandbox: &Sandbox, command: &Command<'_>) -> io::Result<Descriptors> {
+    if command.terminal {
+        let (outer, inner) = sandbox.open_terminal()?;
+        let size = rustix::termios::Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        rustix::termios::tcsetwinsize(&outer, size)?;
+        let outer = File::from(outer);
+        return Ok((
+            [inner.try_clone()?, inner.try_clone()?, inner],
+            Some(outer.try_clone()?),
+            outer,
+        ));
+    }
+    let (stdin, typed) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (read, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+    let input = command.input.then(|| File::from(typed));
+    Ok((
+        [stdin, stdout.try_clone()?, stdout],
+        input,
+        File::from(read),
+    ))
+}
+
+/// An exit as shells count: the code, or 128 and the signal.
+pub(crate) fn exit_code(status: ExitStatus) -> i32 {
+    match status {
+        ExitStatus::Code(code) => code,
+        ExitStatus::Signal(signal) => 128 + signal,
+    }
+}

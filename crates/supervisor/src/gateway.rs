@@ -1,0 +1,189 @@
+//! The gateway process and the supervisor's hold on it.
+//!
+//! The two speak JSON over one `SOCK_SEQPACKET` channel. The gateway gets its
+//! settings with the task's keys, answers with the certificate of its
+//! authority, gets the sandbox's listeners, seals itself and serves. From then
+//! on it only tells events, and waits until each is in the record.
+
+mod process;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{TcpListener, UdpSocket},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    process::{Child, Stdio},
+};
+
+use serde::{Deserialize, Serialize};
+use stockade_gateway::{ModelRoute, Settings};
+use stockade_sandbox::{Channel, Listeners};
+use stockade_types::{Event, Redacted};
+
+pub use self::process::run;
+use crate::{
+    error::SupervisorError,
+    part::{self, Part},
+    state::TaskDirectory,
+    task::Plan,
+};
+
+/// The largest message, in bytes.
+const MESSAGE_MAX: usize = 96 * 1024;
+
+/// What the supervisor sends.
+#[derive(Serialize, Deserialize)]
+enum Told {
+    Settings(Box<Settings>),
+    Listeners,
+    Recorded { event: u64 },
+    NotRecorded { event: u64 },
+}
+
+/// What the gateway sends.
+#[derive(Serialize, Deserialize)]
+enum Heard {
+    Authority(String),
+    Sealed,
+    Event { event: u64, what: Event },
+    Failed(String),
+}
+
+/// Keys by name, as the caller's environment had them.
+pub type Keys = BTreeMap<String, Redacted<String>>;
+
+/// A started gateway that waits for its listeners.
+pub(crate) struct GatewayProcess {
+    pub(crate) child: Child,
+    channel: Channel,
+    pub(crate) authority: String,
+}
+
+fn failed(error: impl std::fmt::Display) -> SupervisorError {
+    SupervisorError::Gateway(error.to_string())
+}
+
+impl GatewayProcess {
+    /// Starts the gateway of `plan` with the keys that its routes name.
+    pub(crate) fn start(
+        task: &TaskDirectory,
+        plan: &Plan,
+        keys: &Keys,
+    ) -> Result<Self, SupervisorError> {
+        let settings = settings(plan, keys)?;
+        let (channel, theirs) = Channel::pair().map_err(failed)?;
+        let log = task.join("gateway.log");
+        let child = part::spawn(
+            Part::Gateway,
+            Path::new(""),
+            theirs.into_descriptor(),
+            Stdio::null(),
+            &log,
+        )
+        .map_err(failed)?;
+        send(&channel, &Told::Settings(Box::new(settings)), &[]).map_err(failed)?;
+        match hear(&channel).map_err(failed)? {
+            Heard::Authority(authority) => Ok(Self {
+                child,
+                channel,
+                authority,
+            }),
+            Heard::Failed(reason) => Err(failed(reason)),
+            _ => Err(failed("it answered out of turn")),
+        }
+    }
+
+    /// Hands over the sandbox's listeners; the gateway serves when this returns.
+    pub(crate) fn serve(
+        self,
+        listeners: Listeners,
+    ) -> Result<(Child, EventChannel), SupervisorError> {
+        let mut descriptors: Vec<OwnedFd> =
+            vec![listeners.dns_udp.into(), listeners.dns_tcp.into()];
+        descriptors.extend(listeners.tcp.into_iter().map(OwnedFd::from));
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        send(&self.channel, &Told::Listeners, &borrowed).map_err(failed)?;
+        match hear(&self.channel).map_err(failed)? {
+            Heard::Sealed => Ok((self.child, EventChannel(self.channel))),
+            Heard::Failed(reason) => Err(failed(reason)),
+            _ => Err(failed("it answered out of turn")),
+        }
+    }
+}
+
+fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
+    let route = |route: &crate::task::Route| {
+        let secret = keys
+            .get(&route.key)
+            .ok_or_else(|| failed(format!("the key {} is not there", route.key)))?;
+        Ok(ModelRoute {
+            host: route.host.clone(),
+            api: route.api,
+            upstream: route.upstream.clone(),
+            header: route.header.clone(),
+            placeholder: route.placeholder.clone(),
+            secret: secret.clone(),
+            secret_name: route.key.clone(),
+            endpoints: route.endpoints.clone(),
+            provider_fetch: false,
+        })
+    };
+    Ok(Settings {
+        task: plan.task.clone(),
+        routes: plan
+            .routes
+            .iter()
+            .map(route)
+            .collect::<Result<_, SupervisorError>>()?,
+        request_limit: plan.request_limit,
+        byte_limit: plan.byte_limit,
+    })
+}
+
+/// The channel on which a sealed gateway tells events.
+pub(crate) struct EventChannel(Channel);
+
+impl EventChannel {
+    /// Passes every event to `record` until the gateway is gone. What could
+    /// not be recorded is told, and does not happen.
+    pub(crate) fn pump(&self, mut record: impl FnMut(&Event) -> bool) {
+        while let Ok(Heard::Event { event, what }) = hear(&self.0) {
+            let answer = if record(&what) {
+                Told::Recorded { event }
+            } else {
+                Told::NotRecorded { event }
+            };
+            if send(&self.0, &answer, &[]).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn send(
+    channel: &Channel,
+    message: &Told,
+    descriptors: &[rustix::fd::BorrowedFd<'_>],
+) -> io::Result<()> {
+    channel.send(&serde_json::to_vec(message)?, descriptors)
+}
+
+fn hear(channel: &Channel) -> io::Result<Heard> {
+    let received = channel
+        .receive(MESSAGE_MAX)?
+        .ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(serde_json::from_slice(&received.bytes)?)
+}
+
+/// Sockets from the descriptors of [`Told::Listeners`].
+fn listeners(descriptors: Vec<OwnedFd>) -> Option<stockade_gateway::Listeners> {
+    let mut descriptors = descriptors.into_iter();
+    let udp = UdpSocket::from(descriptors.next()?);
+    let tcp = TcpListener::from(descriptors.next()?);
+    Some(stockade_gateway::Listeners {
+        dns_udp: vec![udp],
+        dns_tcp: vec![tcp],
+        tcp: descriptors.map(TcpListener::from).collect(),
+    })
+}

@@ -1,0 +1,33 @@
+//! Everything that the supervisor's one loop waits for.
+
+use std::process::Child;
+
+use stockade_types::wire::Reply;
+
+use crate::{control::Asked, part::Part};
+
+/// Something the loop acts on.
+pub(crate) enum Happening {
+    /// Process 1 tells something.
+    Init(Reply),
+    /// Process 1 is gone, and with it everything inside.
+    SandboxEnded,
+    /// A process of Stockade's own is gone.
+    PartEnded(Part),
+    /// A client asks.
+    Asked(Asked),
+    /// The time of the task is up.
+    TimeUp,
+}
+
+/// Tells when a part ends.
+pub(crate) fn watch_part(
+    part: Part,
+    mut child: Child,
+    happenings: std::sync::mpsc::Sender<Happening>,
+) {
+    std::thread::spawn(move || {
+        let _ = child.wait();
+        let _ = happenings.send(Happening::PartEnded(part));
+    });
+}

@@ -1,0 +1,457 @@
+//! A task's life: the supervisor process from its start to its last record.
+
+use std::{
+    io::{self, Read, Write},
+    os::fd::AsFd,
+    path::Path,
+    sync::mpsc::{Receiver, Sender, channel},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stockade_audit::RecorderClient;
+use stockade_sandbox::{Sandbox, files};
+use stockade_types::{
+    Event, EventKind, Redacted,
+    wire::{self, Request as InitRequest},
+};
+
+use crate::{
+    control::{self, Answer, Asked, Reply, Request},
+    error::SupervisorError,
+    exec::{Command, Execs, exit_code},
+    gateway::{GatewayProcess, Keys},
+    happening::{Happening, watch_part},
+    part::Part,
+    recorder, save,
+    state::{StateDirectory, TaskDirectory, TaskLock},
+    task::{PLAN, Plan, STATUS, TaskState, TaskStatus},
+};
+
+/// What a starting supervisor says on standard output, one line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Started {
+    /// The main command runs.
+    Running,
+    /// It does not.
+    Failed(String),
+}
+
+/// The largest set of keys that is read.
+const KEYS_MAX: u64 = 1 << 20;
+
+/// The `main` of the supervisor process: `folder` is the task's, the keys are
+/// on standard input. Returns when the task has ended.
+pub fn run(folder: &Path) -> Result<(), SupervisorError> {
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let task = open(folder)?;
+    let (happenings, loop_end) = channel();
+    let started = read_keys().and_then(|keys| Supervisor::start(task.clone(), &keys, &happenings));
+    match started {
+        Ok(supervisor) => {
+            tell(&Started::Running);
+            supervisor.run(&loop_end)
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            if !matches!(error, SupervisorError::Running) {
+                let status = task.read::<TaskStatus>(STATUS)?;
+                task.write(
+                    STATUS,
+                    &status.in_state(TaskState::Failed {
+                        reason: reason.clone(),
+                    }),
+                )?;
+            }
+            tell(&Started::Failed(reason));
+            Err(error)
+        }
+    }
+}
+
+fn open(folder: &Path) -> Result<TaskDirectory, SupervisorError> {
+    let id = folder
+        .file_name()
+        .and_then(|name| name.to_str()?.parse().ok());
+    let state = folder.parent().and_then(Path::parent).map(Path::to_owned);
+    let id =
+        id.ok_or_else(|| SupervisorError::Refused(format!("{} is no task", folder.display())))?;
+    Ok(StateDirectory::open(state, None, None)?.task(&id))
+}
+
+fn read_keys() -> Result<Keys, SupervisorError> {
+    let mut text = Vec::new();
+    io::stdin()
+        .take(KEYS_MAX)
+        .read_to_end(&mut text)
+        .map_err(SupervisorError::Control)?;
+    let keys: std::collections::BTreeMap<String, String> =
+        serde_json::from_slice(&text).map_err(|error| SupervisorError::Control(error.into()))?;
+    Ok(keys
+        .into_iter()
+        .map(|(name, value)| (name, Redacted::new(value)))
+        .collect())
+}
+
+/// Says how the start went, and lets go of the caller's pipe.
+fn tell(started: &Started) {
+    let line = serde_json::to_string(started).unwrap_or_default();
+    let mut stdout = io::stdout();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(null.as_fd());
+    }
+}
+
+struct Supervisor {
+    task: TaskDirectory,
+    plan: Plan,
+    status: TaskStatus,
+    sandbox: Sandbox,
+    record: RecorderClient,
+    execs: Execs,
+    main: u32,
+    _lock: TaskLock,
+}
+
+impl Supervisor {
+    fn start(
+        task: TaskDirectory,
+        keys: &Keys,
+        happenings: &Sender<Happening>,
+    ) -> Result<Self, SupervisorError> {
+        let lock = task.lock()?;
+        let plan: Plan = task.read(PLAN)?;
+        let status: TaskStatus = task.read(STATUS)?;
+        let (recorder, record) = recorder::start(&task)?;
+        watch_part(Part::Recorder, recorder, happenings.clone());
+        note(
+            &record,
+            EventKind::TaskStarted,
+            json!({ "task": status, "contract": plan.contract }),
+        )?;
+
+        let gateway = GatewayProcess::start(&task, &plan, keys)?;
+        let mut spec = plan.sandbox.clone();
+        let trust = files::trust(&gateway.authority);
+        spec.files.extend(trust.files);
+        spec.covers.extend(trust.covers);
+        let (sandbox, listeners) = Sandbox::start(&crate::part::executable(), &spec)?;
+        let report = serde_json::to_value(sandbox.report()).unwrap_or_default();
+        note(&record, EventKind::SandboxVerified, report)?;
+        let (gateway, events) = gateway.serve(listeners)?;
+        watch_part(Part::Gateway, gateway, happenings.clone());
+        let gateway_record = record.clone();
+        std::thread::spawn(move || events.pump(|event| gateway_record.record(event).is_ok()));
+
+        control::serve(control::listen(&task)?, happenings.clone());
+        watch_init(&sandbox, happenings.clone())?;
+        let seconds = plan.wall_seconds;
+        let clock = happenings.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(seconds));
+            let _ = clock.send(Happening::TimeUp);
+        });
+        let status = status.in_state(TaskState::Running);
+        let mut supervisor = Self {
+            task,
+            plan,
+            status,
+            sandbox,
+            record,
+            execs: Execs::default(),
+            main: 0,
+            _lock: lock,
+        };
+        supervisor.main = supervisor.start_main()?;
+        supervisor.task.write(STATUS, &supervisor.status)?;
+        Ok(supervisor)
+    }
+
+    fn start_main(&mut self) -> Result<u32, SupervisorError> {
+        let main = self.plan.main.clone();
+        let log = self.task.output();
+        let env = self.environment(&[]);
+        note(
+            &self.record,
+            EventKind::ExecStarted,
+            json!({ "main": true, "argv": shortened(&main.argv), "cwd": main.cwd }),
+        )?;
+        let command = Command {
+            argv: &main.argv,
+            env: &env,
+            cwd: &main.cwd,
+            terminal: main.terminal,
+            log: Some(&log),
+            input: main.terminal,
+        };
+        self.execs
+            .start(&self.sandbox, &command)
+            .map_err(SupervisorError::Control)
+    }
+
+    /// The environment of every command: the plan's, the trust variables, and
+    /// `more`.
+    fn environment(&self, more: &[(String, String)]) -> Vec<(String, String)> {
+        let main = &self.plan.main;
+        let trust = files::TRUST_VARIABLES.iter().map(|name| (*name).to_owned());
+        let trust = trust.chain(main.trust_variables.iter().cloned());
+        let trust = trust.map(|name| (name, files::BUNDLE.to_owned()));
+        main.env
+            .iter()
+            .cloned()
+            .chain(trust)
+            .chain(more.iter().cloned())
+            .collect()
+    }
+
+    /// Acts on what happens until the task has ended.
+    fn run(mut self, happenings: &Receiver<Happening>) -> Result<(), SupervisorError> {
+        let end = loop {
+            let Ok(happening) = happenings.recv() else {
+                break TaskState::Failed {
+                    reason: "the supervisor lost its threads".to_owned(),
+                };
+            };
+            match self.act(happening) {
+                Ok(None) => {}
+                Ok(Some(end)) => break end,
+                Err(error) => {
+                    break TaskState::Failed {
+                        reason: error.to_string(),
+                    };
+                }
+            }
+        };
+        self.finish(end)
+    }
+
+    fn act(&mut self, happening: Happening) -> Result<Option<TaskState>, SupervisorError> {
+        match happening {
+            Happening::Init(reply) => self.init_told(reply),
+            Happening::SandboxEnded => Ok(Some(TaskState::Failed {
+                reason: "process 1 of the sandbox was killed".to_owned(),
+            })),
+            Happening::PartEnded(part) => Ok(Some(TaskState::Failed {
+                reason: format!("{part:?} ended").to_lowercase(),
+            })),
+            Happening::TimeUp => {
+                let reason = format!("its time of {} s is up", self.plan.wall_seconds);
+                Ok(Some(TaskState::Stopped { reason }))
+            }
+            Happening::Asked(asked) => self.answer(asked),
+        }
+    }
+
+    fn init_told(&mut self, reply: wire::Reply) -> Result<Option<TaskState>, SupervisorError> {
+        let (id, exit, details) = match reply {
+            wire::Reply::Ready | wire::Reply::Started { .. } => return Ok(None),
+            wire::Reply::Failed { id, errno } => {
+                let error = io::Error::from_raw_os_error(errno);
+                (id, 127, json!({ "error": error.to_string() }))
+            }
+            wire::Reply::Exited {
+                id,
+                status,
+                cpu_micros,
+                peak_kib,
+            } => {
+                let details = json!({ "cpu_micros": cpu_micros, "peak_kib": peak_kib });
+                (id, exit_code(status), details)
+            }
+        };
+        note(
+            &self.record,
+            EventKind::ExecEnded,
+            json!({ "exec": id, "exit": exit, "details": details }),
+        )?;
+        self.execs.ended(id, exit);
+        if id != self.main {
+            return Ok(None);
+        }
+        match details.get("error").and_then(Value::as_str) {
+            Some(error) => {
+                let program = self.plan.main.argv.first().cloned().unwrap_or_default();
+                Ok(Some(TaskState::Failed {
+                    reason: format!("`{program}` could not be started inside: {error}"),
+                }))
+            }
+            None => Ok(Some(TaskState::Done { exit })),
+        }
+    }
+
+    fn answer(&mut self, asked: Asked) -> Result<Option<TaskState>, SupervisorError> {
+        let mut end = None;
+        let reply = match asked.request {
+            Request::Status => Reply::Once(Answer::State {
+                state: self.status.state.clone(),
+            }),
+            Request::Attach { write } => match self.execs.watch(self.main, write) {
+                Some(watch) => Reply::Watch(watch),
+                None => refuse("the task has no command"),
+            },
+            Request::Exec {
+                argv,
+                cwd,
+                env,
+                terminal,
+            } => self.exec(&argv, cwd.as_deref(), &env, terminal)?,
+            Request::Pause => self.freeze(true)?,
+            Request::Resume => self.freeze(false)?,
+            Request::Snapshot => self.snapshot("asked for")?,
+            Request::Stop => {
+                // Everything inside is gone before the answer is sent.
+                self.sandbox.end();
+                end = Some(TaskState::Stopped {
+                    reason: "by a person".to_owned(),
+                });
+                Reply::Once(Answer::Done)
+            }
+        };
+        let _ = asked.reply.send(reply);
+        Ok(end)
+    }
+
+    fn exec(
+        &mut self,
+        argv: &[String],
+        cwd: Option<&str>,
+        env: &[(String, String)],
+        terminal: bool,
+    ) -> Result<Reply, SupervisorError> {
+        let base = Path::new(&self.plan.main.cwd);
+        let cwd = cwd.map_or_else(|| base.to_owned(), |cwd| base.join(cwd));
+        let cwd = cwd.to_string_lossy().into_owned();
+        note(
+            &self.record,
+            EventKind::ExecStarted,
+            json!({ "main": false, "argv": shortened(argv), "cwd": cwd }),
+        )?;
+        let env = self.environment(env);
+        let command = Command {
+            argv,
+            env: &env,
+            cwd: &cwd,
+            terminal,
+            log: None,
+            input: true,
+        };
+        match self.execs.start(&self.sandbox, &command) {
+            Ok(id) => Ok(self
+                .execs
+                .watch(id, true)
+                .map_or_else(|| refuse("it ended at once"), Reply::Watch)),
+            Err(error) => Ok(refuse(&error.to_string())),
+        }
+    }
+
+    fn freeze(&mut self, freeze: bool) -> Result<Reply, SupervisorError> {
+        let (request, state) = if freeze {
+            (InitRequest::Freeze, TaskState::Paused)
+        } else {
+            (InitRequest::Thaw, TaskState::Running)
+        };
+        self.sandbox
+            .init()
+            .send(&request, &[])
+            .map_err(SupervisorError::Control)?;
+        note(&self.record, EventKind::Paused, json!({ "paused": freeze }))?;
+        self.status = self.status.in_state(state);
+        self.task.write(STATUS, &self.status)?;
+        Ok(Reply::Once(Answer::Done))
+    }
+
+    /// Saves the work while everything inside stands still.
+    fn snapshot(&mut self, label: &str) -> Result<Reply, SupervisorError> {
+        let still = self.status.state == TaskState::Paused;
+        let send = |request| {
+            self.sandbox
+                .init()
+                .send(&request, &[])
+                .map_err(SupervisorError::Control)
+        };
+        if !still {
+            send(InitRequest::Freeze)?;
+        }
+        let saved = save::snapshot(&self.task, &self.plan, label);
+        if !still {
+            send(InitRequest::Thaw)?;
+        }
+        match saved {
+            Ok((number, body)) => {
+                note(&self.record, EventKind::Snapshot, body)?;
+                Ok(Reply::Once(Answer::Saved { number }))
+            }
+            Err(error) => Ok(refuse(&error.to_string())),
+        }
+    }
+
+    /// Ends everything, saves the work, and writes the last record.
+    fn finish(mut self, end: TaskState) -> Result<(), SupervisorError> {
+        let commits = match end {
+            TaskState::Done { .. } => {
+                save::commits(&self.task, &self.plan, &self.sandbox, &mut self.execs)
+            }
+            _ => json!({ "imported": false, "reason": "the task was ended" }),
+        };
+        self.sandbox.end();
+        let saved = save::snapshot(&self.task, &self.plan, "end");
+        let (body, end) = match saved {
+            Ok((_, body)) => (body, end),
+            Err(error) => {
+                let reason =
+                    format!("the work could not be saved: {error}; it is still in the workspace");
+                (
+                    json!({ "error": error.to_string() }),
+                    TaskState::Failed { reason },
+                )
+            }
+        };
+        let recorded = note(&self.record, EventKind::Snapshot, body)
+            .and_then(|()| note(&self.record, EventKind::Imported, commits))
+            .and_then(|()| note(&self.record, EventKind::TaskEnded, json!({ "state": end })));
+        self.status = self.status.in_state(end);
+        self.task.write(STATUS, &self.status)?;
+        recorded
+    }
+}
+
+fn refuse(reason: &str) -> Reply {
+    Reply::Once(Answer::Refused {
+        reason: reason.to_owned(),
+    })
+}
+
+/// Records an event; without the record, nothing may go on.
+fn note(record: &RecorderClient, kind: EventKind, body: Value) -> Result<(), SupervisorError> {
+    match record.record(&Event::new(kind, body)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(SupervisorError::Record(error.to_string())),
+    }
+}
+
+/// Words of a command as the record keeps them: bounded.
+fn shortened(argv: &[String]) -> Vec<String> {
+    argv.iter()
+        .take(64)
+        .map(|word| word.chars().take(512).collect())
+        .collect()
+}
+
+fn watch_init(sandbox: &Sandbox, happenings: Sender<Happening>) -> Result<(), SupervisorError> {
+    let init = sandbox
+        .init()
+        .try_clone()
+        .map_err(SupervisorError::Control)?;
+    std::thread::spawn(move || {
+        while let Ok(Some(reply)) = init.receive() {
+            if happenings.send(Happening::Init(reply)).is_err() {
+                return;
+            }
+        }
+        let _ = happenings.send(Happening::SandboxEnded);
+    });
+    Ok(())
+}

@@ -1,0 +1,446 @@
+//! From what a person wants to what a sandbox, a gateway and a workspace are
+//! told. Nothing runs yet.
+
+mod contract;
+mod create;
+mod environment;
+mod next_turn;
+
+pub use self::{environment::PASSED, next_turn::next_turn};
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use rand::Rng;
+use stockade_agents::{
+    AgentKind, Api, DigestCache, Found, HomeFile, Launch, LaunchRequest, Mode, RouteTemplate,
+};
+use stockade_gateway::{Endpoint, ModelApi, Upstream};
+use stockade_sandbox::{
+    Access, Cover, Grant, INSIDE_HOME, InsideFile, Limits, SandboxSpec, Tree, WORKSPACES,
+    WorkspaceMount, files,
+};
+use stockade_types::TaskId;
+use stockade_workspace::{
+    AGENT_GIT_INSIDE, BackEnd, Git, POOL_GIT_INSIDE, Pool, PoolEntry, Repository, SecretPatterns,
+    Slug,
+};
+
+use crate::{
+    contract::Contract,
+    error::SupervisorError,
+    state::{StateDirectory, TaskDirectory},
+    task::{FORMAT, Main, Plan, Route, TaskState, TaskStatus, now},
+};
+
+/// What is taken from the caller's machine and environment.
+#[derive(Debug)]
+pub struct Host {
+    /// Where tasks are kept.
+    pub state: StateDirectory,
+    /// The git that runs on the host.
+    pub git: Git,
+    /// The user's home.
+    pub home: Option<PathBuf>,
+    /// The value of `PATH`.
+    pub search_path: OsString,
+    /// Where Rust's toolchains are, if the user said so.
+    pub rustup_home: Option<PathBuf>,
+    /// Variables that are handed inside as they are.
+    pub passed: Vec<(String, String)>,
+}
+
+/// What a person wants.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// A folder of the repository.
+    pub folder: PathBuf,
+    /// The commit to start from; `HEAD` without one.
+    pub base: Option<String>,
+    /// What is to run.
+    pub runs: Runs,
+    /// A name instead of one from the prompt.
+    pub name: Option<String>,
+    /// The model.
+    pub model: Option<String>,
+    /// Where model requests go instead of to the provider.
+    pub model_url: Option<Upstream>,
+    /// How many model requests the task may make.
+    pub request_limit: Option<u64>,
+    /// How many bytes it may send.
+    pub byte_limit: u64,
+    /// After how many seconds it is ended.
+    pub wall_seconds: u64,
+    /// How its tree is made; `None` chooses.
+    pub back_end: Option<BackEnd>,
+}
+
+/// What is to run.
+#[derive(Clone, Debug)]
+pub enum Runs {
+    /// A coding agent.
+    Agent {
+        /// Which.
+        kind: AgentKind,
+        /// What it shall do.
+        prompt: Option<String>,
+        /// Whether a person works with it at a terminal.
+        interactive: bool,
+    },
+    /// Any other command.
+    Command {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// Whether it has a terminal.
+        terminal: bool,
+    },
+    /// Stockade's own agent, from a copy of the executable at `program`.
+    BuiltIn {
+        /// The copy.
+        program: PathBuf,
+        /// What it shall do.
+        prompt: String,
+    },
+}
+
+/// A task that could start.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its folder, which does not exist yet.
+    pub task: TaskDirectory,
+    /// What will run, and where.
+    pub plan: Plan,
+    /// What is known of it.
+    pub status: TaskStatus,
+    /// The names of the keys that are needed.
+    pub keys: Vec<String>,
+    /// What of the user's configuration was not taken over, and why.
+    pub notes: Vec<String>,
+    repository: Repository,
+    pool: PoolEntry,
+    slug: Slug,
+    back_end: BackEnd,
+    files: Vec<HomeFile>,
+}
+
+impl Prepared {
+    /// The repository's key, under which its last contract is kept.
+    pub fn project(&self) -> String {
+        self.repository.key()
+    }
+}
+
+/// An error of the workspace or agents room, as a sentence.
+fn refused(error: impl std::fmt::Display) -> SupervisorError {
+    SupervisorError::Refused(error.to_string())
+}
+
+/// Where the built-in agent appears inside.
+const BUILT_IN: &str = "/opt/stockade/agent";
+/// The argument that makes this executable the built-in agent.
+pub const BUILT_IN_ARGUMENT: &str = "__rehearsal-agent";
+
+/// Works out everything about a task and makes its base tree if need be.
+pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
+    let repository = Repository::discover(&host.git, &wish.folder).map_err(refused)?;
+    let base = repository
+        .base(&host.git, wish.base.as_deref())
+        .map_err(refused)?;
+    let branch = repository.head_branch(&host.git).map_err(refused)?;
+    let agent = Agent::resolve(host, wish, &workspace_target(&repository))?;
+    let secrets = SecretPatterns::standard().map_err(refused)?;
+    let pool = Pool::new(host.state.path())
+        .ensure(&host.git, &repository, &base, &secrets)
+        .map_err(refused)?;
+
+    let task = host.state.task(&TaskId::from_random(rand::rng().random()));
+    let back_end = wish.back_end.unwrap_or(BackEnd::Overlay);
+    let slug = Slug::from_prompt(wish.name.as_deref().unwrap_or(&agent.prompt));
+    let sandbox = sandbox(host, &task, &repository, &pool, &agent, back_end);
+    let environment = environment::inside(host, &task, &agent.launch);
+    let mut plan = Plan {
+        format: FORMAT,
+        task: task.id().clone(),
+        sandbox,
+        main: Main {
+            argv: agent.launch.argv.clone(),
+            env: environment,
+            trust_variables: agent
+                .launch
+                .ca_variables
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect(),
+            cwd: workspace_target(&repository).to_string_lossy().into_owned(),
+            terminal: agent.terminal,
+        },
+        routes: agent.routes.clone(),
+        request_limit: wish.request_limit,
+        byte_limit: wish.byte_limit,
+        wall_seconds: wish.wall_seconds,
+        git: host.git.program().to_owned(),
+        contract: Contract::default(),
+    };
+    plan.contract = contract::of(&plan, &agent, &pool, back_end);
+    let created_at = now();
+    let status = TaskStatus {
+        format: FORMAT,
+        id: task.id().clone(),
+        slug: slug.as_str().to_owned(),
+        repository: repository.worktree().to_owned(),
+        branch,
+        base: base.to_string(),
+        agent: agent.kind,
+        model: wish.model.clone(),
+        prompt: agent.prompt.clone(),
+        created_at: created_at.clone(),
+        state: TaskState::Preparing,
+        since: created_at,
+    };
+    let keys = plan.routes.iter().map(|route| route.key.clone()).collect();
+    let notes = agent.launch.notes.clone();
+    Ok(Prepared {
+        task,
+        plan,
+        status,
+        keys,
+        notes,
+        repository,
+        pool,
+        slug,
+        back_end,
+        files: agent.launch.files,
+    })
+}
+
+/// Who runs, once it is found and configured.
+struct Agent {
+    kind: Option<AgentKind>,
+    name: String,
+    found: Option<Found>,
+    prompt: String,
+    terminal: bool,
+    launch: Launch,
+    routes: Vec<Route>,
+    grants: Vec<Grant>,
+}
+
+impl Agent {
+    fn resolve(host: &Host, wish: &Wish, workspace: &Path) -> Result<Self, SupervisorError> {
+        match &wish.runs {
+            Runs::Agent {
+                kind,
+                prompt,
+                interactive,
+            } => Self::known(
+                host,
+                wish,
+                workspace,
+                *kind,
+                prompt.as_deref(),
+                *interactive,
+            ),
+            Runs::Command { argv, terminal } => Ok(Self {
+                kind: None,
+                name: argv.join(" "),
+                found: None,
+                prompt: argv.join(" "),
+                terminal: *terminal,
+                launch: stockade_agents::command(argv)?,
+                routes: Vec::new(),
+                grants: Vec::new(),
+            }),
+            Runs::BuiltIn { program, prompt } => Self::built_in(wish, program, prompt),
+        }
+    }
+
+    fn known(
+        host: &Host,
+        wish: &Wish,
+        workspace: &Path,
+        kind: AgentKind,
+        prompt: Option<&str>,
+        interactive: bool,
+    ) -> Result<Self, SupervisorError> {
+        let mut digests = DigestCache::open(&host.state.path().join("digests.json"));
+        let found = stockade_agents::find_cached(kind, &host.search_path, &mut digests)?;
+        let template = stockade_agents::route(kind, wish.model.as_deref(), host.home.as_deref())?;
+        let placeholder = stockade_agents::placeholder(template.shape, rand::rng().random());
+        let mode = if interactive {
+            Mode::Interactive
+        } else {
+            Mode::Headless
+        };
+        let launch = stockade_agents::launch(
+            &found,
+            &LaunchRequest {
+                prompt,
+                mode,
+                resume: false,
+                model: wish.model.as_deref(),
+                placeholder: &placeholder,
+                home: Path::new(INSIDE_HOME),
+                workspace,
+                host_config: host.home.as_deref(),
+            },
+        )?;
+        let grants = found
+            .mounts
+            .iter()
+            .map(|mount| Grant {
+                source: mount.source.clone(),
+                target: mount.target.clone(),
+                access: Access::ReadOnly,
+                hidden: Vec::new(),
+            })
+            .collect();
+        let routes = vec![route(&template, &placeholder, wish)?];
+        Ok(Self {
+            kind: Some(kind),
+            name: kind.to_string(),
+            prompt: prompt.unwrap_or("interactive").to_owned(),
+            terminal: interactive,
+            found: Some(found),
+            launch,
+            routes,
+            grants,
+        })
+    }
+
+    fn built_in(wish: &Wish, program: &Path, prompt: &str) -> Result<Self, SupervisorError> {
+        let template = Api::Anthropic.route();
+        let placeholder = stockade_agents::placeholder(template.shape, rand::rng().random());
+        let argv = [BUILT_IN, BUILT_IN_ARGUMENT, prompt].map(str::to_owned);
+        let mut launch = stockade_agents::command(&argv)?;
+        launch
+            .env
+            .push((template.key_variable.to_owned(), placeholder.clone()));
+        Ok(Self {
+            kind: None,
+            name: "built-in agent".to_owned(),
+            found: None,
+            prompt: prompt.to_owned(),
+            terminal: false,
+            launch,
+            routes: vec![route(&template, &placeholder, wish)?],
+            grants: vec![Grant {
+                source: program.to_owned(),
+                target: BUILT_IN.into(),
+                access: Access::ReadOnly,
+                hidden: Vec::new(),
+            }],
+        })
+    }
+}
+
+fn route(
+    template: &RouteTemplate,
+    placeholder: &str,
+    wish: &Wish,
+) -> Result<Route, SupervisorError> {
+    let host: stockade_types::HostName = template.host.parse().map_err(refused)?;
+    let endpoint = |endpoint: &stockade_agents::Endpoint| {
+        Ok(Endpoint {
+            method: endpoint.method.to_owned(),
+            path: endpoint.path.parse().map_err(refused)?,
+            metered: endpoint.metered,
+        })
+    };
+    Ok(Route {
+        api: match template.api {
+            Api::Anthropic => ModelApi::Anthropic,
+            Api::OpenAi => ModelApi::OpenAi,
+            Api::Gemini => ModelApi::Gemini,
+        },
+        upstream: wish
+            .model_url
+            .clone()
+            .unwrap_or_else(|| Upstream::https(host.clone())),
+        host,
+        header: template.header.to_owned(),
+        placeholder: placeholder.to_owned(),
+        key: template.key_variable.to_owned(),
+        endpoints: template
+            .endpoints
+            .iter()
+            .map(endpoint)
+            .collect::<Result<_, SupervisorError>>()?,
+    })
+}
+
+/// Where the repository appears inside: its own name, if that is plain.
+fn workspace_target(repository: &Repository) -> PathBuf {
+    let name = repository
+        .worktree()
+        .file_name()
+        .map(|name| name.to_string_lossy())
+        .unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String = name
+        .chars()
+        .map(|c| if plain(c) { c } else { '-' })
+        .take(64)
+        .collect();
+    let name = name.trim_start_matches(['.', '-']);
+    Path::new(WORKSPACES).join(if name.is_empty() { "repository" } else { name })
+}
+
+fn sandbox(
+    host: &Host,
+    task: &TaskDirectory,
+    repository: &Repository,
+    pool: &PoolEntry,
+    agent: &Agent,
+    back_end: BackEnd,
+) -> SandboxSpec {
+    let home = host
+        .home
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("/nonexistent"));
+    let toolchains = files::find_toolchains(&host.search_path, &home, host.rustup_home.as_deref());
+    let target = workspace_target(repository);
+    let mut view = files::system();
+    view.grants.extend(toolchains.grants);
+    view.grants.extend(agent.grants.iter().cloned());
+    for (source, target, access) in [
+        (task.join("home"), INSIDE_HOME, Access::ReadWrite),
+        (task.join("agent.git"), AGENT_GIT_INSIDE, Access::ReadWrite),
+        (pool.repository(), POOL_GIT_INSIDE, Access::ReadOnly),
+    ] {
+        view.grants.push(Grant {
+            source,
+            target: target.into(),
+            access,
+            hidden: Vec::new(),
+        });
+    }
+    // Pinned: what the agent's tree says of its repository cannot be changed.
+    let git_file = PathBuf::from("/etc/stockade/git-file");
+    view.files.push(InsideFile {
+        path: git_file.clone(),
+        content: format!("gitdir: {AGENT_GIT_INSIDE}\n"),
+    });
+    view.covers.push(Cover {
+        file: git_file,
+        over: target.join(".git"),
+    });
+    let tree = match back_end {
+        BackEnd::Overlay => Tree::Overlay {
+            lower: pool.tree(),
+            layers: task.path().to_owned(),
+        },
+        BackEnd::Checkout | BackEnd::Btrfs => Tree::Directory(task.join("ws")),
+    };
+    SandboxSpec {
+        task: task.id().clone(),
+        identity: create::identity(&host.state),
+        grants: view.grants,
+        files: view.files,
+        links: view.links,
+        covers: view.covers,
+        workspace: WorkspaceMount { target, tree },
+        limits: Limits::default(),
+    }
+}

@@ -1,0 +1,160 @@
+//! What the plan of a task comes to, in words.
+
+use stockade_gateway::Upstream;
+use stockade_sandbox::{Access, Grant};
+use stockade_workspace::{BackEnd, PoolEntry, visible};
+
+use super::Agent;
+use crate::{
+    contract::{AgentLine, Assurance, Cap, Contract, Strength},
+    task::{Plan, Route},
+};
+
+pub(super) fn of(plan: &Plan, agent: &Agent, pool: &PoolEntry, back_end: BackEnd) -> Contract {
+    let own = plan.sandbox.workspace.target.display();
+    let shown = |access| {
+        let lines = plan
+            .sandbox
+            .grants
+            .iter()
+            .filter(move |grant| grant.access == access);
+        lines
+            .filter(|grant| !grant.source.starts_with("/nonexistent"))
+            .map(|grant| line(grant, plan))
+    };
+    let mut writes = vec![format!("{own} (a copy; nothing comes back but by review)")];
+    writes.extend(shown(Access::ReadWrite));
+    let caps = caps(plan);
+    Contract {
+        assurance: assurance(&caps),
+        agent: AgentLine {
+            name: agent.name.clone(),
+            version: agent.found.as_ref().and_then(|found| found.version.clone()),
+            digest: agent.found.as_ref().map(|found| found.digest.clone()),
+        },
+        base: pool.base().commit.to_string(),
+        workspace: match back_end {
+            BackEnd::Overlay => "copy-on-write over the base tree".to_owned(),
+            BackEnd::Checkout => "a copy of the base tree".to_owned(),
+            BackEnd::Btrfs => "a btrfs snapshot of the base tree".to_owned(),
+        },
+        reads: shown(Access::ReadOnly).collect(),
+        writes,
+        masked: pool
+            .base()
+            .masked
+            .iter()
+            .map(|masked| visible::line(masked.path.as_bytes()))
+            .collect(),
+        reaches: plan.routes.iter().map(reach).collect(),
+        keys: plan.routes.iter().map(|route| route.key.clone()).collect(),
+        caps,
+        switched_off: agent.launch.inner_switches.clone(),
+        weaker: Vec::new(),
+    }
+}
+
+/// The task's own folders are the same in each contract but for their id.
+fn line(grant: &Grant, plan: &Plan) -> String {
+    let target = grant.target.display();
+    let source = grant.source.display().to_string();
+    let own = source.contains(plan.task.as_str()) || source.contains("/pool/");
+    let source = if own {
+        "the task's own folder".to_owned()
+    } else {
+        source
+    };
+    let hidden = match grant.hidden.len() {
+        0 => String::new(),
+        count => format!(" ({count} secret paths hidden)"),
+    };
+    if source == target.to_string() {
+        format!("{source}{hidden}")
+    } else {
+        format!("{target} from {source}{hidden}")
+    }
+}
+
+fn reach(route: &Route) -> String {
+    let requests: Vec<String> = route
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.metered)
+        .map(|endpoint| {
+            format!(
+                "{} {}",
+                endpoint.method,
+                String::from(endpoint.path.clone())
+            )
+        })
+        .collect();
+    let requests = requests.join(", ");
+    let direct = Upstream::https(route.host.clone());
+    if route.upstream == direct {
+        format!("{} ({requests})", route.host)
+    } else {
+        let upstream = &route.upstream;
+        format!(
+            "{} ({requests}), answered by {}:{}{}",
+            route.host, upstream.host, upstream.port, upstream.path_prefix
+        )
+    }
+}
+
+fn caps(plan: &Plan) -> Vec<Cap> {
+    let limits = plan.sandbox.limits;
+    let cap = |of: &str, limit: String, strength| Cap {
+        of: of.to_owned(),
+        limit,
+        strength,
+    };
+    let mut caps = vec![
+        cap("processes", limits.processes.to_string(), Strength::Kernel),
+        cap(
+            "open files of a process",
+            limits.open_files.to_string(),
+            Strength::Kernel,
+        ),
+        cap("size of a file", bytes(limits.file_bytes), Strength::Kernel),
+        cap("/tmp", bytes(limits.scratch_bytes), Strength::Kernel),
+        cap("sent outward", bytes(plan.byte_limit), Strength::Gateway),
+        cap("time", duration(plan.wall_seconds), Strength::Watched),
+    ];
+    if let Some(requests) = plan.request_limit {
+        caps.push(cap(
+            "model requests",
+            requests.to_string(),
+            Strength::Gateway,
+        ));
+    }
+    for of in ["memory", "processor", "workspace size"] {
+        caps.push(cap(of, "not capped".to_owned(), Strength::None));
+    }
+    caps
+}
+
+fn assurance(caps: &[Cap]) -> Assurance {
+    let soft = |cap: &Cap| matches!(cap.strength, Strength::Watched | Strength::None);
+    if caps.iter().any(soft) {
+        Assurance::Reduced
+    } else {
+        Assurance::Full
+    }
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        0..1024 => format!("{count} B"),
+        1024..1_048_576 => format!("{} KiB", count >> 10),
+        1_048_576..1_073_741_824 => format!("{} MiB", count >> 20),
+        _ => format!("{} GiB", count >> 30),
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}

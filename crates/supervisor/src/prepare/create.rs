@@ -1,0 +1,113 @@
+//! Makes a prepared task's folder: the last step before it can start.
+
+use std::{
+    fs, io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+    time::Duration,
+};
+
+use rand::Rng;
+use stockade_agents::HomeFile;
+use stockade_sandbox::Identity;
+use stockade_workspace::TaskSpace;
+
+use super::{Prepared, refused};
+use crate::{
+    error::SupervisorError,
+    state::StateDirectory,
+    task::{PLAN, Plan, STATUS},
+};
+
+/// Kernel ids that no distribution hands out: systemd's and subordinate
+/// ranges end below, and the sign bit is above.
+const FIRST_ID: u32 = 0x7000_0000;
+const IDS: u32 = 0x0fff_0000;
+
+/// As root: a user id that no other task has. Otherwise the caller's own.
+pub(super) fn identity(state: &StateDirectory) -> Option<Identity> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let taken: Vec<u32> = state
+        .tasks()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|task| task.read::<Plan>(PLAN).ok()?.sandbox.identity)
+        .map(|identity| identity.uid)
+        .collect();
+    let mut random = rand::rng();
+    let id = loop {
+        let id = FIRST_ID + random.random_range(0..IDS);
+        if !taken.contains(&id) {
+            break id;
+        }
+    };
+    Some(Identity { uid: id, gid: id })
+}
+
+impl Prepared {
+    /// Makes the task's folder. Returns how long its tree took.
+    pub fn create(&self, state: &StateDirectory) -> Result<Duration, SupervisorError> {
+        let created = TaskSpace::create(
+            state.path(),
+            self.task.id(),
+            &self.slug,
+            &self.repository,
+            &self.pool,
+            self.back_end,
+        )
+        .map_err(refused)?;
+        self.task.create()?;
+        let home = created.space.home();
+        for file in &self.files {
+            write(&home, file).map_err(SupervisorError::state(home.join(&file.path)))?;
+        }
+        if let Some(identity) = self.plan.sandbox.identity {
+            let give =
+                |path: &Path| hand_over(path, identity).map_err(SupervisorError::state(path));
+            for path in [home, created.space.agent_git(), created.space.ws()] {
+                give(&path)?;
+            }
+            for path in [created.space.upper(), created.space.work()] {
+                if path.exists() {
+                    give(&path)?;
+                }
+            }
+            // The anchor, already the task's own user, passes through to the
+            // two overlay folders; the state directory above stays closed.
+            fs::set_permissions(self.task.path(), fs::Permissions::from_mode(0o711))
+                .map_err(SupervisorError::state(self.task.path()))?;
+        }
+        self.task.write(PLAN, &self.plan)?;
+        self.task.write(STATUS, &self.status)?;
+        Ok(created.took)
+    }
+}
+
+/// Writes a file into the new home, which nobody else has touched yet.
+fn write(home: &Path, file: &HomeFile) -> io::Result<()> {
+    let path = home.join(&file.path);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut options = fs::File::options();
+    let mut open = options
+        .write(true)
+        .create_new(true)
+        .mode(file.mode)
+        .open(&path)?;
+    io::Write::write_all(&mut open, &file.content)
+}
+
+/// Gives everything below `path`, which nobody else has touched yet, to the
+/// task's own user.
+fn hand_over(path: &Path, identity: Identity) -> io::Result<()> {
+    std::os::unix::fs::lchown(path, Some(identity.uid), Some(identity.gid))?;
+    if path.symlink_metadata()?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            hand_over(&entry?.path(), identity)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! The environment inside: an allow-list, never the caller's.
+
+use stockade_agents::Launch;
+use stockade_sandbox::{INSIDE_HOME, files};
+use stockade_types::env;
+
+use super::Host;
+use crate::state::TaskDirectory;
+
+/// Folders of programs inside, after those of toolchains.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The first port that tasks get, ten each.
+const PORTS_FROM: u64 = 20_000;
+const PORT_BLOCKS: u64 = 1_000;
+
+/// Variables of the caller that are handed inside: how to print, nothing else.
+pub const PASSED: [&str; 12] = [
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LC_MESSAGES",
+    "LC_NUMERIC",
+    "LC_TIME",
+    "TERM",
+    "COLORTERM",
+    "TZ",
+    "NO_COLOR",
+    "CI",
+];
+
+pub(super) fn inside(host: &Host, task: &TaskDirectory, launch: &Launch) -> Vec<(String, String)> {
+    let home = host.home.clone().unwrap_or_default();
+    let toolchains = files::find_toolchains(&host.search_path, &home, host.rustup_home.as_deref());
+    let mut path = toolchains.path;
+    path.push(SYSTEM_PATH.to_owned());
+    let own = [
+        ("PATH", path.join(":")),
+        ("HOME", INSIDE_HOME.to_owned()),
+        ("USER", "agent".to_owned()),
+        ("LOGNAME", "agent".to_owned()),
+        ("SHELL", "/bin/bash".to_owned()),
+        ("TMPDIR", "/tmp".to_owned()),
+        (env::TASK, task.id().to_string()),
+        (env::PORT_BASE, port_base(task).to_string()),
+    ];
+    let mut variables: Vec<(String, String)> = vec![("TERM".into(), "xterm-256color".into())];
+    for (name, value) in own
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .chain(host.passed.iter().cloned())
+        .chain(toolchains.variables)
+        .chain(launch.env.iter().cloned())
+    {
+        variables.retain(|(known, _)| *known != name);
+        variables.push((name, value));
+    }
+    variables
+}
+
+/// A block of ports for a task: from its id, so that it stays the same. Two
+/// tasks may share one; each has a network of its own.
+fn port_base(task: &TaskDirectory) -> u64 {
+    let sum = task
+        .id()
+        .as_str()
+        .bytes()
+        .fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
+    PORTS_FROM + 10 * (sum % PORT_BLOCKS)
+}

@@ -1,0 +1,54 @@
+//! The plan of an ended agent that goes on with its session.
+
+use std::path::Path;
+
+use stockade_agents::{AgentKind, LaunchRequest, Mode};
+use stockade_sandbox::INSIDE_HOME;
+
+use super::{Host, refused};
+use crate::{
+    error::SupervisorError,
+    task::{Plan, TaskStatus},
+};
+
+/// `plan` with the command that lets the agent go on with `prompt`. Its home
+/// is not written to again: by now it is the agent's.
+pub fn next_turn(
+    host: &Host,
+    status: &TaskStatus,
+    mut plan: Plan,
+    kind: AgentKind,
+    prompt: Option<&str>,
+) -> Result<Plan, SupervisorError> {
+    let found = stockade_agents::find(kind, &host.search_path)?;
+    if plan.contract.agent.digest.as_ref() != Some(&found.digest) {
+        return Err(refused(format!(
+            "{kind} is another program than when the task began; start a new task to use it"
+        )));
+    }
+    let placeholder = plan
+        .routes
+        .first()
+        .map(|route| route.placeholder.clone())
+        .unwrap_or_default();
+    let mode = if plan.main.terminal {
+        Mode::Interactive
+    } else {
+        Mode::Headless
+    };
+    let launch = stockade_agents::launch(
+        &found,
+        &LaunchRequest {
+            prompt: prompt.or((mode == Mode::Headless).then_some("Go on.")),
+            mode,
+            resume: true,
+            model: status.model.as_deref(),
+            placeholder: &placeholder,
+            home: Path::new(INSIDE_HOME),
+            workspace: Path::new(&plan.main.cwd),
+            host_config: host.home.as_deref(),
+        },
+    )?;
+    plan.main.argv = launch.argv;
+    Ok(plan)
+}

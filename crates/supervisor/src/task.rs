@@ -1,0 +1,217 @@
+//! What is known of a task: its plan, which does not change, and its state,
+//! which does.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use stockade_agents::AgentKind;
+use stockade_gateway::{Endpoint, ModelApi, Upstream};
+use stockade_sandbox::SandboxSpec;
+use stockade_types::{HostName, TaskId};
+
+use crate::contract::Contract;
+
+/// The version of the files that hold a plan and a state.
+pub const FORMAT: u32 = 1;
+
+/// The name of the file that holds a [`Plan`].
+pub const PLAN: &str = "plan.json";
+/// The name of the file that holds a [`TaskStatus`].
+pub const STATUS: &str = "status.json";
+
+/// Everything needed to start a task, and to start it again. No secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// The version of this file.
+    pub format: u32,
+    /// Whose plan it is.
+    pub task: TaskId,
+    /// The sandbox, but for the certificate authority that its gateway makes.
+    pub sandbox: SandboxSpec,
+    /// What runs.
+    pub main: Main,
+    /// The model hosts.
+    pub routes: Vec<Route>,
+    /// How many model requests the task may make.
+    pub request_limit: Option<u64>,
+    /// How many bytes it may send.
+    pub byte_limit: u64,
+    /// After how many seconds it is ended.
+    pub wall_seconds: u64,
+    /// The git that saves the work.
+    pub git: PathBuf,
+    /// What was shown to the user.
+    pub contract: Contract,
+}
+
+/// The command that a task is about.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Main {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// The whole environment, but for the trust variables.
+    pub env: Vec<(String, String)>,
+    /// Further variables that name the certificate bundle.
+    pub trust_variables: Vec<String>,
+    /// The folder in which it starts.
+    pub cwd: String,
+    /// Whether it has a terminal.
+    pub terminal: bool,
+}
+
+/// A model host, as a gateway gets it once the key is known.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Route {
+    /// The name that the agent connects to.
+    pub host: HostName,
+    /// What is spoken there.
+    pub api: ModelApi,
+    /// Where requests really go.
+    pub upstream: Upstream,
+    /// The header that carries the key.
+    pub header: String,
+    /// What the agent holds instead of the key.
+    pub placeholder: String,
+    /// The name of the key: a variable of the caller's environment.
+    pub key: String,
+    /// Methods and paths.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// What is known of a task, as `stockade ls` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskStatus {
+    /// The version of this file.
+    pub format: u32,
+    /// The id.
+    pub id: TaskId,
+    /// A short name from the prompt.
+    pub slug: String,
+    /// The user's repository.
+    pub repository: PathBuf,
+    /// The branch that was checked out, if one was.
+    pub branch: Option<String>,
+    /// The commit that the task started from.
+    pub base: String,
+    /// The agent; `None` for another command.
+    pub agent: Option<AgentKind>,
+    /// The model that was asked for.
+    pub model: Option<String>,
+    /// What was asked, or the command.
+    pub prompt: String,
+    /// When it was made, RFC 3339 in UTC.
+    pub created_at: String,
+    /// Where it stands.
+    pub state: TaskState,
+    /// When it got there.
+    pub since: String,
+}
+
+/// Where a task stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum TaskState {
+    /// Its files are being made.
+    Preparing,
+    /// It runs.
+    Running,
+    /// It is frozen.
+    Paused,
+    /// Its command ended.
+    Done {
+        /// With this code, or 128 and the signal's number.
+        exit: i32,
+    },
+    /// It was ended before its command was.
+    Stopped {
+        /// By whom or what.
+        reason: String,
+    },
+    /// Something of Stockade's failed; the work is kept.
+    Failed {
+        /// What.
+        reason: String,
+    },
+    /// Its result is in the target branch.
+    Merged {
+        /// The commit.
+        commit: String,
+    },
+}
+
+impl TaskState {
+    /// The name that people read.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Preparing => "preparing",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Done { .. } => "done",
+            Self::Stopped { .. } => "stopped",
+            Self::Failed { .. } => "failed",
+            Self::Merged { .. } => "merged",
+        }
+    }
+
+    /// Whether a supervisor should be alive.
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Preparing | Self::Running | Self::Paused)
+    }
+}
+
+impl TaskStatus {
+    /// The same in another state, from now on.
+    pub fn in_state(&self, state: TaskState) -> Self {
+        Self {
+            state,
+            since: now(),
+            ..self.clone()
+        }
+    }
+}
+
+/// The time, as records write it.
+pub fn now() -> String {
+    time::OffsetDateTime::now_utc()
+        .format(&time::format_description::well_known::Rfc3339)
+        .unwrap_or_default()
+}
+
+/// A slug for `prompt`: at most five words of letters and digits.
+pub fn slug(prompt: &str) -> String {
+    let lower = prompt.to_ascii_lowercase();
+    let words = lower
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
+    let mut slug = String::new();
+    for word in words.take(5) {
+        if slug.len() + word.len() > 40 {
+            break;
+        }
+        if !slug.is_empty() {
+            slug.push('-');
+        }
+        slug.push_str(word);
+    }
+    if slug.is_empty() {
+        "task".to_owned()
+    } else {
+        slug
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slug_is_short_and_safe_as_a_file_and_a_branch() {
+        assert_eq!(
+            slug("Make the failing test pass, please!"),
+            "make-the-failing-test-pass"
+        );
+        assert_eq!(slug("../../etc/passwd --force"), "etc-passwd-force");
+        assert_eq!(slug("\u{202e}…"), "task");
+        assert!(slug(&"x".repeat(500)).len() <= 40);
+    }
+}
