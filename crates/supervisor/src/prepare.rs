@@ -126,9 +126,14 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// The repository's key, under which its last contract is kept.
+    /// Under which name the last contract is kept: one for each agent in each
+    /// repository.
     pub fn project(&self) -> String {
-        self.repository.key()
+        let agent = self
+            .status
+            .agent
+            .map_or_else(|| "command".to_owned(), |agent| agent.to_string());
+        format!("{}-{agent}", self.repository.key())
     }
 }
 

@@ -36,17 +36,10 @@ pub fn find_toolchains(path: &OsStr, home: &Path, rustup: Option<&Path>) -> Tool
             continue;
         }
         let (root, below) = installation(&real, home);
-        let number = found.grants.len();
-        let known = found
-            .grants
-            .iter()
-            .find(|grant| grant.source == root)
-            .map(|grant| grant.target.clone());
-        let target = known.unwrap_or_else(|| {
-            let target = PathBuf::from(format!("/opt/stockade/tool{number}"));
+        let target = place(&root);
+        if !found.grants.iter().any(|grant| grant.target == target) {
             found.grants.push(read_only(root, &target));
-            target
-        });
+        }
         let inside = if below.as_os_str().is_empty() {
             target
         } else {
@@ -70,6 +63,19 @@ pub fn find_toolchains(path: &OsStr, home: &Path, rustup: Option<&Path>) -> Tool
         found.grants.push(read_only(rustup, &target));
     }
     found
+}
+
+/// Where a folder of the host appears: always at the same place, which does
+/// not tell its name (FNV-1a of the path).
+fn place(root: &Path) -> PathBuf {
+    let hash = root
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    PathBuf::from(format!("/opt/stockade/{:08x}", hash >> 32))
 }
 
 /// The folder to show for a folder on `PATH`, and the latter relative to it.
@@ -128,7 +134,12 @@ mod tests {
         let expected =
             ["bin", ".local/bin", ".cargo/bin", ".nvm/v20"].map(|folder| home.join(folder));
         assert_eq!(sources, expected);
-        assert_eq!(found.path.last().unwrap(), "/opt/stockade/tool3/bin");
+        let last = found.path.last().unwrap();
+        assert!(
+            last.starts_with("/opt/stockade/") && last.ends_with("/bin"),
+            "{last}"
+        );
+        assert!(!last.contains("nvm"), "{last}");
     }
 
     #[test]
