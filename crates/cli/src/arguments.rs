@@ -61,6 +61,25 @@ pub(crate) enum Verb {
     Resume(Resume),
     /// End a task and everything it started
     Stop(Stop),
+    /// Show what a task changed
+    #[command(
+        after_help = "Examples:\n  stockade diff fix-login --risk\n  stockade diff fix-login --json"
+    )]
+    Diff(Diff),
+    /// Decide what of a task's work comes back, riskiest first
+    #[command(
+        after_help = "Examples:\n  stockade review fix-login\n  stockade review fix-login --accept .github/workflows/ci.yml\n  \
+        stockade review fix-login --reject src/a.rs#0123456789abcdef"
+    )]
+    Review(Review),
+    /// Merge exactly what was reviewed
+    Merge(Merge),
+    /// Go back to an earlier state of a task's workspace
+    Undo(Undo),
+    /// Put a task into the trash, for 30 days
+    Rm(Remove),
+    /// Bring a task back from the trash, or list it
+    Restore(Restore),
     /// Why something was refused: an event's number in a task's record
     Why(Why),
     /// Write completions for a shell to standard output
@@ -174,6 +193,66 @@ pub(crate) struct Stop {
     /// Every task that runs
     #[arg(long, conflicts_with = "task")]
     pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+    /// Only files and counts
+    #[arg(long)]
+    pub(crate) stat: bool,
+    /// Only files and why to look twice
+    #[arg(long)]
+    pub(crate) risk: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Review {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+    /// Accept a file, or hunks of it as PATH#ID,ID; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub(crate) accept: Vec<String>,
+    /// Reject a file, or hunks of it as PATH#ID,ID; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub(crate) reject: Vec<String>,
+    /// Accept every file that is not held back
+    #[arg(long)]
+    pub(crate) accept_all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Merge {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+    /// The branch [default: the one that was checked out at the start]
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) into: Option<String>,
+    /// Do not ask when nothing is held back
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Undo {
+    /// Which task: id, slug, or the start of either [default: the only one]
+    pub(crate) task: Option<String>,
+    /// The snapshot's number; 0 is the base [default: list them]
+    #[arg(long, value_name = "N")]
+    pub(crate) to: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The task's id [default: list the trash]
+    pub(crate) task: Option<String>,
 }
 
 #[derive(Debug, Args)]

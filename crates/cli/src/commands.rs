@@ -1,11 +1,15 @@
 //! One file a group of verbs.
 
 pub(crate) mod demo;
+mod keep;
+mod merge;
 mod model_server;
+mod review;
 mod run;
 mod tasks;
 mod watch;
 mod why;
+mod work;
 
 use std::process::ExitCode;
 
@@ -30,6 +34,12 @@ pub(crate) fn run(arguments: Arguments, printer: &Printer) -> Result<ExitCode, F
         Verb::Pause(name) => tasks::pause(&name, printer),
         Verb::Resume(resume) => tasks::resume(&resume, printer),
         Verb::Stop(stop) => tasks::stop(&stop, printer),
+        Verb::Diff(diff) => review::diff(&diff, printer),
+        Verb::Review(review) => review::review(&review, printer),
+        Verb::Merge(merge) => merge::run(&merge, printer),
+        Verb::Undo(undo) => keep::undo(&undo, printer),
+        Verb::Rm(remove) => keep::remove(&remove, printer),
+        Verb::Restore(restore) => keep::restore(&restore, printer),
         Verb::Why(why) => why::run(&why, printer),
         Verb::Completions { shell } => {
             clap_complete::generate(

@@ -6,6 +6,7 @@ use stockade_supervisor::{
     Host, PASSED, STATUS, StateDirectory, TaskDirectory, TaskState, TaskStatus, find_git,
 };
 use stockade_types::{TaskId, env};
+use stockade_workspace::Git;
 
 use crate::failure::{Failure, Kind};
 
@@ -29,6 +30,16 @@ pub(crate) fn search_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }
 
+/// The caller's home.
+pub(crate) fn home() -> Option<PathBuf> {
+    path_variable("HOME")
+}
+
+/// The git of the caller's `PATH`, behind walls.
+pub(crate) fn git() -> Result<Git, Failure> {
+    find_git(&search_path()).map_err(Failure::failed)
+}
+
 /// Everything that a task is prepared from.
 pub(crate) fn host() -> Result<Host, Failure> {
     let passed = PASSED
@@ -37,8 +48,8 @@ pub(crate) fn host() -> Result<Host, Failure> {
         .collect();
     Ok(Host {
         state: state()?,
-        git: find_git(&search_path()).map_err(Failure::failed)?,
-        home: path_variable("HOME"),
+        git: git()?,
+        home: home(),
         search_path: search_path(),
         rustup_home: path_variable("RUSTUP_HOME"),
         passed,

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Printer {
     json: bool,
+    silent: bool,
     colours: bool,
 }
 
@@ -35,7 +36,16 @@ impl Printer {
             std::env::var_os(stockade_types::env::NO_COLOR).is_none_or(|value| value.is_empty());
         Self {
             json,
+            silent: false,
             colours: wanted && std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// The same, but it prints nothing: for a verb that is part of another.
+    pub(crate) fn silent(self) -> Self {
+        Self {
+            silent: true,
+            ..self
         }
     }
 
@@ -61,7 +71,7 @@ impl Printer {
 
     /// A line for people; programs do not get it.
     pub(crate) fn line(self, text: &str) {
-        if !self.json {
+        if !self.json && !self.silent {
             self.write(text);
         }
     }
@@ -75,7 +85,7 @@ impl Printer {
 
     /// A result for programs; people do not get it.
     pub(crate) fn json(self, value: &impl Serialize) {
-        if self.json {
+        if self.json && !self.silent {
             self.write(&serde_json::to_string_pretty(value).unwrap_or_default());
         }
     }

@@ -12,30 +12,46 @@
 compile_error!("Stockade needs Linux: it is built on its namespaces, openat2 and overlayfs");
 
 mod beneath;
+mod decision;
+mod diff;
 mod files;
 mod git;
+mod hydrate;
+mod identity;
+mod import;
 mod manifest;
+mod merge;
 mod object;
 mod path;
 mod pool;
 mod remove;
 mod repository;
+mod risk;
 mod secrets;
 mod snapshot;
 mod task;
+mod trash;
 pub mod visible;
 
 pub use self::{
+    decision::{Accepted, Choice, Decisions, Undecided},
+    diff::{DiffError, FileDiff, Hunk, Line, Review, Status, Version},
     files::FileError,
     git::{Confine, Git, GitError, Unconfined},
+    hydrate::{Brought, HydrateError},
+    import::{AgentCommit, BundleError, BundleLimits, ImportError, Imported},
+    merge::{Approval, Identity, Landed, MergeError, MergePlan, MergeRequest, Provenance},
     object::{FileMode, ObjectFormat, ObjectId, ObjectIdError},
     path::{TreePath, TreePathError},
     pool::{Base, MaskedFile, Pool, PoolEntry, PoolError},
+    remove::folder as remove_folder,
     repository::{Repository, RepositoryError},
+    risk::{Mark, Risk},
     secrets::{HIDDEN_VALUE, SecretPatternError, SecretPatterns},
     snapshot::{Skipped, Snapshot, SnapshotError, SnapshotLimits},
     task::{
         AGENT_GIT_INSIDE, BackEnd, Created, POOL_GIT_INSIDE, Slug, SlugError, TaskError,
         TaskRecord, TaskSpace,
     },
+    trash::{KEPT, MergedBy, Removed, Trash, TrashError},
 };

@@ -29,15 +29,6 @@ impl ObjectFormat {
             Self::Sha256 => "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
         }
     }
-
-    /// The id that stands for "no object".
-    pub(crate) fn zero(self) -> ObjectId {
-        let digits = match self {
-            Self::Sha1 => 40,
-            Self::Sha256 => 64,
-        };
-        ObjectId("0".repeat(digits))
-    }
 }
 
 /// The full name of an object, in lower-case hexadecimal.
@@ -62,11 +53,6 @@ impl ObjectId {
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, ObjectIdError> {
         String::from_utf8_lossy(bytes).parse()
-    }
-
-    /// Whether it stands for "no object".
-    pub(crate) fn is_zero(&self) -> bool {
-        self.0.bytes().all(|digit| digit == b'0')
     }
 }
 

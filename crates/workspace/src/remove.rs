@@ -21,7 +21,7 @@ use rustix::{
 const DEPTH: usize = 48;
 
 /// Removes `path` and all below it. Its absence is not an error.
-pub(crate) fn folder(path: &Path) -> io::Result<()> {
+pub fn folder(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Ok(metadata) if !metadata.is_dir() => return std::fs::remove_file(path),

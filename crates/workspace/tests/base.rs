@@ -14,14 +14,7 @@ use stockade_workspace::{
     BackEnd, Pool, PoolError, Repository, RepositoryError, SecretPatterns, Slug, TaskError,
     TaskSpace,
 };
-use support::{Bench, fingerprint, gits, with_each_git};
-
-fn bench() -> Bench {
-    Bench {
-        folder: tempfile::tempdir().unwrap(),
-        git: gits().remove(0),
-    }
-}
+use support::{Bench, fingerprint, with_each_git};
 
 #[test]
 fn a_folder_without_a_repository_is_named() {

@@ -1,13 +1,93 @@
-//! `stockade demo`.
+//! `stockade demo`: the whole path on a throw-away repository, first with an
+//! agent that works, then with one that tries everything it must not.
+
+mod act;
+mod hostile;
 
 use std::{io::Write, process::ExitCode};
 
-use stockade_rehearsal::agent::{AgentOptions, run_agent};
+use serde_json::json;
+use stockade_rehearsal::{
+    agent::{AgentOptions, run_agent},
+    demo_repository, scripts,
+};
 
-use crate::{arguments::Demo, failure::Failure, print::Printer};
+use self::act::Stage;
+use crate::{
+    arguments::Demo,
+    failure::Failure,
+    print::{Printer, Tone},
+};
 
-pub(crate) fn run(_arguments: &Demo, _printer: &Printer) -> Result<ExitCode, Failure> {
-    Err(Failure::failed("not yet"))
+pub(crate) fn run(arguments: &Demo, printer: &Printer) -> Result<ExitCode, Failure> {
+    let clock = std::time::Instant::now();
+    let stage = Stage::set(arguments.keep, printer)?;
+    printer.line(&printer.paint(Tone::Strong, "1. An agent fixes a failing test"));
+    demo_repository::create(&stage.repository).map_err(Failure::failed)?;
+    let before = stage.test()?;
+    printer.line(&format!(
+        "   a new repository; its test {}",
+        verdict(before, *printer)
+    ));
+    let fixed = stage.perform(
+        scripts::fix().map_err(Failure::failed)?,
+        "make the failing test pass",
+        None,
+        Vec::new(),
+        printer,
+    )?;
+    let merged = stage.merge(&fixed, printer)?;
+    let after = stage.test()?;
+    printer.line(&format!(
+        "   reviewed and merged as {}; the test {}",
+        merged.get(..12).unwrap_or(&merged),
+        verdict(after, *printer)
+    ));
+    printer.line("");
+    printer.line(&printer.paint(
+        Tone::Strong,
+        "2. A hijacked agent tries everything it must not",
+    ));
+    let (attempts, recorded) = hostile::run(&stage, printer)?;
+    let stopped = attempts.iter().all(|attempt| attempt.held) && recorded.is_some();
+    hostile::table(&attempts, *printer);
+    match recorded {
+        Some(events) => printer.line(&format!(
+            "   its record has {events} events; the chain is whole"
+        )),
+        None => printer.line(&printer.paint(Tone::Bad, "   its record does not verify")),
+    }
+    let seconds = clock.elapsed().as_secs_f64();
+    let good = !before && after && stopped;
+    printer.json(&json!({
+        "fixed": { "failed_before": !before, "passes_after": after, "commit": merged },
+        "hostile": attempts,
+        "recorded": recorded,
+        "all_stopped": stopped,
+        "seconds": seconds,
+    }));
+    printer.line("");
+    if good {
+        printer.line(&format!(
+            "{} in {seconds:.1} s, with no key, no network and no account",
+            printer.paint(Tone::Good, "All of it held")
+        ));
+        printer.line("next: stockade doctor · stockade run codex \"make the failing test pass\"");
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(
+            Failure::failed("the demo did not go as it must; run it again with --keep and look")
+                .hint("stockade doctor"),
+        )
+    }
+}
+
+fn verdict(passes: bool, printer: Printer) -> String {
+    if passes {
+        printer.paint(Tone::Good, "passes")
+    } else {
+        printer.paint(Tone::Bad, "fails")
+    }
 }
 
 /// The `main` of the built-in agent, which runs inside a sandbox.

@@ -40,6 +40,8 @@ pub(crate) struct Call<'a> {
     grants: Grants,
     output_limit: u64,
     read_only: bool,
+    /// An exit status that is an answer, not a failure.
+    answer: i32,
     own_attributes: bool,
 }
 
@@ -62,6 +64,7 @@ impl<'a> Call<'a> {
             grants: Grants::default(),
             output_limit: OUTPUT_LIMIT,
             read_only: true,
+            answer: 0,
             own_attributes: false,
         }
     }
@@ -91,6 +94,12 @@ impl<'a> Call<'a> {
     /// The run changes this folder too.
     pub(crate) fn also_writes(mut self, path: &Path) -> Self {
         self.writable.push(path.to_owned());
+        self
+    }
+
+    /// The run reads `other` and what that borrows from.
+    pub(crate) fn borrowing(mut self, other: &GitDir) -> Self {
+        self.readable.extend(other.borrows().iter().cloned());
         self
     }
 
@@ -126,6 +135,12 @@ impl<'a> Call<'a> {
     /// Obeys the attributes of the user's own checkout.
     pub(crate) fn own_attributes(mut self) -> Self {
         self.own_attributes = true;
+        self
+    }
+
+    /// Takes the exit status `code` as an answer too.
+    pub(crate) fn or_exit(mut self, code: i32) -> Self {
+        self.answer = code;
         self
     }
 
@@ -179,7 +194,7 @@ impl<'a> Call<'a> {
         read: impl FnOnce(&mut dyn BufRead) -> io::Result<T>,
     ) -> Result<T, GitError> {
         let command = self.subcommand;
-        let timeout = self.git.timeout;
+        let (timeout, answer) = (self.git.timeout, self.answer);
         let mut child = self.spawn()?;
         let outcome = converse(&mut child, timeout, feed, read);
         // Reaped in every case; by now it has ended or been killed.
@@ -210,11 +225,12 @@ impl<'a> Call<'a> {
         {
             return Err(GitError::Feed { command, source });
         }
-        if !status.success() && status.code().is_some() {
+        let succeeded = status.success() || status.code() == Some(answer);
+        if !succeeded && status.code().is_some() {
             return Err(failure(command, status, &errors));
         }
         let value = result.map_err(|source| GitError::Read { command, source })?;
-        if status.success() {
+        if succeeded {
             Ok(value)
         } else {
             Err(failure(command, status, &errors))

@@ -10,34 +10,12 @@ pub(super) const IGNORE_FILE_BYTES: u64 = 128 << 10;
 
 /// Folders that tools fill and can fill again. Where git ignores them they are
 /// listed, not saved.
+#[rustfmt::skip]
 const CACHES: &[&[u8]] = &[
-    b"node_modules",
-    b"target",
-    b".venv",
-    b"venv",
-    b"__pycache__",
-    b".tox",
-    b".nox",
-    b".mypy_cache",
-    b".pytest_cache",
-    b".ruff_cache",
-    b".gradle",
-    b".next",
-    b".nuxt",
-    b".parcel-cache",
-    b".turbo",
-    b".cache",
-    b".cargo",
-    b".npm",
-    b".pnpm-store",
-    b".yarn",
-    b"vendor",
-    b"build",
-    b"dist",
-    b"out",
-    b"bower_components",
-    b".terraform",
-    b"DerivedData",
+    b"node_modules", b"target", b".venv", b"venv", b"__pycache__", b".tox", b".nox",
+    b".mypy_cache", b".pytest_cache", b".ruff_cache", b".gradle", b".next", b".nuxt",
+    b".parcel-cache", b".turbo", b".cache", b".cargo", b".npm", b".pnpm-store", b".yarn",
+    b"vendor", b"build", b"dist", b"out", b"bower_components", b".terraform", b"DerivedData",
 ];
 
 pub(super) fn is_cache(name: &[u8]) -> bool {

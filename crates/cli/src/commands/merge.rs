@@ -1,0 +1,204 @@
+//! `stockade merge`: exactly what was approved lands, and nothing else.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use stockade_audit::Hash;
+use stockade_supervisor::{STATUS, TaskState};
+use stockade_types::EventKind;
+use stockade_workspace::{Accepted, Approval, MergePlan, MergeRequest, Provenance, Undecided};
+
+use crate::{
+    arguments::Merge,
+    commands::{review::path, run::confirm, work::Work},
+    failure::{Failure, Kind},
+    host,
+    print::{Printer, Tone},
+};
+
+pub(crate) fn run(arguments: &Merge, printer: &Printer) -> Result<ExitCode, Failure> {
+    let work = Work::open(arguments.task.task.as_deref())?;
+    if work.directory.is_locked() {
+        return Err(Failure::new(Kind::Refused, "the task still runs")
+            .hint(format!("stockade stop {}", work.status.slug)));
+    }
+    let accepted = accepted(&work)?;
+    let target = target(arguments, &work)?;
+    let approval = match plan(&work, &accepted, &target)? {
+        MergePlan::Ready(approval) => approval,
+        MergePlan::Nothing => {
+            printer.line("nothing to merge: the branch has all of it");
+            printer.json(
+                &json!({ "task": work.status.id, "merged": false, "reason": "nothing to merge" }),
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+        MergePlan::Conflicts(paths) => {
+            let failure = Failure::new(
+                Kind::Conflict,
+                format!("{} files changed in {target} too", paths.len()),
+            );
+            return Err(paths
+                .iter()
+                .take(16)
+                .fold(failure, |failure, file| failure.hint(path(file)))
+                .hint("your checkout was not touched"));
+        }
+    };
+    present(&work, &accepted, &approval, printer);
+    let held = held_back(&work)?;
+    if arguments.yes && held > 0 {
+        return Err(Failure::new(
+            Kind::Refused,
+            format!("{held} files are held back and nobody decided about them"),
+        )
+        .hint(format!("stockade review {}", work.status.slug)));
+    }
+    if !arguments.yes && !confirm(&format!("Type `yes` to merge this into {target}: ")) {
+        return Err(Failure::new(Kind::Refused, "not merged: nobody approved")
+            .hint("approve without a question: --yes"));
+    }
+    work.record(
+        EventKind::Approved,
+        json!({ "approval": approval, "by": approver() }),
+    )?;
+    land(&work, &approval, printer)
+}
+
+/// What was accepted; without any decision, all that is not held back.
+pub(crate) fn accepted(work: &Work) -> Result<Accepted, Failure> {
+    work.space
+        .accepted(&work.git, &work.repository, &work.review, Undecided::Accept)
+        .map_err(Failure::failed)
+}
+
+/// Files that wait for a decision of their own.
+pub(crate) fn held_back(work: &Work) -> Result<usize, Failure> {
+    let decisions = work.space.decisions().map_err(Failure::failed)?;
+    let waiting =
+        |file: &&stockade_workspace::FileDiff| file.held_back && decisions.about(file).is_none();
+    Ok(work.review.files.iter().filter(waiting).count())
+}
+
+fn target(arguments: &Merge, work: &Work) -> Result<String, Failure> {
+    let branch = arguments
+        .into
+        .clone()
+        .or_else(|| work.status.branch.clone());
+    branch.ok_or_else(|| {
+        Failure::new(
+            Kind::Usage,
+            "the task started from no branch; say where to merge: --into BRANCH",
+        )
+    })
+}
+
+pub(crate) fn plan(work: &Work, accepted: &Accepted, target: &str) -> Result<MergePlan, Failure> {
+    let contract = serde_json::to_vec(&work.plan.contract).unwrap_or_default();
+    let provenance = Provenance {
+        task: work.status.id.to_string(),
+        agent: work.plan.contract.agent.name.clone(),
+        model: work
+            .status
+            .model
+            .clone()
+            .unwrap_or_else(|| "default".to_owned()),
+        policy: format!("contract sha256:{}", Hash::of(&contract)),
+    };
+    let identity = work.repository.identity(&work.git, host::home().as_deref());
+    let request = MergeRequest {
+        target,
+        accepted: &accepted.commit,
+        message: &work.status.prompt,
+        provenance: &provenance,
+        identity: &identity,
+    };
+    work.space
+        .plan_merge(&work.git, &work.repository, &request)
+        .map_err(Failure::failed)
+}
+
+fn present(work: &Work, accepted: &Accepted, approval: &Approval, printer: &Printer) {
+    printer.line(&format!(
+        "{} files into {}",
+        accepted.files.len(),
+        approval.target_ref
+    ));
+    for file in &accepted.files {
+        printer.line(&format!("  {}", path(file)));
+    }
+    for left in &accepted.left_out {
+        printer.line(&format!(
+            "  {} {}: {}",
+            printer.paint(Tone::Notice, "not"),
+            path(&left.path),
+            left.reason
+        ));
+    }
+    for refused in &work.imported.refused {
+        printer.line(&format!(
+            "  {} {}: {}",
+            printer.paint(Tone::Bad, "not"),
+            path(&refused.path),
+            refused.reason
+        ));
+    }
+    printer.line(&format!(
+        "  commit {} · manifest sha256:{}",
+        short(approval.new_commit.as_str()),
+        short(&approval.manifest_sha256)
+    ));
+}
+
+fn short(text: &str) -> &str {
+    text.get(..12).unwrap_or(text)
+}
+
+/// Who approves from this command line: a process, not proof of a person.
+fn approver() -> String {
+    format!("local process, uid {}", rustix::process::getuid().as_raw())
+}
+
+pub(crate) fn land(
+    work: &Work,
+    approval: &Approval,
+    printer: &Printer,
+) -> Result<ExitCode, Failure> {
+    let landed = work
+        .space
+        .land(&work.git, &work.repository, approval)
+        .map_err(|error| conflict(work, approval, &error))?;
+    work.record(
+        EventKind::Merged,
+        json!({ "landed": landed, "manifest_sha256": approval.manifest_sha256 }),
+    )?;
+    let commit = landed.commit.to_string();
+    work.directory.write(
+        STATUS,
+        &work.status.in_state(TaskState::Merged {
+            commit: commit.clone(),
+        }),
+    )?;
+    printer.line(&printer.paint(
+        Tone::Good,
+        &format!("merged {} into {}", short(&commit), landed.target_ref),
+    ));
+    if !landed.checkout_updated {
+        printer.line("that branch is not checked out here; your checkout was not touched");
+    }
+    printer.json(&json!({ "task": work.status.id, "merged": true, "landed": landed }));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A merge that could not land: the patch is offered, nothing was changed.
+fn conflict(work: &Work, approval: &Approval, error: &stockade_workspace::MergeError) -> Failure {
+    let failure = Failure::new(Kind::Conflict, error.to_string()).hint("nothing was changed");
+    let place = work.directory.join("merge.patch");
+    match work.space.patch(&work.git, &work.repository, approval) {
+        Ok(patch) if std::fs::write(&place, &patch).is_ok() => failure.hint(format!(
+            "the change as a patch: git apply {}",
+            place.display()
+        )),
+        _ => failure,
+    }
+}

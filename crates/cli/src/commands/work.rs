@@ -1,0 +1,131 @@
+//! The work of an ended task, imported and compared.
+
+use serde_json::{Value, json};
+use stockade_supervisor::{PLAN, Plan, StateDirectory, TaskDirectory, TaskStatus};
+use stockade_types::{Event, EventKind};
+use stockade_workspace::{FileDiff, Git, Hunk, Imported, Repository, Review, TaskSpace};
+
+use crate::{
+    commands::review::path,
+    failure::{Failure, Kind},
+    host,
+};
+
+/// Everything that the verbs of review need.
+pub(crate) struct Work {
+    pub(crate) directory: TaskDirectory,
+    pub(crate) status: TaskStatus,
+    pub(crate) plan: Plan,
+    pub(crate) git: Git,
+    pub(crate) repository: Repository,
+    pub(crate) space: TaskSpace,
+    pub(crate) imported: Imported,
+    pub(crate) review: Review,
+}
+
+impl Work {
+    /// Opens the work of the task that `name` means: its newest snapshot,
+    /// brought into the user's repository under `refs/stockade/`.
+    pub(crate) fn open(name: Option<&str>) -> Result<Self, Failure> {
+        let state = host::state()?;
+        let task = host::find(&state, name)?;
+        Self::of(&state, task.directory, task.status)
+    }
+
+    pub(crate) fn of(
+        state: &StateDirectory,
+        directory: TaskDirectory,
+        status: TaskStatus,
+    ) -> Result<Self, Failure> {
+        let plan: Plan = directory.read(PLAN)?;
+        let git = host::git()?;
+        let repository = Repository::discover(&git, &status.repository).map_err(Failure::failed)?;
+        let space = TaskSpace::open(state.path(), directory.id()).map_err(Failure::failed)?;
+        let snapshot = match space.find_snapshot(None) {
+            Ok(snapshot) => snapshot,
+            Err(_) if directory.is_locked() => {
+                return Err(Failure::new(
+                    Kind::Refused,
+                    "the task still runs and has saved nothing yet",
+                )
+                .hint(format!("stockade stop {}", status.slug)));
+            }
+            // Its supervisor died before it could: nothing runs any more.
+            Err(_) => space
+                .snapshot(
+                    &git,
+                    "after its supervisor ended",
+                    &stockade_workspace::SnapshotLimits::default(),
+                )
+                .map_err(Failure::failed)?,
+        };
+        let imported = space
+            .import(&git, &repository, &snapshot)
+            .map_err(Failure::failed)?;
+        let review = space
+            .review(&git, &repository, &imported)
+            .map_err(Failure::failed)?;
+        Ok(Self {
+            directory,
+            status,
+            plan,
+            git,
+            repository,
+            space,
+            imported,
+            review,
+        })
+    }
+
+    pub(crate) fn hunks(&self, file: &FileDiff) -> Result<Vec<Hunk>, Failure> {
+        self.space
+            .hunks(&self.git, &self.repository, file)
+            .map_err(Failure::failed)
+    }
+
+    /// Adds to the record of the task.
+    pub(crate) fn record(&self, kind: EventKind, body: Value) -> Result<(), Failure> {
+        record(&self.directory, kind, body)
+    }
+
+    /// The review as one document, with the hunks of each file.
+    pub(crate) fn document(&self) -> Result<Value, Failure> {
+        let decisions = self.space.decisions().map_err(Failure::failed)?;
+        let mut files = Vec::new();
+        for file in &self.review.files {
+            files.push(json!({
+                "path": path(&file.path),
+                "status": file.status,
+                "added": file.added,
+                "removed": file.removed,
+                "binary": file.binary,
+                "too_large": file.too_large,
+                "risk": file.risk(),
+                "marks": file.marks,
+                "held_back": file.held_back,
+                "choice": decisions.about(file),
+                "hunks": self.hunks(file)?,
+            }));
+        }
+        Ok(json!({
+            "task": self.status.id,
+            "slug": self.status.slug,
+            "base": self.review.base,
+            "result": self.review.result,
+            "reference": self.imported.reference,
+            "files": files,
+            "refused": self.imported.refused.iter().map(|refused| json!({ "path": path(&refused.path), "reason": refused.reason })).collect::<Vec<_>>(),
+        }))
+    }
+}
+
+/// Adds an event to the record of a task that does not run.
+pub(crate) fn record(task: &TaskDirectory, kind: EventKind, body: Value) -> Result<(), Failure> {
+    let mut log = stockade_audit::Log::open(&task.record()).map_err(|error| {
+        Failure::failed(error)
+            .hint("a task's record can be written by one process; stop the task first")
+    })?;
+    log.append(&Event::new(kind, body))
+        .map_err(Failure::failed)?;
+    Ok(())
+}
