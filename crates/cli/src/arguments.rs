@@ -109,6 +109,9 @@ pub(crate) struct Run {
     /// Start from this commit, branch or tag
     #[arg(long, value_name = "REF", default_value = "HEAD")]
     pub(crate) base: String,
+    /// Bring uncommitted changes and new files along
+    #[arg(long)]
+    pub(crate) with_dirty: bool,
     /// A folder of the repository
     #[arg(long = "in", value_name = "DIR", default_value = ".")]
     pub(crate) folder: PathBuf,

@@ -13,12 +13,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{arguments::Arguments, print::Printer};
+use crate::{arguments::Arguments, failure::Failure, print::Printer};
 
 fn main() -> ExitCode {
     // Files that a task's own user must read keep their usual modes; the
     // state directory above them is closed to everybody else.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    if let Err(error) = stockade_sandbox::keep_descriptors_from_children() {
+        let failure = Failure::failed(error);
+        Printer::new(false).failure(&failure);
+        return failure.exit_code();
+    }
     if let Some(code) = part::run() {
         return code;
     }

@@ -49,6 +49,10 @@ pub fn start(task: &TaskDirectory, keys: &Keys) -> Result<(), SupervisorError> {
             let _ = child.wait();
             Err(SupervisorError::Refused(reason))
         }
+        Ok(Started::NoWall(missing)) => {
+            let _ = child.wait();
+            Err(SupervisorError::Sandbox(missing))
+        }
         Err(_) => {
             let _ = child.wait();
             Err(SupervisorError::Vanished { log })

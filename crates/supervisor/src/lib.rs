@@ -30,7 +30,7 @@ pub use self::{
     git::find_git,
     launch::{resume, start},
     part::Part,
-    prepare::{BUILT_IN_ARGUMENT, Host, PASSED, Prepared, Runs, Wish, next_turn, prepare},
+    prepare::{BUILT_IN_ARGUMENT, Host, Made, PASSED, Prepared, Runs, Wish, next_turn, prepare},
     state::{StateDirectory, TaskDirectory, TaskLock, read_json, write_json},
     task::{FORMAT, Main, PLAN, Plan, Route, STATUS, TaskState, TaskStatus, now, slug},
 };

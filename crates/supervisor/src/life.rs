@@ -34,7 +34,9 @@ use crate::{
 pub(crate) enum Started {
     /// The main command runs.
     Running,
-    /// It does not.
+    /// A wall is missing.
+    NoWall(stockade_sandbox::SandboxError),
+    /// It does not, for another reason.
     Failed(String),
 }
 
@@ -65,7 +67,10 @@ pub fn run(folder: &Path) -> Result<(), SupervisorError> {
                     }),
                 )?;
             }
-            tell(&Started::Failed(reason));
+            tell(&match &error {
+                SupervisorError::Sandbox(missing) => Started::NoWall(missing.clone()),
+                _ => Started::Failed(reason),
+            });
             Err(error)
         }
     }
@@ -391,9 +396,7 @@ impl Supervisor {
     /// Ends everything, saves the work, and writes the last record.
     fn finish(mut self, end: TaskState) -> Result<(), SupervisorError> {
         let commits = match end {
-            TaskState::Done { .. } => {
-                save::commits(&self.task, &self.plan, &self.sandbox, &mut self.execs)
-            }
+            TaskState::Done { .. } => save::commits(&self.task, &self.plan, &self.sandbox),
             _ => json!({ "imported": false, "reason": "the task was ended" }),
         };
         self.sandbox.end();

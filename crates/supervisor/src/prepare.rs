@@ -6,7 +6,7 @@ mod create;
 mod environment;
 mod next_turn;
 
-pub use self::{environment::PASSED, next_turn::next_turn};
+pub use self::{create::Made, environment::PASSED, next_turn::next_turn};
 
 use std::{
     ffi::OsString,
@@ -59,6 +59,8 @@ pub struct Wish {
     pub folder: PathBuf,
     /// The commit to start from; `HEAD` without one.
     pub base: Option<String>,
+    /// Whether uncommitted changes and new files come along.
+    pub with_dirty: bool,
     /// What is to run.
     pub runs: Runs,
     /// A name instead of one from the prompt.
@@ -122,6 +124,8 @@ pub struct Prepared {
     pool: PoolEntry,
     slug: Slug,
     back_end: BackEnd,
+    with_dirty: bool,
+    secrets: SecretPatterns,
     files: Vec<HomeFile>,
 }
 
@@ -216,6 +220,8 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         pool,
         slug,
         back_end,
+        with_dirty: wish.with_dirty,
+        secrets,
         files: agent.launch.files,
     })
 }

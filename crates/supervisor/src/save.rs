@@ -1,10 +1,14 @@
 //! Saving a task's work: snapshots of its tree, and the agent's commits.
 
+use std::{io::BufRead, os::fd::AsFd, time::Duration};
+
+use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
 use stockade_sandbox::Sandbox;
-use stockade_workspace::{SnapshotLimits, TaskSpace};
+use stockade_types::wire::{Exec, Request};
+use stockade_workspace::{BundleLimits, SnapshotLimits, TaskSpace};
 
-use crate::{error::SupervisorError, exec::Execs, git, state::TaskDirectory, task::Plan};
+use crate::{error::SupervisorError, git, state::TaskDirectory, task::Plan};
 
 fn space(task: &TaskDirectory) -> Result<TaskSpace, SupervisorError> {
     let state = task
@@ -36,12 +40,86 @@ pub(crate) fn snapshot(
     Ok((saved.number.into(), body))
 }
 
-/// Takes the agent's own commits, as far as they can be had.
-pub(crate) fn commits(
-    _task: &TaskDirectory,
-    _plan: &Plan,
-    _sandbox: &Sandbox,
-    _execs: &mut Execs,
-) -> Value {
-    json!({ "imported": false })
+/// The longest that git may take inside to write out the agent's commits.
+const LONGEST: Duration = Duration::from_secs(60);
+/// The id of that exec; ids of others count up from 0.
+const EXEC: u32 = u32::MAX;
+
+/// Takes the agent's own commits into quarantine: git writes them out inside
+/// the sandbox, where the agent's configuration can do no harm, and here only
+/// the stream is read. What the record says of it is returned.
+pub(crate) fn commits(task: &TaskDirectory, plan: &Plan, sandbox: &Sandbox) -> Value {
+    match take_commits(task, plan, sandbox) {
+        Ok(commits) => json!({ "commits": commits }),
+        Err(error) => json!({ "commits": [], "reason": error.to_string() }),
+    }
 }
+
+fn take_commits(
+    task: &TaskDirectory,
+    plan: &Plan,
+    sandbox: &Sandbox,
+) -> Result<Vec<Value>, SupervisorError> {
+    let space = space(task)?;
+    let base = space.pool().base().agent_commit.to_string();
+    let argv = [
+        "git",
+        "bundle",
+        "create",
+        "--quiet",
+        "-",
+        "HEAD",
+        "--branches",
+        &format!("^{base}"),
+    ];
+    let refused = |error: std::io::Error| SupervisorError::Control(error);
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| refused(error.into()));
+    let ((stdin, _), (bundle, stdout), (_, stderr)) = (pipe()?, pipe()?, pipe()?);
+    let exec = Exec {
+        id: EXEC,
+        terminal: false,
+        cwd: plan.main.cwd.clone().into_bytes(),
+        argv: argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
+        env: plan
+            .main
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}").into_bytes())
+            .collect(),
+    };
+    sandbox
+        .init()
+        .send(
+            &Request::Exec(exec),
+            &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        )
+        .map_err(refused)?;
+    drop((stdin, stdout, stderr));
+    let init = sandbox.init().try_clone().map_err(refused)?;
+    std::thread::spawn(move || {
+        std::thread::sleep(LONGEST);
+        // Nothing happens if it ended long ago.
+        let _ = init.send(
+            &Request::Signal {
+                id: EXEC,
+                signal: KILL,
+            },
+            &[],
+        );
+    });
+    let mut bundle = std::io::BufReader::new(std::fs::File::from(bundle));
+    if bundle.fill_buf().map_err(refused)?.is_empty() {
+        // Git wrote nothing: there is no commit of the agent's own.
+        return Ok(Vec::new());
+    }
+    let commits = space
+        .import_bundle(&git::git_at(&plan.git), bundle, &BundleLimits::default())
+        .map_err(|error| SupervisorError::Refused(error.to_string()))?;
+    let shown = commits.iter().take(COMMITS_SHOWN);
+    Ok(shown.map(|commit| json!({ "reference": commit.reference, "commit": commit.commit, "tree": commit.tree })).collect())
+}
+
+/// The signal that ends a process at once, as the kernel numbers it.
+const KILL: i32 = 9;
+/// How many of the agent's branches the record names.
+const COMMITS_SHOWN: usize = 100;

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use serde_json::json;
 use stockade_agents::AgentKind;
+use stockade_sandbox::Layer;
 use stockade_supervisor::{
-    Contract, Host, Prepared, Runs, SupervisorError, Wish, gateway::Keys, prepare, read_json,
+    Contract, Host, Made, Prepared, Runs, SupervisorError, Wish, gateway::Keys, prepare, read_json,
     start, write_json,
 };
 use stockade_types::Redacted;
@@ -29,8 +30,8 @@ pub(crate) fn run(arguments: &Run, printer: &Printer) -> Result<ExitCode, Failur
     let prepared = prepare(&host, &wish).map_err(missing_agent)?;
     let keys = keys(&prepared.keys)?;
     agree(&host, &prepared, arguments.yes, printer)?;
-    let started = begin(&host, &prepared, &keys)?;
-    announce(&prepared, started, printer);
+    let (prepared, times) = begin(&host, wish, prepared, &keys)?;
+    announce(&prepared, times, printer);
     if arguments.detach || printer.is_json() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -89,6 +90,7 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
     Ok(Wish {
         folder: arguments.folder.clone(),
         base: Some(arguments.base.clone()),
+        with_dirty: arguments.with_dirty,
         runs,
         name: arguments.name.clone(),
         model: arguments.model.clone(),
@@ -183,30 +185,74 @@ pub(crate) fn confirm(question: &str) -> bool {
     std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes"
 }
 
-/// Makes the task and starts it. Returns how long tree and start took.
-pub(crate) fn begin(host: &Host, prepared: &Prepared, keys: &Keys) -> Result<Times, Failure> {
+/// Makes the task and starts it. Where copy-on-write does not work and nobody
+/// asked for it, the tree is copied instead.
+pub(crate) fn begin(
+    host: &Host,
+    mut wish: Wish,
+    prepared: Prepared,
+    keys: &Keys,
+) -> Result<(Prepared, Times), Failure> {
     let clock = std::time::Instant::now();
-    let tree = prepared.create(&host.state)?;
-    start(&prepared.task, keys)?;
-    Ok(Times {
-        tree,
-        start: clock.elapsed(),
-    })
+    let made = prepared.create(host)?;
+    let started = start(&prepared.task, keys);
+    let chosen = wish.back_end.is_some();
+    match started {
+        Ok(()) => Ok((
+            prepared,
+            Times {
+                made,
+                start: clock.elapsed(),
+            },
+        )),
+        Err(SupervisorError::Sandbox(missing)) if missing.layer == Layer::Workspace && !chosen => {
+            stockade_workspace::remove_folder(prepared.task.path())?;
+            wish.back_end = Some(BackEnd::Checkout);
+            begin_anew(host, &wish, keys)
+        }
+        Err(error) => {
+            // Nothing ran, so nothing is lost with its folder.
+            stockade_workspace::remove_folder(prepared.task.path())?;
+            Err(error.into())
+        }
+    }
 }
 
-/// How long a start took.
+fn begin_anew(host: &Host, wish: &Wish, keys: &Keys) -> Result<(Prepared, Times), Failure> {
+    let clock = std::time::Instant::now();
+    let prepared = prepare(host, wish)?;
+    let made = prepared.create(host)?;
+    start(&prepared.task, keys)?;
+    Ok((
+        prepared,
+        Times {
+            made,
+            start: clock.elapsed(),
+        },
+    ))
+}
+
+/// What was made for a task, and how long its start took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    pub(crate) tree: std::time::Duration,
+    pub(crate) made: Made,
     pub(crate) start: std::time::Duration,
 }
 
 fn announce(prepared: &Prepared, times: Times, printer: &Printer) {
     let status = &prepared.status;
+    let made = times.made;
     let (tree, start) = (
-        times.tree.as_secs_f64() * 1e3,
+        made.tree.as_secs_f64() * 1e3,
         times.start.as_secs_f64() * 1e3,
     );
+    if made.brought + made.hidden > 0 {
+        printer.note(&format!(
+            "  brought     {} files that are not committed, {} of them hidden",
+            made.brought + made.hidden,
+            made.hidden
+        ));
+    }
     printer.note(&format!(
         "{} {}  workspace {tree:.0} ms, running after {start:.0} ms",
         printer.paint(Tone::Strong, &status.slug),

@@ -93,8 +93,13 @@ fn show(
         },
     )?;
     if let Some(input) = watch.input {
-        let terminal = watch.terminal;
-        std::thread::spawn(move || take_input(reader, input, terminal));
+        let (terminal, turn) = (watch.terminal, watch.turn);
+        std::thread::spawn(move || {
+            take_input(reader, input, terminal);
+            // A client that left lets the next one type, even if nothing is
+            // printed by which `show` would notice.
+            drop(turn);
+        });
     }
     for bytes in &watch.output {
         write_line(
@@ -107,7 +112,6 @@ fn show(
     if let Ok(exit) = watch.exit.recv() {
         write_line(&mut stream, &Answer::Ended { exit })?;
     }
-    drop(watch.turn);
     Ok(())
 }
 

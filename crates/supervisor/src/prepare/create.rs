@@ -10,9 +10,9 @@ use std::{
 use rand::Rng;
 use stockade_agents::HomeFile;
 use stockade_sandbox::Identity;
-use stockade_workspace::TaskSpace;
+use stockade_workspace::{Brought, SnapshotLimits, TaskSpace};
 
-use super::{Prepared, refused};
+use super::{Host, Prepared, refused};
 use crate::{
     error::SupervisorError,
     state::StateDirectory,
@@ -47,10 +47,10 @@ pub(super) fn identity(state: &StateDirectory) -> Option<Identity> {
 }
 
 impl Prepared {
-    /// Makes the task's folder. Returns how long its tree took.
-    pub fn create(&self, state: &StateDirectory) -> Result<Duration, SupervisorError> {
+    /// Makes the task's folder, and brings into it what shall come along.
+    pub fn create(&self, host: &Host) -> Result<Made, SupervisorError> {
         let created = TaskSpace::create(
-            state.path(),
+            host.state.path(),
             self.task.id(),
             &self.slug,
             &self.repository,
@@ -59,6 +59,7 @@ impl Prepared {
         )
         .map_err(refused)?;
         self.task.create()?;
+        let brought = self.bring(host, &created.space)?;
         let home = created.space.home();
         for file in &self.files {
             write(&home, file).map_err(SupervisorError::state(home.join(&file.path)))?;
@@ -81,8 +82,43 @@ impl Prepared {
         }
         self.task.write(PLAN, &self.plan)?;
         self.task.write(STATUS, &self.status)?;
-        Ok(created.took)
+        Ok(Made {
+            tree: created.took,
+            brought: brought.written.len(),
+            hidden: brought.hidden.len(),
+        })
     }
+
+    /// Files that `.worktreeinclude` lists, and with `--with-dirty` whatever
+    /// is not committed; then the first snapshot, so that it can be told from
+    /// what the agent does.
+    fn bring(&self, host: &Host, space: &TaskSpace) -> Result<Brought, SupervisorError> {
+        let mut brought = space
+            .bring_included(&host.git, &self.repository, &self.secrets)
+            .map_err(refused)?;
+        if self.with_dirty {
+            let changes = space
+                .bring_changes(&host.git, &self.repository, &self.secrets)
+                .map_err(refused)?;
+            brought.written.extend(changes.written);
+            brought.hidden.extend(changes.hidden);
+            space
+                .snapshot(&host.git, "start", &SnapshotLimits::default())
+                .map_err(refused)?;
+        }
+        Ok(brought)
+    }
+}
+
+/// What was made for a task.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    /// How long its tree took.
+    pub tree: Duration,
+    /// Uncommitted or ignored files that came along.
+    pub brought: usize,
+    /// Those of them whose content is hidden.
+    pub hidden: usize,
 }
 
 /// Writes a file into the new home, which nobody else has touched yet.

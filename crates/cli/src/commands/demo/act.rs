@@ -101,6 +101,7 @@ impl Stage {
         let wish = Wish {
             folder: self.repository.clone(),
             base: None,
+            with_dirty: false,
             runs: Runs::BuiltIn {
                 program: self.agent.clone(),
                 prompt: prompt.to_owned(),
@@ -122,7 +123,7 @@ impl Stage {
         ));
         let keys = BTreeMap::from([(KEY_NAME.to_owned(), Redacted::new(KEY.to_owned()))]);
         let clock = std::time::Instant::now();
-        let times = run::begin(&self.host, &prepared, &keys)?;
+        let (prepared, times) = run::begin(&self.host, wish, prepared, &keys)?;
         let status = watch::settled(&prepared.task)?;
         let milliseconds = clock.elapsed().as_secs_f64() * 1e3;
         printer.line(&format!(
