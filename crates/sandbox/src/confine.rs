@@ -9,14 +9,14 @@ use std::{
 
 use ::landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr,
+    RulesetCreatedAttr, Scope,
 };
 use rustix::fd::OwnedFd;
 
 use crate::{
     identity,
     kernel::{self, Confinement},
-    seccomp,
+    lockdown, seccomp,
 };
 
 /// What a helper may use.
@@ -120,11 +120,15 @@ fn rules(readable: &[&Path], writable: &[&Path]) -> io::Result<OwnedFd> {
 /// For the gateway, once it has read everything that it needs.
 pub fn seal_without_files() -> io::Result<()> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    // Nothing is executed any more, so that the bounding set may stay.
+    lockdown::clear_capabilities()?;
     rustix::thread::set_no_new_privs(true)?;
     let newest = ABI::V6;
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(newest))
+        // Nor signals to, or abstract sockets of, any other process.
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(newest)))
         .and_then(Ruleset::create)
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(io::Error::other)?;

@@ -160,13 +160,25 @@ pub(crate) fn keep_only(descriptor: BorrowedFd<'_>, number: RawFd) -> io::Result
             check(libc::dup3(descriptor.as_raw_fd(), number, 0).into())?;
         }
     }
-    let above = libc::c_uint::try_from(number + 1).unwrap_or(libc::c_uint::MAX);
+    close_on_exec_from(number + 1)
+}
+
+/// Keeps every descriptor that this process was started with, but for the
+/// three standard ones, from the programs that it starts. A caller's open
+/// file, terminal or socket would otherwise stay open in processes that
+/// outlive the caller.
+pub fn keep_descriptors_from_children() -> io::Result<()> {
+    close_on_exec_from(libc::STDERR_FILENO + 1)
+}
+
+fn close_on_exec_from(number: RawFd) -> io::Result<()> {
+    let first = libc::c_uint::try_from(number).unwrap_or(libc::c_uint::MAX);
     // SAFETY: marks descriptors close-on-exec and touches no memory; those
     // that are still used until then stay open.
     let result = unsafe {
         libc::syscall(
             libc::SYS_close_range,
-            above,
+            first,
             libc::c_uint::MAX,
             libc::CLOSE_RANGE_CLOEXEC,
         )

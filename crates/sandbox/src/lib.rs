@@ -29,7 +29,7 @@ pub use self::{
     confine::{HelperLimits, confine, seal_without_files},
     error::{Layer, SandboxError},
     handle::{ANCHOR_ARGUMENT, InitChannel, Sandbox},
-    kernel::original_destination,
+    kernel::{keep_descriptors_from_children, original_destination},
     network::{CAPTURE_PORT, Capture, Listeners},
     spec::{
         Access, BuildReport, Cover, Grant, INSIDE_HOME, INSIDE_ID, Identity, InsideFile,

@@ -61,11 +61,16 @@ fn drop_capabilities() -> Result<(), SandboxError> {
             other => other.during(Layer::Privileges, step)?,
         }
     }
-    rustix::thread::clear_ambient_capability_set().during(Layer::Privileges, step)?;
+    clear_capabilities().during(Layer::Privileges, step)
+}
+
+/// Gives up the capabilities that this process has now.
+pub(crate) fn clear_capabilities() -> std::io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),
         permitted: CapabilitySet::empty(),
         inheritable: CapabilitySet::empty(),
     };
-    rustix::thread::set_capabilities(None, none).during(Layer::Privileges, step)
+    Ok(rustix::thread::set_capabilities(None, none)?)
 }
