@@ -181,6 +181,20 @@ impl TaskSpace {
         }))
     }
 
+    /// Makes the planned commit readable in the user's repository, under
+    /// `refs/stockade/` and on no branch, so that it can be checked.
+    pub fn publish_plan(
+        &self,
+        git: &Git,
+        repository: &Repository,
+        approval: &Approval,
+    ) -> Result<(), MergeError> {
+        let import = self.import_repository(repository)?;
+        let reference = format!("refs/stockade/{}/merge", self.id());
+        publish(git, repository, &import, &approval.new_commit, &reference)?;
+        Ok(())
+    }
+
     /// Lands exactly what was approved, or changes nothing.
     ///
     /// The branch moves by compare-and-swap, so of two merges at once one

@@ -1,21 +1,14 @@
 //! What the walker saves, leaves out, and puts back.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a step of a test that fails fails the test"
-)]
-
-mod support;
-
 use std::{
     fs,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt, fs::symlink, net::UnixListener},
     path::Path,
 };
 
+use crate::support::{Bench, agent_side, delete, put, whiteout, with_each_git};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use stockade_workspace::{BackEnd, SnapshotError, SnapshotLimits, TreePath};
-use support::{Bench, agent_side, delete, put, whiteout, with_each_git};
 
 const BACK_ENDS: [BackEnd; 2] = [BackEnd::Overlay, BackEnd::Checkout];
 

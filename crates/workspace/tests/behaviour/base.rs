@@ -1,20 +1,13 @@
 //! From a user's repository to a task's tree.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a step of a test that fails fails the test"
-)]
-
-mod support;
-
 use std::{fs, path::Path, thread};
 
+use crate::support::{Bench, fingerprint, with_each_git};
 use stockade_types::TaskId;
 use stockade_workspace::{
     BackEnd, Pool, PoolError, Repository, RepositoryError, SecretPatterns, Slug, TaskError,
     TaskSpace,
 };
-use support::{Bench, fingerprint, with_each_git};
 
 #[test]
 fn a_folder_without_a_repository_is_named() {
@@ -336,7 +329,7 @@ fn hooks_monitors_and_filters_of_the_repository_do_not_run() {
             "reference-transaction",
             "post-index-change",
         ] {
-            support::put(
+            crate::support::put(
                 &bench.user(".git/hooks"),
                 hook,
                 format!("#!/bin/sh\n{run}\n"),

@@ -1,15 +1,5 @@
 //! A user's repository, a state directory, and hands to change both.
 
-#![expect(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part"
-)]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a step of a test that fails fails the test"
-)]
-
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -23,18 +13,19 @@ use std::{
 use sha2::{Digest, Sha256};
 use stockade_types::TaskId;
 use stockade_workspace::{
-    BackEnd, Git, Pool, PoolEntry, Repository, SecretPatterns, Slug, Snapshot, SnapshotLimits,
-    TaskSpace, Unconfined,
+    Approval, BackEnd, FileDiff, Git, Identity, Imported, MergeError, MergePlan, MergeRequest,
+    Pool, PoolEntry, Provenance, Repository, Review, SecretPatterns, Slug, Snapshot,
+    SnapshotLimits, TaskSpace, Unconfined, Undecided,
 };
 use tempfile::TempDir;
 
-pub struct Bench {
-    pub folder: TempDir,
-    pub git: Git,
+pub(crate) struct Bench {
+    pub(crate) folder: TempDir,
+    pub(crate) git: Git,
 }
 
 /// Every git that is installed, the distribution's and a newer one.
-pub fn gits() -> Vec<Git> {
+pub(crate) fn gits() -> Vec<Git> {
     let mut found: Vec<(String, Git)> = Vec::new();
     for folder in ["/usr/local/bin", "/usr/bin"] {
         let Ok(git) = Git::find(OsStr::new(folder), Arc::new(Unconfined)) else {
@@ -53,7 +44,7 @@ pub fn gits() -> Vec<Git> {
 }
 
 /// Runs `test` once for every git that is installed.
-pub fn with_each_git(test: impl Fn(Bench)) {
+pub(crate) fn with_each_git(test: impl Fn(Bench)) {
     for git in gits() {
         test(Bench {
             folder: tempfile::tempdir().unwrap(),
@@ -64,7 +55,7 @@ pub fn with_each_git(test: impl Fn(Bench)) {
 
 impl Bench {
     /// A bench with a repository of a few files and one commit.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let git = gits().remove(0);
         let bench = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -74,11 +65,11 @@ impl Bench {
         bench
     }
 
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         self.init();
         self.write("README.md", "hello\n");
         self.write("src/main.rs", "fn main() {}\n");
-        self.write("src/lib.rs", "pub fn one() -> u32 {\n    1\n}\n");
+        self.write("src/lib.rs", "pub(crate) fn one() -> u32 {\n    1\n}\n");
         self.write("docs/guide.md", "guide\n");
         self.write(".gitignore", "*.log\ncache/\nnode_modules/\n");
         self.write("run.sh", "#!/bin/sh\n");
@@ -87,35 +78,35 @@ impl Bench {
         self.commit("first");
     }
 
-    pub fn init(&self) {
+    pub(crate) fn init(&self) {
         fs::create_dir_all(self.repository_path()).unwrap();
         self.user_git(&["init", "-q", "-b", "main"]);
     }
 
-    pub fn repository_path(&self) -> PathBuf {
+    pub(crate) fn repository_path(&self) -> PathBuf {
         self.folder.path().join("repository")
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
-    pub fn user(&self, path: &str) -> PathBuf {
+    pub(crate) fn user(&self, path: &str) -> PathBuf {
         self.repository_path().join(path)
     }
 
-    pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         put(&self.repository_path(), path, text);
     }
 
-    pub fn commit(&self, message: &str) -> String {
+    pub(crate) fn commit(&self, message: &str) -> String {
         self.user_git(&["add", "-A"]);
         self.user_git(&["commit", "-q", "-m", message]);
         self.user_git(&["rev-parse", "HEAD"])
     }
 
     /// What the user does, with their own git.
-    pub fn user_git(&self, arguments: &[&str]) -> String {
+    pub(crate) fn user_git(&self, arguments: &[&str]) -> String {
         let output = self.run_git(&self.repository_path(), arguments);
         assert!(
             output.status.success(),
@@ -125,7 +116,7 @@ impl Bench {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    pub fn run_git(&self, folder: &Path, arguments: &[&str]) -> Output {
+    pub(crate) fn run_git(&self, folder: &Path, arguments: &[&str]) -> Output {
         #[expect(
             clippy::disallowed_methods,
             reason = "plays the user, who runs git plainly"
@@ -151,11 +142,11 @@ impl Bench {
             .unwrap()
     }
 
-    pub fn repository(&self) -> Repository {
+    pub(crate) fn repository(&self) -> Repository {
         Repository::discover(&self.git, &self.repository_path()).unwrap()
     }
 
-    pub fn pool(&self) -> PoolEntry {
+    pub(crate) fn pool(&self) -> PoolEntry {
         let repository = self.repository();
         let base = repository.base(&self.git, None).unwrap();
         let secrets = SecretPatterns::standard().unwrap();
@@ -164,7 +155,7 @@ impl Bench {
             .unwrap()
     }
 
-    pub fn task(&self, number: u64, back_end: BackEnd) -> TaskSpace {
+    pub(crate) fn task(&self, number: u64, back_end: BackEnd) -> TaskSpace {
         let id = TaskId::from_random(number);
         let slug = Slug::from_prompt("do it");
         let pool = self.pool();
@@ -180,14 +171,14 @@ impl Bench {
         .space
     }
 
-    pub fn snapshot(&self, space: &TaskSpace) -> Snapshot {
+    pub(crate) fn snapshot(&self, space: &TaskSpace) -> Snapshot {
         space
             .snapshot(&self.git, "test", &SnapshotLimits::default())
             .unwrap()
     }
 
     /// `git show` in the repository of snapshots.
-    pub fn shown(&self, space: &TaskSpace, revision: &str, path: &str) -> String {
+    pub(crate) fn shown(&self, space: &TaskSpace, revision: &str, path: &str) -> String {
         let object = format!("{revision}:{path}");
         let output = self.run_git(&space.folder().join("shadow.git"), &["show", &object]);
         assert!(
@@ -199,7 +190,7 @@ impl Bench {
     }
 
     /// The paths of a commit in the repository of snapshots.
-    pub fn paths(&self, space: &TaskSpace, revision: &str) -> Vec<String> {
+    pub(crate) fn paths(&self, space: &TaskSpace, revision: &str) -> Vec<String> {
         let arguments = ["ls-tree", "-r", "--name-only", revision];
         let output = self.run_git(&space.folder().join("shadow.git"), &arguments);
         assert!(
@@ -215,7 +206,7 @@ impl Bench {
 }
 
 /// Where the agent's writes end up: the tree, or the overlay's upper layer.
-pub fn agent_side(space: &TaskSpace) -> PathBuf {
+pub(crate) fn agent_side(space: &TaskSpace) -> PathBuf {
     match space.record().back_end {
         BackEnd::Overlay => space.upper(),
         _ => space.ws(),
@@ -223,7 +214,7 @@ pub fn agent_side(space: &TaskSpace) -> PathBuf {
 }
 
 /// What overlayfs does when a file of the layer below is deleted.
-pub fn whiteout(path: &Path) {
+pub(crate) fn whiteout(path: &Path) {
     use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     mknodat(
@@ -237,7 +228,7 @@ pub fn whiteout(path: &Path) {
 }
 
 /// Deletes a tracked file the way the back end would.
-pub fn delete(space: &TaskSpace, path: &str) {
+pub(crate) fn delete(space: &TaskSpace, path: &str) {
     let target = agent_side(space).join(path);
     match space.record().back_end {
         BackEnd::Overlay => whiteout(&target),
@@ -245,7 +236,7 @@ pub fn delete(space: &TaskSpace, path: &str) {
     }
 }
 
-pub fn put(folder: &Path, path: &str, text: impl AsRef<[u8]>) {
+pub(crate) fn put(folder: &Path, path: &str, text: impl AsRef<[u8]>) {
     let path = folder.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
@@ -253,7 +244,7 @@ pub fn put(folder: &Path, path: &str, text: impl AsRef<[u8]>) {
 
 /// Everything about every file below `folder`: a digest of names, kinds,
 /// modes, times and contents.
-pub fn fingerprint(folder: &Path) -> BTreeMap<PathBuf, String> {
+pub(crate) fn fingerprint(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut all = BTreeMap::new();
     let mut waiting = vec![folder.to_owned()];
     while let Some(folder) = waiting.pop() {
@@ -278,4 +269,65 @@ pub fn fingerprint(folder: &Path) -> BTreeMap<PathBuf, String> {
         }
     }
     all
+}
+
+pub(crate) fn import(bench: &Bench, space: &TaskSpace) -> Imported {
+    let snapshot = bench.snapshot(space);
+    space
+        .import(&bench.git, &bench.repository(), &snapshot)
+        .unwrap()
+}
+
+pub(crate) fn review(bench: &Bench, space: &TaskSpace) -> Review {
+    let imported = import(bench, space);
+    space
+        .review(&bench.git, &bench.repository(), &imported)
+        .unwrap()
+}
+
+pub(crate) fn file<'r>(review: &'r Review, path: &str) -> &'r FileDiff {
+    review
+        .files
+        .iter()
+        .find(|file| file.path.to_string() == path)
+        .unwrap()
+}
+
+/// Takes everything that is not held back and plans its merge into `target`.
+pub(crate) fn plan(
+    bench: &Bench,
+    space: &TaskSpace,
+    target: &str,
+) -> Result<MergePlan, MergeError> {
+    let review = review(bench, space);
+    let repository = bench.repository();
+    let accepted = space
+        .accepted(&bench.git, &repository, &review, Undecided::Accept)
+        .unwrap();
+    let text = |text: &str| text.to_owned();
+    let provenance = Provenance {
+        task: space.id().to_string(),
+        agent: text("a"),
+        model: text("m"),
+        policy: text("p"),
+    };
+    let identity = Identity {
+        name: text("User"),
+        email: text("user@example.org"),
+    };
+    let request = MergeRequest {
+        target,
+        accepted: &accepted.commit,
+        message: "Do it\n\nStockade-Task: forged\n",
+        provenance: &provenance,
+        identity: &identity,
+    };
+    space.plan_merge(&bench.git, &repository, &request)
+}
+
+pub(crate) fn ready(bench: &Bench, space: &TaskSpace, target: &str) -> Approval {
+    match plan(bench, space, target).unwrap() {
+        MergePlan::Ready(approval) => approval,
+        other => panic!("{other:?}"),
+    }
 }

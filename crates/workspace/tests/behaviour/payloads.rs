@@ -3,24 +3,16 @@
 //! No canary may appear. The traps are shown to be real by walking into them
 //! with plain git.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a step of a test that fails fails the test"
-)]
-#![expect(clippy::panic, reason = "an unexpected answer fails the test")]
-
-mod support;
-
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
+use crate::support::{Bench, agent_side, fingerprint, put, with_each_git};
 use stockade_workspace::{
     BackEnd, Identity, MergePlan, MergeRequest, Provenance, TaskSpace, Trash, Undecided,
 };
-use support::{Bench, agent_side, fingerprint, put, with_each_git};
 
 struct Trap<'a> {
     canary: &'a Path,

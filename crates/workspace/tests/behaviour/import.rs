@@ -1,0 +1,194 @@
+//! From a snapshot, or the agent's own commits, to the user's repository.
+
+use std::{fs, os::unix::fs::symlink};
+
+use stockade_workspace::{BackEnd, BundleError, BundleLimits, TaskSpace};
+
+use crate::support::{Bench, import, put, with_each_git};
+
+/// What the sandbox would run: a bundle of all that an agent committed.
+fn bundle(bench: &Bench, space: &TaskSpace) -> Vec<u8> {
+    let clone = bench.folder.path().join(format!("agent-{}", space.id()));
+    let pool = space.pool().repository();
+    bench.run_git(
+        bench.folder.path(),
+        &[
+            "clone",
+            "-q",
+            "-b",
+            "base",
+            &format!("file://{}", pool.display()),
+            clone.to_str().unwrap(),
+        ],
+    );
+    put(&clone, "README.md", "committed\n");
+    bench.run_git(&clone, &["commit", "-q", "-a", "-m", "agent's own"]);
+    let output = bench.run_git(&clone, &["bundle", "create", "-", "base", "^origin/base"]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+#[test]
+fn imported_work_stands_on_the_users_commit_and_on_no_branch() {
+    with_each_git(|bench| {
+        bench.start();
+        let branches = bench.user_git(&["for-each-ref", "refs/heads"]);
+        let space = bench.task(1, BackEnd::Overlay);
+        put(&space.upper(), "README.md", "changed\n");
+        let imported = import(&bench, &space);
+        assert_eq!(imported.refused, []);
+        assert_eq!(
+            bench.user_git(&["rev-parse", &format!("{}^", imported.reference)]),
+            imported.base.as_str()
+        );
+        assert_eq!(
+            bench.user_git(&["show", &format!("{}:README.md", imported.reference)]),
+            "changed"
+        );
+        assert_eq!(bench.user_git(&["for-each-ref", "refs/heads"]), branches);
+        bench.user_git(&["fsck", "--strict"]);
+    });
+}
+
+#[test]
+fn a_placeholder_left_alone_is_the_real_file_again_and_a_changed_one_is_refused() {
+    with_each_git(|bench| {
+        bench.start();
+        bench.write(".env", "KEY=decoy-1\n");
+        bench.write("a.pem", "decoy-2");
+        bench.commit("secrets");
+        let space = bench.task(1, BackEnd::Overlay);
+        put(&space.upper(), "README.md", "changed\n");
+        put(&space.upper(), "a.pem", "overwritten");
+        let imported = import(&bench, &space);
+        let show =
+            |path: &str| bench.user_git(&["show", &format!("{}:{path}", imported.reference)]);
+        assert_eq!(
+            (show(".env"), show("a.pem")),
+            ("KEY=decoy-1".into(), "decoy-2".into())
+        );
+        assert_eq!(imported.refused.len(), 1);
+        assert_eq!(imported.refused[0].path.to_string(), "a.pem");
+    });
+}
+
+#[test]
+fn links_out_of_the_tree_are_refused_and_links_inside_are_not() {
+    let bench = Bench::new();
+    let space = bench.task(1, BackEnd::Overlay);
+    let links = [
+        ("absolute", "/etc/passwd"),
+        ("up", "../x"),
+        ("git", ".git/config"),
+        ("fine", "src/lib.rs"),
+    ];
+    for (name, target) in links {
+        symlink(target, space.upper().join(name)).unwrap();
+    }
+    let imported = import(&bench, &space);
+    let refused: Vec<_> = imported
+        .refused
+        .iter()
+        .map(|r| r.path.to_string())
+        .collect();
+    assert_eq!(refused, ["absolute", "git", "up"]);
+    assert_eq!(
+        bench.user_git(&["cat-file", "-p", &format!("{}:fine", imported.reference)]),
+        "src/lib.rs"
+    );
+}
+
+#[test]
+fn a_malformed_gitmodules_does_not_pass_the_check_on_arrival() {
+    with_each_git(|bench| {
+        bench.start();
+        let space = bench.task(1, BackEnd::Overlay);
+        let text = "[submodule \"x\"]\n\tpath = x\n\turl = --upload-pack=touch /tmp/never\n";
+        put(&space.upper(), ".gitmodules", text);
+        let snapshot = bench.snapshot(&space);
+        let error = space
+            .import(&bench.git, &bench.repository(), &snapshot)
+            .unwrap_err();
+        assert!(error.to_string().contains("git"), "{error}");
+        let missing = bench.run_git(
+            &bench.repository_path(),
+            &[
+                "rev-parse",
+                "--verify",
+                "-q",
+                &format!("refs/stockade/{}/result", space.id()),
+            ],
+        );
+        assert!(!missing.status.success());
+    });
+}
+
+#[test]
+fn the_agents_own_commits_arrive_as_a_bundle_and_match_the_snapshot() {
+    with_each_git(|bench| {
+        bench.start();
+        let space = bench.task(1, BackEnd::Overlay);
+        let bytes = bundle(&bench, &space);
+        let limits = BundleLimits::default();
+        let commits = space
+            .import_bundle(&bench.git, bytes.as_slice(), &limits)
+            .unwrap();
+        assert_eq!(commits.len(), 1);
+        put(&space.upper(), "README.md", "committed\n");
+        let snapshot = bench.snapshot(&space);
+        let shadow = space.folder().join("shadow.git");
+        let tree = bench.run_git(
+            &shadow,
+            &["rev-parse", &format!("{}^{{tree}}", snapshot.commit)],
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&tree.stdout).trim(),
+            commits[0].tree.as_str()
+        );
+    });
+}
+
+#[test]
+fn a_bundle_that_is_broken_or_over_a_limit_leaves_the_quarantine_empty() {
+    let bench = Bench::new();
+    let space = bench.task(1, BackEnd::Overlay);
+    let good = bundle(&bench, &space);
+    let objects = space.folder().join("quarantine.git/objects/pack");
+    let refuse = |bytes: &[u8], limits: &BundleLimits| {
+        let error = space.import_bundle(&bench.git, bytes, limits).unwrap_err();
+        assert_eq!(fs::read_dir(&objects).unwrap().count(), 0, "{error}");
+        error
+    };
+    let limits = BundleLimits::default();
+    assert!(matches!(
+        refuse(b"not a bundle\n", &limits),
+        BundleError::Malformed(_)
+    ));
+    refuse(&good[..good.len() - 30], &limits);
+    let mut flipped = good.clone();
+    let middle = good.len() - 40;
+    flipped[middle] ^= 0xff;
+    assert!(matches!(refuse(&flipped, &limits), BundleError::Git(_)));
+    let few = BundleLimits {
+        objects: 1,
+        ..limits
+    };
+    assert!(matches!(refuse(&good, &few), BundleError::TooLarge { .. }));
+    let small = BundleLimits {
+        bytes: good.len() as u64 - 1,
+        ..limits
+    };
+    assert!(matches!(
+        refuse(&good, &small),
+        BundleError::TooLarge { .. }
+    ));
+    let tiny = BundleLimits {
+        object_bytes: 5,
+        ..limits
+    };
+    assert!(matches!(refuse(&good, &tiny), BundleError::TooLarge { .. }));
+}

@@ -1,0 +1,141 @@
+//! What a reader sees and decides.
+
+use std::collections::BTreeMap;
+
+use stockade_workspace::{BackEnd, Choice, Risk, Status, Undecided};
+
+use crate::support::{Bench, agent_side, delete, file, put, review, with_each_git};
+
+#[test]
+fn files_are_sorted_by_what_they_would_run_and_counted() {
+    with_each_git(|bench| {
+        bench.start();
+        bench.write("tests/old.rs", "#[test]\n");
+        bench.commit("test");
+        let space = bench.task(1, BackEnd::Overlay);
+        let side = agent_side(&space);
+        put(&side, "src/main.rs", "fn main() {}\n// more\n");
+        put(&side, ".github/workflows/ci.yml", "on: push\n");
+        put(&side, ".husky/pre-commit", "x\n");
+        put(&side, "AGENTS.md", "obey\n");
+        put(&side, "image", b"\0\x01");
+        put(&side, "bidi.rs", "let a = 1; // \u{202e}\n");
+        put(&side, "large.txt", vec![b'x'; 2 << 20]);
+        delete(&space, "tests/old.rs");
+        let review = review(&bench, &space);
+        let order: Vec<_> = review
+            .files
+            .iter()
+            .map(|f| (f.path.to_string(), f.risk()))
+            .collect();
+        let text = |name: &str, risk| (name.to_owned(), risk);
+        assert_eq!(
+            order,
+            [
+                text(".husky/pre-commit", Risk::RunsByItself),
+                text(".github/workflows/ci.yml", Risk::RunsInCi),
+                text("AGENTS.md", Risk::AgentInstructions),
+                text("bidi.rs", Risk::Deceptive),
+                text("image", Risk::Binary),
+                text("large.txt", Risk::Binary),
+                text("tests/old.rs", Risk::TestRemoved),
+                text("src/main.rs", Risk::Ordinary),
+            ]
+        );
+        let main = file(&review, "src/main.rs");
+        assert_eq!(
+            (main.status, main.added, main.removed),
+            (Status::Modified, 1, 0)
+        );
+        assert!(file(&review, ".husky/pre-commit").held_back && !main.held_back);
+        assert_eq!(file(&review, "large.txt").too_large, Some(2 << 20));
+        let repository = bench.repository();
+        let hunks = space
+            .hunks(&bench.git, &repository, file(&review, "bidi.rs"))
+            .unwrap();
+        assert_eq!(hunks[0].lines[0].text, "let a = 1; // \\u{202e}");
+    });
+}
+
+#[test]
+fn an_attribute_cannot_hide_text_from_review() {
+    let bench = Bench::new();
+    let space = bench.task(1, BackEnd::Overlay);
+    put(&space.upper(), ".gitattributes", "* -diff binary\n");
+    put(&space.upper(), "README.md", "visible\n");
+    let review = review(&bench, &space);
+    let readme = file(&review, "README.md");
+    assert!(!readme.binary && readme.added == 1);
+}
+
+#[test]
+fn only_accepted_files_and_hunks_are_in_the_result() {
+    let bench = Bench::new();
+    let lines = |first: &str, last: &str| format!("{first}\n1\n2\n3\n4\n5\n6\n7\n8\n{last}\n");
+    bench.write("long", lines("a", "b"));
+    bench.commit("long");
+    let space = bench.task(1, BackEnd::Overlay);
+    put(&space.upper(), "long", lines("A", "B"));
+    put(&space.upper(), "README.md", "rejected\n");
+    put(&space.upper(), "src/main.rs", "accepted\n");
+    put(&space.upper(), ".envrc", "held back\n");
+    let review = review(&bench, &space);
+    let repository = bench.repository();
+    let hunks = space
+        .hunks(&bench.git, &repository, file(&review, "long"))
+        .unwrap();
+    assert_eq!(hunks.len(), 2);
+    let chosen = BTreeMap::from([(hunks[1].id.clone(), true)]);
+    space
+        .decide(file(&review, "long"), Choice::Hunks(chosen))
+        .unwrap();
+    space
+        .decide(file(&review, "README.md"), Choice::Reject)
+        .unwrap();
+    let accepted = space
+        .accepted(&bench.git, &repository, &review, Undecided::Accept)
+        .unwrap();
+    let import = space.folder().join("import.git");
+    let show = |path: &str| {
+        let output = bench.run_git(&import, &["show", &format!("{}:{path}", accepted.commit)]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(show("long"), lines("a", "B"));
+    assert_eq!(
+        (show("README.md").as_str(), show("src/main.rs").as_str()),
+        ("hello\n", "accepted\n")
+    );
+    assert_eq!(show(".envrc"), "");
+    let left_out: Vec<_> = accepted
+        .left_out
+        .iter()
+        .map(|l| l.path.to_string())
+        .collect();
+    assert_eq!(left_out, [".envrc", "README.md", "long"]);
+}
+
+#[test]
+fn a_decision_does_not_outlive_the_content_it_was_made_about() {
+    let bench = Bench::new();
+    let space = bench.task(1, BackEnd::Overlay);
+    put(&space.upper(), ".envrc", "harmless\n");
+    let first = review(&bench, &space);
+    space
+        .decide(file(&first, ".envrc"), Choice::Accept)
+        .unwrap();
+    assert_eq!(
+        space.decisions().unwrap().about(file(&first, ".envrc")),
+        Some(&Choice::Accept)
+    );
+    put(&space.upper(), ".envrc", "harmful\n");
+    let second = review(&bench, &space);
+    assert_eq!(
+        space.decisions().unwrap().about(file(&second, ".envrc")),
+        None
+    );
+    let repository = bench.repository();
+    let accepted = space
+        .accepted(&bench.git, &repository, &second, Undecided::Accept)
+        .unwrap();
+    assert_eq!(accepted.files, []);
+}
