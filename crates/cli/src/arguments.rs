@@ -235,6 +235,9 @@ pub(crate) struct Merge {
     /// Do not ask when nothing is held back
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Merge although a required check fails; the reason is recorded
+    #[arg(long, value_name = "REASON")]
+    pub(crate) override_checks: Option<String>,
 }
 
 #[derive(Debug, Args)]

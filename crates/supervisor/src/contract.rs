@@ -26,6 +26,9 @@ pub struct Contract {
     pub reaches: Vec<String>,
     /// The names of keys that are used for it, outside.
     pub keys: Vec<String>,
+    /// Commands of the base commit that run inside before the agent.
+    #[serde(default)]
+    pub setup: Vec<String>,
     /// Caps and how hard they are.
     pub caps: Vec<Cap>,
     /// Guards of the agent's own that are off because the sandbox is on.
@@ -96,6 +99,7 @@ impl Contract {
         compare("writes", &self.writes, &last.writes);
         compare("reaches", &self.reaches, &last.reaches);
         compare("uses", &self.keys, &last.keys);
+        compare("runs before the agent:", &self.setup, &last.setup);
         compare("weaker:", &self.weaker, &last.weaker);
         for hidden in last
             .masked
@@ -185,6 +189,9 @@ impl Contract {
                 "keys",
                 &format!("{} (outside; a placeholder inside)", self.keys.join(", ")),
             );
+        }
+        for command in &self.setup {
+            line("setup", command);
         }
         for cap in &self.caps {
             line(

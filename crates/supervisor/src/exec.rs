@@ -125,6 +125,21 @@ impl Execs {
         });
     }
 
+    /// Waits until all output of an ended command is in its log.
+    pub(crate) fn settle(&mut self, id: u32, exit: i32) {
+        let pump = self
+            .known
+            .get_mut(&id)
+            .and_then(|running| running.pump.take());
+        if let Some(pump) = pump {
+            let deadline = std::time::Instant::now() + GRACE;
+            while !pump.is_finished() && std::time::Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.ended(id, exit);
+    }
+
     /// A way to watch command `id`, typing too if `write` and nobody does.
     pub(crate) fn watch(&mut self, id: u32, write: bool) -> Option<Watch> {
         let running = self.known.get_mut(&id)?;

@@ -6,6 +6,7 @@
 //! [`Connection`] reaches it. Each of Stockade's processes is this executable
 //! with a hidden argument, see [`Part`].
 
+mod checks;
 mod contract;
 mod control;
 mod error;
@@ -18,12 +19,14 @@ pub mod life;
 mod output;
 mod part;
 mod prepare;
+mod project;
 pub mod recorder;
 mod save;
 mod state;
 mod task;
 
 pub use self::{
+    checks::{CheckResult, Judged, run_checks},
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
     control::{Answer, Connection, Request, Typed},
     error::SupervisorError,
@@ -31,6 +34,7 @@ pub use self::{
     launch::{resume, start},
     part::Part,
     prepare::{BUILT_IN_ARGUMENT, Host, Made, PASSED, Prepared, Runs, Wish, next_turn, prepare},
+    project::{PROJECT_FILE, Project, Setup},
     state::{StateDirectory, TaskDirectory, TaskLock, read_json, write_json},
     task::{FORMAT, Main, PLAN, Plan, Route, STATUS, TaskState, TaskStatus, now, slug},
 };

@@ -6,6 +6,7 @@ mod create;
 mod environment;
 mod next_turn;
 
+pub(crate) use self::create::hand_over;
 pub use self::{create::Made, environment::PASSED, next_turn::next_turn};
 
 use std::{
@@ -31,6 +32,7 @@ use stockade_workspace::{
 use crate::{
     contract::Contract,
     error::SupervisorError,
+    project::{Project, after_setup},
     state::{StateDirectory, TaskDirectory},
     task::{FORMAT, Main, Plan, Route, TaskState, TaskStatus, now},
 };
@@ -164,6 +166,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         .ensure(&host.git, &repository, &base, &secrets)
         .map_err(refused)?;
 
+    let project = Project::of_tree(&pool.tree())?;
     let task = host.state.task(&TaskId::from_random(rand::rng().random()));
     let back_end = wish.back_end.unwrap_or(BackEnd::Overlay);
     let slug = Slug::from_prompt(wish.name.as_deref().unwrap_or(&agent.prompt));
@@ -174,7 +177,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         task: task.id().clone(),
         sandbox,
         main: Main {
-            argv: agent.launch.argv.clone(),
+            argv: after_setup(&project.setup, agent.launch.argv.clone()),
             env: environment,
             trust_variables: agent
                 .launch
@@ -192,7 +195,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         git: host.git.program().to_owned(),
         contract: Contract::default(),
     };
-    plan.contract = contract::of(&plan, &agent, &pool, back_end);
+    plan.contract = contract::of(&plan, &agent, &pool, back_end, &project);
     let created_at = now();
     let status = TaskStatus {
         format: FORMAT,

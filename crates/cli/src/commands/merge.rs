@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use stockade_audit::Hash;
-use stockade_supervisor::{STATUS, TaskState};
+use stockade_supervisor::{Judged, Project, STATUS, TaskState, run_checks};
 use stockade_types::EventKind;
-use stockade_workspace::{Accepted, Approval, MergePlan, MergeRequest, Provenance, Undecided};
+use stockade_workspace::{
+    Accepted, Approval, MergePlan, MergeRequest, Pool, Provenance, SecretPatterns, Undecided,
+};
 
 use crate::{
     arguments::Merge,
@@ -46,6 +48,12 @@ pub(crate) fn run(arguments: &Merge, printer: &Printer) -> Result<ExitCode, Fail
         }
     };
     present(&work, &accepted, &approval, printer);
+    check(
+        &work,
+        &approval,
+        arguments.override_checks.as_deref(),
+        printer,
+    )?;
     let held = held_back(&work)?;
     if arguments.yes && held > 0 {
         return Err(Failure::new(
@@ -116,6 +124,65 @@ pub(crate) fn plan(work: &Work, accepted: &Accepted, target: &str) -> Result<Mer
     work.space
         .plan_merge(&work.git, &work.repository, &request)
         .map_err(Failure::failed)
+}
+
+/// Runs the checks that the target branch requires; a failing one blocks.
+fn check(
+    work: &Work,
+    approval: &Approval,
+    reason: Option<&str>,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    let state = host::state()?;
+    let pool = Pool::new(state.path());
+    let secrets = SecretPatterns::standard().map_err(Failure::failed)?;
+    let entry = |commit| {
+        pool.ensure(&work.git, &work.repository, commit, &secrets)
+            .map_err(Failure::failed)
+    };
+    let target = entry(&approval.old_id)?;
+    if Project::of_tree(&target.tree())?.checks.is_empty() {
+        return Ok(());
+    }
+    work.space
+        .publish_plan(&work.git, &work.repository, approval)
+        .map_err(Failure::failed)?;
+    let merged = entry(&approval.new_commit)?;
+    printer.note("  running the target's checks in fresh sandboxes …");
+    let results = run_checks(&work.directory, &work.plan, &target, &merged)?;
+    for result in &results {
+        let on = match result.on {
+            Judged::Merged => "the merged tree",
+            Judged::WithTargetsTests => "it with the target's own tests",
+        };
+        let word = if result.exit == 0 {
+            printer.paint(Tone::Good, "passed")
+        } else {
+            printer.paint(Tone::Bad, "failed")
+        };
+        printer.line(&format!(
+            "  check {} {word} on {on} ({} ms)",
+            result.name, result.milliseconds
+        ));
+    }
+    work.record(
+        EventKind::Checked,
+        json!({ "commit": approval.new_commit, "checks": results }),
+    )?;
+    let failed: Vec<_> = results.iter().filter(|result| result.exit != 0).collect();
+    match (failed.first(), reason) {
+        (None, _) => Ok(()),
+        (Some(_), Some(reason)) => work.record(
+            EventKind::Overridden,
+            json!({ "checks": failed, "reason": reason, "by": approver() }),
+        ),
+        (Some(first), None) => Err(Failure::new(
+            Kind::Refused,
+            format!("the required check `{}` fails", first.name),
+        )
+        .hint(format!("its output: {}", first.log.display()))
+        .hint("merge all the same, on the record: --override-checks REASON")),
+    }
 }
 
 fn present(work: &Work, accepted: &Accepted, approval: &Approval, printer: &Printer) {

@@ -147,10 +147,11 @@ fn agree(host: &Host, prepared: &Prepared, yes: bool, printer: &Printer) -> Resu
     for note in &prepared.notes {
         printer.note(&format!("  note        {note}"));
     }
-    let widenings = last
-        .as_ref()
-        .map(|last| contract.widenings(last))
-        .unwrap_or_default();
+    // The first time, only what the repository itself asks for needs a yes.
+    let widenings = contract.widenings(&last.unwrap_or_else(|| Contract {
+        setup: Vec::new(),
+        ..contract.clone()
+    }));
     for widening in &widenings {
         printer.note(&format!(
             "  wider       {}",

@@ -7,10 +7,17 @@ use stockade_workspace::{BackEnd, PoolEntry, visible};
 use super::Agent;
 use crate::{
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
+    project::Project,
     task::{Plan, Route},
 };
 
-pub(super) fn of(plan: &Plan, agent: &Agent, pool: &PoolEntry, back_end: BackEnd) -> Contract {
+pub(super) fn of(
+    plan: &Plan,
+    agent: &Agent,
+    pool: &PoolEntry,
+    back_end: BackEnd,
+    project: &Project,
+) -> Contract {
     let own = plan.sandbox.workspace.target.display();
     let shown = |access| {
         let lines = plan
@@ -48,6 +55,7 @@ pub(super) fn of(plan: &Plan, agent: &Agent, pool: &PoolEntry, back_end: BackEnd
             .collect(),
         reaches: plan.routes.iter().map(reach).collect(),
         keys: plan.routes.iter().map(|route| route.key.clone()).collect(),
+        setup: project.setup.run.clone(),
         caps,
         switched_off: agent.launch.inner_switches.clone(),
         weaker: Vec::new(),

@@ -138,7 +138,7 @@ fn write(home: &Path, file: &HomeFile) -> io::Result<()> {
 
 /// Gives everything below `path`, which nobody else has touched yet, to the
 /// task's own user.
-fn hand_over(path: &Path, identity: Identity) -> io::Result<()> {
+pub(crate) fn hand_over(path: &Path, identity: Identity) -> io::Result<()> {
     std::os::unix::fs::lchown(path, Some(identity.uid), Some(identity.gid))?;
     if path.symlink_metadata()?.is_dir() {
         for entry in fs::read_dir(path)? {

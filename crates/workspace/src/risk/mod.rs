@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(judged(".github/workflows/ci.yml").0, Some(Risk::RunsInCi));
         assert_eq!(judged("crates/x/build.rs").0, Some(Risk::RunsOnBuild));
         assert_eq!(judged("CLAUDE.md").0, Some(Risk::AgentInstructions));
-        assert_eq!(judged("Dockerfile").0, Some(Risk::RunsInCi));
+        assert_eq!(judged("Dockerfile").0, Some(Risk::RunsOnBuild));
         assert_eq!(judged("Cargo.lock").0, Some(Risk::Dependencies));
     }
 

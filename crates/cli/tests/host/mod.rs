@@ -1,0 +1,410 @@
+//! A host for tests: a home, a repository, a state directory, and the
+//! `stockade` program under test.
+
+#![expect(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a step of a test that fails fails the test; a skipped part is said"
+)]
+
+pub mod processes;
+pub mod terminal;
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fs,
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use stockade_audit::{Record, RecordKind};
+use stockade_types::EventKind;
+use tempfile::TempDir;
+
+/// Longer than anything takes, even on a busy machine.
+pub const LONGEST: Duration = Duration::from_secs(60);
+/// Folders of programs; the caller's own are not a test's business.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A host of its own. Dropping it ends every task and looks for what is left.
+#[derive(Debug)]
+pub struct Host {
+    root: TempDir,
+    variables: BTreeMap<OsString, OsString>,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code, or 128 and the signal's number.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// A task that was started.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The id.
+    pub id: String,
+    /// Its folder in the state directory.
+    pub folder: PathBuf,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program under test, git and a few tools here"
+)]
+fn command(program: impl AsRef<OsStr>) -> Command {
+    Command::new(program)
+}
+
+impl Host {
+    /// A host with a repository of one commit.
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let path = fs::canonicalize(root.path()).unwrap();
+        let own = |name: &str| path.join(name).into_os_string();
+        let variables = [
+            ("PATH", PATH.into()),
+            ("HOME", own("home")),
+            ("STOCKADE_STATE_DIR", own("state")),
+        ];
+        let host = Self {
+            root,
+            variables: variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value))
+                .collect(),
+        };
+        fs::create_dir(path.join("home")).unwrap();
+        host.make_repository("project", &[("README.md", "a project\n")]);
+        host
+    }
+
+    /// A path below the folder of this host.
+    pub fn path(&self, name: &str) -> PathBuf {
+        fs::canonicalize(self.root.path()).unwrap().join(name)
+    }
+
+    /// The repository of one commit.
+    pub fn repository(&self) -> PathBuf {
+        self.path("project")
+    }
+
+    /// The home of the caller.
+    pub fn home(&self) -> PathBuf {
+        self.path("home")
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// Sets a variable of the caller.
+    pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
+        self.variables.insert(name.into(), value.into());
+    }
+
+    /// Takes a variable from the caller.
+    pub fn unset(&mut self, name: &str) {
+        self.variables.remove(OsStr::new(name));
+    }
+
+    /// A repository with these files in one commit, on branch `main`.
+    pub fn make_repository(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let folder = self.path(name);
+        self.git_in(
+            &self.path(""),
+            &["init", "-q", "-b", "main", folder.to_str().unwrap()],
+        );
+        for (path, content) in files {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        self.git_in(&folder, &["add", "-A"]);
+        self.git_in(&folder, &["commit", "-q", "--allow-empty", "-m", "one"]);
+        folder
+    }
+
+    /// Runs git in the repository; returns what it prints.
+    pub fn git(&self, arguments: &[&str]) -> String {
+        self.git_in(&self.repository(), arguments)
+    }
+
+    /// Runs git in `folder`; returns what it prints.
+    pub fn git_in(&self, folder: &Path, arguments: &[&str]) -> String {
+        let mut git = command("git");
+        git.args(arguments)
+            .current_dir(folder)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("HOME", self.path(""))
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null");
+        for role in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{role}_NAME"), "A Person")
+                .env(format!("GIT_{role}_EMAIL"), "person@example.org")
+                .env(format!("GIT_{role}_DATE"), "2024-01-02T03:04:05Z");
+        }
+        let outcome = finish(git);
+        assert_eq!(outcome.code, 0, "git {arguments:?}: {}", outcome.stderr);
+        outcome.stdout
+    }
+
+    /// The program under test, in the repository, with this host's variables
+    /// and no others.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut stockade = command(env!("CARGO_BIN_EXE_stockade"));
+        stockade
+            .args(arguments)
+            .current_dir(self.repository())
+            .env_clear()
+            .envs(&self.variables);
+        stockade
+    }
+
+    /// Another program with the same variables.
+    pub fn other_command(&self, program: &str) -> Command {
+        let mut other = command(program);
+        other
+            .current_dir(self.repository())
+            .env_clear()
+            .envs(&self.variables);
+        other
+    }
+
+    /// Runs the program under test.
+    pub fn stockade(&self, arguments: &[&str]) -> Outcome {
+        finish(self.command(arguments))
+    }
+
+    /// Runs it with `--json`; it must succeed.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let mut with = vec!["--json"];
+        with.extend(arguments);
+        let outcome = self.stockade(&with);
+        assert_eq!(outcome.code, 0, "{arguments:?}: {}", outcome.stderr);
+        serde_json::from_str(&outcome.stdout).unwrap()
+    }
+
+    /// Starts a task that runs `script` in bash, with further words for `run`.
+    pub fn start_with(&self, words: &[&str], script: &str) -> Task {
+        let mut arguments = vec!["run"];
+        arguments.extend(words);
+        arguments.extend(["--", "bash", "-c", script]);
+        let started = self.json(&arguments);
+        self.task(started["task"].as_str().unwrap())
+    }
+
+    /// Starts a task that runs `script` in bash.
+    pub fn start(&self, script: &str) -> Task {
+        self.start_with(&[], script)
+    }
+
+    /// A task by its id.
+    pub fn task(&self, id: &str) -> Task {
+        Task {
+            id: id.to_owned(),
+            folder: self.state().join("tasks").join(id),
+        }
+    }
+
+    /// Runs `script` in bash as a task of its own; returns what it prints.
+    pub fn look(&self, script: &str) -> String {
+        let outcome = self.stockade(&["run", "--", "bash", "-c", script]);
+        assert_eq!(outcome.code, 0, "{script}: {outcome:?}");
+        outcome.stdout
+    }
+
+    /// Runs `script` in bash in a task's sandbox: exit code and output.
+    pub fn exec(&self, task: &Task, script: &str) -> (i64, String) {
+        let mut command = self.command(&["--json", "exec", &task.id, "--", "bash", "-c", script]);
+        command.stdin(Stdio::null());
+        let outcome = finish(command);
+        let document: Value = serde_json::from_str(&outcome.stdout)
+            .unwrap_or_else(|error| panic!("{script}: {error}: {outcome:?}"));
+        (
+            document["exit"].as_i64().unwrap(),
+            document["output"].as_str().unwrap().to_owned(),
+        )
+    }
+
+    /// What `ls` says of a task.
+    pub fn status(&self, task: &Task) -> Value {
+        let tasks = self.json(&["ls"]);
+        let mut tasks = tasks.as_array().unwrap().iter();
+        tasks.find(|status| status["id"] == *task.id).unwrap().clone()
+    }
+
+    /// Waits until a task is in the state of this name; returns the state.
+    pub fn wait_for_state(&self, task: &Task, name: &str) -> Value {
+        let mut state = Value::Null;
+        eventually(&format!("{} is {name}", task.id), || {
+            state = self.status(task)["state"].clone();
+            state["name"] == name
+        });
+        state
+    }
+
+    /// Waits until nobody holds a task's lock: its last word is written.
+    pub fn wait_until_settled(&self, task: &Task) {
+        eventually(&format!("the supervisor of {} is gone", task.id), || {
+            processes::all()
+                .iter()
+                .all(|process| !process.is_supervisor_of(&task.folder))
+        });
+    }
+}
+
+impl Task {
+    /// The record, which must be whole.
+    pub fn record(&self) -> Vec<Record> {
+        let path = self.folder.join("record.jsonl");
+        let verified = stockade_audit::verify(&path).unwrap();
+        let records: Vec<Record> = stockade_audit::read(&path)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(usize::try_from(verified.records).unwrap(), records.len());
+        records
+    }
+
+    /// The last events of the record, which must be whole.
+    pub fn last_events(&self, count: usize) -> Vec<EventKind> {
+        let events: Vec<EventKind> = self
+            .record()
+            .iter()
+            .filter_map(|record| match record.kind {
+                RecordKind::Event(kind) => Some(kind),
+                RecordKind::Upkeep(_) => None,
+            })
+            .collect();
+        events[events.len().saturating_sub(count)..].to_vec()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let state = self.state();
+        if state.exists() {
+            let _ = finish_within(self.command(&["stop", "--all"]), LONGEST);
+        }
+        let deadline = Instant::now() + LONGEST;
+        let mut left = processes::naming(&state);
+        while !left.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+            left = processes::naming(&state);
+        }
+        for process in &left {
+            process.kill();
+        }
+        make_removable(&self.path(""));
+        if !std::thread::panicking() {
+            assert!(left.is_empty(), "left behind: {left:?}");
+        }
+    }
+}
+
+/// Lets its owner remove a folder; overlay's own has no rights at all.
+fn make_removable(folder: &Path) {
+    let open = fs::Permissions::from_mode(0o700);
+    let _ = fs::set_permissions(folder, open);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_removable(&entry.path());
+        }
+    }
+}
+
+/// Runs a program to its end.
+pub fn finish(command: Command) -> Outcome {
+    let words = format!("{command:?}");
+    finish_within(command, LONGEST).unwrap_or_else(|| panic!("too slow: {words}"))
+}
+
+/// Runs a program to its end, or kills it after `limit`.
+pub fn finish_within(mut command: Command, limit: Duration) -> Option<Outcome> {
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_within(child, limit)
+}
+
+/// Waits for a child with pipes, or kills it after `limit`.
+pub fn wait_within(mut child: Child, limit: Duration) -> Option<Outcome> {
+    fn reader(source: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(mut source) = source {
+                let _ = source.read_to_end(&mut bytes);
+            }
+            bytes
+        })
+    }
+    drop(child.stdin.take());
+    let readers = [reader(child.stdout.take()), reader(child.stderr.take())];
+    let deadline = Instant::now() + limit;
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() > deadline => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    let [stdout, stderr] = readers
+        .map(|reader| String::from_utf8_lossy(&reader.join().unwrap()).into_owned());
+    use std::os::unix::process::ExitStatusExt;
+    let signal = status.signal().map(|signal| 128 + signal);
+    Some(Outcome {
+        code: status.code().or(signal).unwrap(),
+        stdout,
+        stderr,
+    })
+}
+
+/// Waits until `holds`, and fails if it never does.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    within(LONGEST, what, &mut holds);
+}
+
+/// Waits until `holds`, and fails if that takes longer than `limit`. Returns
+/// how long it took.
+pub fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    start.elapsed()
+}
+
+/// Says that a part of a test was not run; it counts as nothing.
+pub fn skip(what: &str, reason: &str) {
+    eprintln!("SKIP {what}: {reason}");
+}
+
+/// Whether the tests run as the machine's root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
