@@ -76,6 +76,27 @@ pub(crate) enum Verb {
     Merge(Merge),
     /// Go back to an earlier state of a task's workspace
     Undo(Undo),
+    /// Look at a task's result: in a sandbox, or as files with --on-host
+    #[command(
+        after_help = "Examples:\n  stockade checkout fix-login\n  stockade checkout fix-login --on-host ../look --acknowledge-risks"
+    )]
+    Checkout(Checkout),
+    /// Copy a file out of a task or into one, as TASK:PATH
+    #[command(
+        after_help = "Examples:\n  stockade cp fix-login:report.txt .\n  stockade cp data.csv fix-login:data.csv"
+    )]
+    Cp {
+        /// From where
+        from: String,
+        /// To where
+        to: String,
+    },
+    /// Remove everything that Stockade keeps: tasks, snapshots, records
+    Uninstall {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Put a task into the trash, for 30 days
     Rm(Remove),
     /// Bring a task back from the trash, or list it
@@ -223,6 +244,9 @@ pub(crate) struct Review {
     /// Accept every file that is not held back
     #[arg(long)]
     pub(crate) accept_all: bool,
+    /// Send the agent a remark, as its next prompt; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) comment: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -238,6 +262,18 @@ pub(crate) struct Merge {
     /// Merge although a required check fails; the reason is recorded
     #[arg(long, value_name = "REASON")]
     pub(crate) override_checks: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Checkout {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+    /// Write the files to this new folder instead
+    #[arg(long, value_name = "DIR")]
+    pub(crate) on_host: Option<PathBuf>,
+    /// The files may run by themselves when you open them; you know
+    #[arg(long, requires = "on_host")]
+    pub(crate) acknowledge_risks: bool,
 }
 
 #[derive(Debug, Args)]

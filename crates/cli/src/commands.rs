@@ -1,5 +1,6 @@
 //! One file a group of verbs.
 
+mod copy;
 pub(crate) mod demo;
 mod keep;
 mod merge;
@@ -7,6 +8,7 @@ mod model_server;
 mod review;
 mod run;
 mod tasks;
+mod uninstall;
 mod watch;
 mod why;
 mod work;
@@ -37,6 +39,9 @@ pub(crate) fn run(arguments: Arguments, printer: &Printer) -> Result<ExitCode, F
         Verb::Diff(diff) => review::diff(&diff, printer),
         Verb::Review(review) => review::review(&review, printer),
         Verb::Merge(merge) => merge::run(&merge, printer),
+        Verb::Checkout(checkout) => copy::checkout(&checkout, printer),
+        Verb::Cp { from, to } => copy::cp(&from, &to, printer),
+        Verb::Uninstall { yes } => uninstall::run(yes, printer),
         Verb::Undo(undo) => keep::undo(&undo, printer),
         Verb::Rm(remove) => keep::remove(&remove, printer),
         Verb::Restore(restore) => keep::restore(&restore, printer),

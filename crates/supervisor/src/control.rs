@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::client::Connection;
-pub(crate) use self::server::{Asked, Reply, Watch, serve};
+pub(crate) use self::server::{Asked, Reply, Watch, serve, wait_for_viewers};
 use crate::{error::SupervisorError, state::TaskDirectory, task::TaskState};
 
 /// The longest line, in bytes.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
+    path::Path,
     process::Stdio,
 };
 
@@ -14,7 +15,7 @@ use crate::{
     life::Started,
     part::{self, Part},
     state::TaskDirectory,
-    task::{PLAN, Plan, STATUS, TaskState, TaskStatus},
+    task::{Main, PLAN, Plan, STATUS, Session, TaskState, TaskStatus},
 };
 
 /// Starts the supervisor of a prepared task and waits until its command runs.
@@ -60,8 +61,7 @@ pub fn start(task: &TaskDirectory, keys: &Keys) -> Result<(), SupervisorError> {
     }
 }
 
-/// Starts an ended task again on its workspace, with `main` changed by the
-/// caller in the plan on disk.
+/// Starts an ended task again on its workspace, as `plan` says now.
 pub fn resume(task: &TaskDirectory, plan: &Plan, keys: &Keys) -> Result<(), SupervisorError> {
     if task.is_locked() {
         return Err(SupervisorError::Running);
@@ -70,4 +70,35 @@ pub fn resume(task: &TaskDirectory, plan: &Plan, keys: &Keys) -> Result<(), Supe
     let status: TaskStatus = task.read(STATUS)?;
     task.write(STATUS, &status.in_state(TaskState::Preparing))?;
     start(task, keys)
+}
+
+/// Runs another command on an ended task's workspace, in a sandbox like the
+/// task's own but with no key and no way out. The task stands afterwards
+/// where it stood before; what the command changed is saved.
+pub fn look_into(
+    task: &TaskDirectory,
+    argv: Vec<String>,
+    cwd: Option<&str>,
+    terminal: bool,
+) -> Result<(), SupervisorError> {
+    let mut plan: Plan = task.read(PLAN)?;
+    let before = task.read::<TaskStatus>(STATUS)?.state;
+    let mut main = plan.main.clone();
+    main.env
+        .retain(|(name, _)| plan.routes.iter().all(|route| route.key != *name));
+    if let Some(cwd) = cwd {
+        main.cwd = Path::new(&main.cwd)
+            .join(cwd)
+            .to_string_lossy()
+            .into_owned();
+    }
+    plan.session = Some(Session {
+        main: Main {
+            argv,
+            terminal,
+            ..main
+        },
+        before,
+    });
+    resume(task, &plan, &Keys::new())
 }

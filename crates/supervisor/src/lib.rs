@@ -31,10 +31,10 @@ pub use self::{
     control::{Answer, Connection, Request, Typed},
     error::SupervisorError,
     git::find_git,
-    launch::{resume, start},
+    launch::{look_into, resume, start},
     part::Part,
     prepare::{BUILT_IN_ARGUMENT, Host, Made, PASSED, Prepared, Runs, Wish, next_turn, prepare},
     project::{PROJECT_FILE, Project, Setup},
     state::{StateDirectory, TaskDirectory, TaskLock, read_json, write_json},
-    task::{FORMAT, Main, PLAN, Plan, Route, STATUS, TaskState, TaskStatus, now, slug},
+    task::{FORMAT, Main, PLAN, Plan, Route, STATUS, Session, TaskState, TaskStatus, now, slug},
 };

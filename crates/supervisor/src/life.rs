@@ -26,7 +26,7 @@ use crate::{
     part::Part,
     recorder, save,
     state::{StateDirectory, TaskDirectory, TaskLock},
-    task::{PLAN, Plan, STATUS, TaskState, TaskStatus},
+    task::{Main, PLAN, Plan, STATUS, Session, TaskState, TaskStatus},
 };
 
 /// What a starting supervisor says on standard output, one line.
@@ -40,6 +40,8 @@ pub(crate) enum Started {
     Failed(String),
 }
 
+/// How long the end of a short look waits for whoever asked for it.
+const LOOKED_FOR: Duration = Duration::from_secs(5);
 /// The largest set of keys that is read.
 const KEYS_MAX: u64 = 1 << 20;
 
@@ -118,6 +120,9 @@ struct Supervisor {
     record: RecorderClient,
     execs: Execs,
     main: u32,
+    session: Option<Session>,
+    /// Whether anybody has seen the main command.
+    watched: bool,
     _lock: TaskLock,
 }
 
@@ -128,7 +133,13 @@ impl Supervisor {
         happenings: &Sender<Happening>,
     ) -> Result<Self, SupervisorError> {
         let lock = task.lock()?;
-        let plan: Plan = task.read(PLAN)?;
+        let mut plan: Plan = task.read(PLAN)?;
+        let session = plan.session.take();
+        if session.is_some() {
+            // The plan on disk is the task's own again, whatever happens.
+            task.write(PLAN, &plan)?;
+            plan.routes.clear();
+        }
         let status: TaskStatus = task.read(STATUS)?;
         let (recorder, record) = recorder::start(&task)?;
         watch_part(Part::Recorder, recorder, happenings.clone());
@@ -168,6 +179,8 @@ impl Supervisor {
             record,
             execs: Execs::default(),
             main: 0,
+            session,
+            watched: false,
             _lock: lock,
         };
         supervisor.main = supervisor.start_main()?;
@@ -176,7 +189,7 @@ impl Supervisor {
     }
 
     fn start_main(&mut self) -> Result<u32, SupervisorError> {
-        let main = self.plan.main.clone();
+        let main = self.command().clone();
         let log = self.task.output();
         let env = self.environment(&[]);
         note(
@@ -189,18 +202,25 @@ impl Supervisor {
             env: &env,
             cwd: &main.cwd,
             terminal: main.terminal,
-            log: Some(&log),
-            input: main.terminal,
+            log: self.session.is_none().then_some(log.as_path()),
+            input: main.terminal || self.session.is_some(),
         };
         self.execs
             .start(&self.sandbox, &command)
             .map_err(SupervisorError::Control)
     }
 
+    /// What this run of the task is about.
+    fn command(&self) -> &Main {
+        self.session
+            .as_ref()
+            .map_or(&self.plan.main, |session| &session.main)
+    }
+
     /// The environment of every command: the plan's, the trust variables, and
     /// `more`.
     fn environment(&self, more: &[(String, String)]) -> Vec<(String, String)> {
-        let main = &self.plan.main;
+        let main = self.command();
         let trust = files::TRUST_VARIABLES.iter().map(|name| (*name).to_owned());
         let trust = trust.chain(main.trust_variables.iter().cloned());
         let trust = trust.map(|name| (name, files::BUNDLE.to_owned()));
@@ -214,15 +234,33 @@ impl Supervisor {
 
     /// Acts on what happens until the task has ended.
     fn run(mut self, happenings: &Receiver<Happening>) -> Result<(), SupervisorError> {
+        let mut ended = None;
         let end = loop {
-            let Ok(happening) = happenings.recv() else {
-                break TaskState::Failed {
-                    reason: "the supervisor lost its threads".to_owned(),
-                };
+            let unseen = self.session.is_some() && !self.watched;
+            if !unseen && let Some(end) = ended.take() {
+                break end;
+            }
+            // Whoever looks into an ended task may come after a short command.
+            let happening = if ended.is_some() {
+                happenings
+                    .recv_timeout(LOOKED_FOR)
+                    .map_err(|_| "nobody came to look")
+            } else {
+                happenings
+                    .recv()
+                    .map_err(|_| "the supervisor lost its threads")
             };
-            match self.act(happening) {
+            let acted = match happening {
+                Ok(happening) => self.act(happening),
+                Err(reason) => {
+                    break ended.unwrap_or(TaskState::Failed {
+                        reason: reason.to_owned(),
+                    });
+                }
+            };
+            match acted {
                 Ok(None) => {}
-                Ok(Some(end)) => break end,
+                Ok(Some(end)) => ended = Some(end),
                 Err(error) => {
                     break TaskState::Failed {
                         reason: error.to_string(),
@@ -278,7 +316,7 @@ impl Supervisor {
         }
         match details.get("error").and_then(Value::as_str) {
             Some(error) => {
-                let program = self.plan.main.argv.first().cloned().unwrap_or_default();
+                let program = self.command().argv.first().cloned().unwrap_or_default();
                 Ok(Some(TaskState::Failed {
                     reason: format!("`{program}` could not be started inside: {error}"),
                 }))
@@ -293,7 +331,11 @@ impl Supervisor {
             Request::Status => Reply::Once(Answer::State {
                 state: self.status.state.clone(),
             }),
-            Request::Attach { write } => match self.execs.watch(self.main, write) {
+            Request::Attach { write } => match self
+                .execs
+                .watch(self.main, write)
+                .inspect(|_| self.watched = true)
+            {
                 Some(watch) => Reply::Watch(watch),
                 None => refuse("the task has no command"),
             },
@@ -396,7 +438,9 @@ impl Supervisor {
     /// Ends everything, saves the work, and writes the last record.
     fn finish(mut self, end: TaskState) -> Result<(), SupervisorError> {
         let commits = match end {
-            TaskState::Done { .. } => save::commits(&self.task, &self.plan, &self.sandbox),
+            TaskState::Done { .. } if self.session.is_none() => {
+                save::commits(&self.task, &self.plan, &self.sandbox)
+            }
             _ => json!({ "imported": false, "reason": "the task was ended" }),
         };
         self.sandbox.end();
@@ -412,11 +456,16 @@ impl Supervisor {
                 )
             }
         };
+        let end = match &self.session {
+            Some(session) => session.before.clone(),
+            None => end,
+        };
         let recorded = note(&self.record, EventKind::Snapshot, body)
             .and_then(|()| note(&self.record, EventKind::Imported, commits))
             .and_then(|()| note(&self.record, EventKind::TaskEnded, json!({ "state": end })));
         self.status = self.status.in_state(end);
         self.task.write(STATUS, &self.status)?;
+        control::wait_for_viewers();
         recorded
     }
 }

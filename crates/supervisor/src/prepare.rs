@@ -7,7 +7,11 @@ mod environment;
 mod next_turn;
 
 pub(crate) use self::create::hand_over;
-pub use self::{create::Made, environment::PASSED, next_turn::next_turn};
+pub use self::{
+    create::{Made, give_tree},
+    environment::PASSED,
+    next_turn::next_turn,
+};
 
 use std::{
     ffi::OsString,
@@ -188,6 +192,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
             cwd: workspace_target(&repository).to_string_lossy().into_owned(),
             terminal: agent.terminal,
         },
+        session: None,
         routes: agent.routes.clone(),
         request_limit: wish.request_limit,
         byte_limit: wish.byte_limit,

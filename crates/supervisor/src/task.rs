@@ -30,6 +30,10 @@ pub struct Plan {
     pub sandbox: SandboxSpec,
     /// What runs.
     pub main: Main,
+    /// Another command that runs this time on the ended task's workspace,
+    /// without keys: a shell, for a look.
+    #[serde(default)]
+    pub session: Option<Session>,
     /// The model hosts.
     pub routes: Vec<Route>,
     /// How many model requests the task may make.
@@ -42,6 +46,15 @@ pub struct Plan {
     pub git: PathBuf,
     /// What was shown to the user.
     pub contract: Contract,
+}
+
+/// A look at an ended task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// What runs.
+    pub main: Main,
+    /// Where the task stood, and will stand again.
+    pub before: TaskState,
 }
 
 /// The command that a task is about.

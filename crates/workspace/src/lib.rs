@@ -15,6 +15,7 @@ mod beneath;
 mod decision;
 mod diff;
 mod files;
+mod forget;
 mod git;
 mod hydrate;
 mod identity;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
+use stockade_supervisor::{PLAN, give_tree};
 use stockade_types::{EventKind, TaskId};
 use stockade_workspace::{TaskSpace, Trash};
 

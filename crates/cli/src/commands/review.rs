@@ -8,8 +8,8 @@ use stockade_types::EventKind;
 use stockade_workspace::{Choice, FileDiff, Hunk, Risk, Status, TreePath, visible};
 
 use crate::{
-    arguments::{Diff, Review},
-    commands::work::Work,
+    arguments::{Diff, Resume, Review, TaskName},
+    commands::{tasks, work::Work},
     failure::{Failure, Kind},
     print::{Printer, Tone},
     terminal,
@@ -98,6 +98,9 @@ fn show(hunk: &Hunk, printer: &Printer) {
 
 pub(crate) fn review(arguments: &Review, printer: &Printer) -> Result<ExitCode, Failure> {
     let work = Work::open(arguments.task.task.as_deref())?;
+    if !arguments.comment.is_empty() {
+        return comment(&work, arguments, printer);
+    }
     let mut decided = 0;
     for (names, choice) in [
         (&arguments.accept, Choice::Accept),
@@ -126,6 +129,34 @@ pub(crate) fn review(arguments: &Review, printer: &Printer) -> Result<ExitCode, 
         summary(&work, printer)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sends remarks to the agent, which goes on with its session.
+fn comment(work: &Work, arguments: &Review, printer: &Printer) -> Result<ExitCode, Failure> {
+    work.record(
+        EventKind::Reviewed,
+        json!({ "comments": arguments.comment }),
+    )?;
+    let remarks: Vec<String> = arguments
+        .comment
+        .iter()
+        .map(|remark| format!("- {remark}"))
+        .collect();
+    let prompt = format!(
+        "A reviewer looked at your work and says:\n{}\nChange it accordingly.",
+        remarks.join("\n")
+    );
+    let task = TaskName {
+        task: Some(work.status.id.to_string()),
+    };
+    tasks::resume(
+        &Resume {
+            task,
+            prompt: Some(prompt),
+            detach: false,
+        },
+        printer,
+    )
 }
 
 /// Records a choice about a file, or about hunks of it: `PATH` or `PATH#ID,ID`.

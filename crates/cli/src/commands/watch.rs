@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 use stockade_supervisor::{
-    Answer, Connection, Request, STATUS, TaskDirectory, TaskState, TaskStatus, Typed,
+    Answer, Connection, Request, STATUS, TaskDirectory, TaskState, TaskStatus, Typed, look_into,
 };
 
 use crate::{
@@ -95,21 +95,45 @@ fn inside(
     printer: &Printer,
 ) -> Result<ExitCode, Failure> {
     let task = host::find(&host::state()?, name.task.as_deref())?;
-    let terminal = is_interactive() && !printer.is_json();
-    let request = Request::Exec {
+    let connection = command_in(
+        &task.directory,
         argv,
         cwd,
-        env: Vec::new(),
-        terminal,
+        is_interactive() && !printer.is_json(),
+    )?;
+    let code = if printer.is_json() {
+        collect(connection, printer)?
+    } else {
+        match show(connection, printer)? {
+            Seen::Ended(exit) => exit_code(exit.unwrap_or(1)),
+            Seen::Detached => ExitCode::SUCCESS,
+        }
     };
-    let connection = Connection::ask(&task.directory, &request)?;
-    if printer.is_json() {
-        return collect(connection, printer);
+    if !task.status.state.is_live() {
+        settled(&task.directory)?;
     }
-    match show(connection, printer)? {
-        Seen::Ended(exit) => Ok(exit_code(exit.unwrap_or(1))),
-        Seen::Detached => Ok(ExitCode::SUCCESS),
-    }
+    Ok(code)
+}
+
+/// Starts a command in a task's sandbox; an ended task gets one for it.
+pub(crate) fn command_in(
+    task: &TaskDirectory,
+    argv: Vec<String>,
+    cwd: Option<String>,
+    terminal: bool,
+) -> Result<Connection, Failure> {
+    let request = if task.is_locked() {
+        Request::Exec {
+            argv,
+            cwd,
+            env: Vec::new(),
+            terminal,
+        }
+    } else {
+        look_into(task, argv, cwd.as_deref(), terminal)?;
+        Request::Attach { write: true }
+    };
+    Ok(Connection::ask(task, &request)?)
 }
 
 /// How watching ended.

@@ -5,8 +5,10 @@ use std::{
     os::unix::net::{UnixListener, UnixStream},
     sync::{
         Arc,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -42,6 +44,19 @@ pub(crate) struct Watch {
     pub(crate) terminal: bool,
 }
 
+/// Clients that are being shown a command.
+static SHOWING: AtomicUsize = AtomicUsize::new(0);
+/// How long they may take to read its end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Waits until every client has been told how its command ended.
+pub(crate) fn wait_for_viewers() {
+    let deadline = Instant::now() + LAST_WORDS;
+    while SHOWING.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Accepts clients for as long as the process lives.
 pub(crate) fn serve(listener: UnixListener, happenings: Sender<Happening>) {
     std::thread::spawn(move || {
@@ -72,7 +87,12 @@ fn client(mut stream: UnixStream, happenings: &Sender<Happening>) -> std::io::Re
         }
         match answer.recv() {
             Ok(Reply::Once(answer)) => write_line(&mut stream, &answer)?,
-            Ok(Reply::Watch(watch)) => return show(stream, reader, watch),
+            Ok(Reply::Watch(watch)) => {
+                SHOWING.fetch_add(1, Ordering::AcqRel);
+                let shown = show(stream, reader, watch);
+                SHOWING.fetch_sub(1, Ordering::AcqRel);
+                return shown;
+            }
             Err(_) => return Ok(()),
         }
     }

@@ -110,6 +110,20 @@ impl Prepared {
     }
 }
 
+/// Gives a task's tree to the task's own user again, after the host rebuilt
+/// it. Without such a user there is nothing to do.
+pub fn give_tree(plan: &Plan, space: &TaskSpace) -> Result<(), SupervisorError> {
+    let Some(identity) = plan.sandbox.identity else {
+        return Ok(());
+    };
+    for path in [space.ws(), space.upper(), space.work()] {
+        if path.exists() {
+            hand_over(&path, identity).map_err(SupervisorError::state(&path))?;
+        }
+    }
+    Ok(())
+}
+
 /// What was made for a task.
 #[derive(Clone, Copy, Debug)]
 pub struct Made {

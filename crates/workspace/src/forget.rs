@@ -1,0 +1,26 @@
+//! Takes everything that tasks left out of a user's repository.
+
+use crate::{
+    git::{Git, GitError},
+    repository::Repository,
+};
+
+impl Repository {
+    /// Deletes every reference below `refs/stockade/` and returns how many
+    /// there were. Branches and tags are not touched; the objects go with the
+    /// user's next `git gc`.
+    pub fn forget_tasks(&self, git: &Git) -> Result<usize, GitError> {
+        let listed = git
+            .call(self.common(), "for-each-ref")
+            .args(["--format=delete %(refname)", "refs/stockade/"])
+            .run()?;
+        let count = listed.iter().filter(|byte| **byte == b'\n').count();
+        if count > 0 {
+            git.call(self.common(), "update-ref")
+                .writes()
+                .arg("--stdin")
+                .run_with(&listed)?;
+        }
+        Ok(count)
+    }
+}
