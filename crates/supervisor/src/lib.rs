@@ -33,7 +33,9 @@ pub use self::{
     git::find_git,
     launch::{look_into, resume, start},
     part::Part,
-    prepare::{BUILT_IN_ARGUMENT, Host, Made, PASSED, Prepared, Runs, Wish, next_turn, prepare},
+    prepare::{
+        BUILT_IN_ARGUMENT, Host, Made, PASSED, Prepared, Runs, Wish, give_tree, next_turn, prepare,
+    },
     project::{PROJECT_FILE, Project, Setup},
     state::{StateDirectory, TaskDirectory, TaskLock, read_json, write_json},
     task::{FORMAT, Main, PLAN, Plan, Route, STATUS, Session, TaskState, TaskStatus, now, slug},
