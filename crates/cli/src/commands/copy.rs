@@ -148,7 +148,7 @@ fn out(task: &TaskDirectory, source: &str, to: &Path) -> Result<(), Failure> {
         }
     };
     if exit != 0 {
-        let reason = stockade_workspace::visible::line(&bytes);
+        let reason = stockade_workspace::visible::line(bytes.trim_ascii());
         return Err(Failure::new(Kind::NotFound, reason));
     }
     let mut file = fs::File::options()

@@ -86,6 +86,7 @@ pub(crate) fn undo(arguments: &Undo, printer: &Printer) -> Result<ExitCode, Fail
             .hint(format!("stockade stop {}", task.status.slug)));
     }
     let old = space.undo(&host::git()?, number).map_err(Failure::failed)?;
+    give_tree(&task.directory.read(PLAN)?, &space)?;
     record(
         &task.directory,
         EventKind::Snapshot,
