@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Runs the command that was asked for.
-pub(crate) fn run(arguments: Arguments, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     match arguments.command {
         Verb::Demo(demo) => demo::run(&demo, printer),
         Verb::Run(run) => run::run(&run, printer),

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     let printer = Printer::new(arguments.json);
-    match commands::run(arguments, &printer) {
+    match commands::run(arguments, printer) {
         Ok(code) => code,
         Err(failure) => {
             printer.failure(&failure);

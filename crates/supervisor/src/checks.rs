@@ -50,7 +50,7 @@ pub enum Judged {
 }
 
 /// The longest that one check may take.
-const LONGEST: Duration = Duration::from_secs(900);
+const LONGEST: Duration = Duration::from_mins(15);
 
 /// Runs the checks that `target` declares on `merged`. Must be called from
 /// the main thread: the sandbox dies with the thread that started it.

@@ -41,7 +41,7 @@ pub(crate) fn snapshot(
 }
 
 /// The longest that git may take inside to write out the agent's commits.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// The id of that exec; ids of others count up from 0.
 const EXEC: u32 = u32::MAX;
 

@@ -14,7 +14,10 @@ impl Repository {
             .call(self.common(), "for-each-ref")
             .args(["--format=delete %(refname)", "refs/stockade/"])
             .run()?;
-        let count = listed.iter().filter(|byte| **byte == b'\n').count();
+        let count = listed
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .count();
         if count > 0 {
             git.call(self.common(), "update-ref")
                 .writes()

@@ -20,7 +20,7 @@ use crate::{
     print::Printer,
 };
 
-pub(crate) fn checkout(arguments: &Checkout, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn checkout(arguments: &Checkout, printer: Printer) -> Result<ExitCode, Failure> {
     let Some(folder) = &arguments.on_host else {
         return watch::shell(&arguments.task, printer);
     };
@@ -88,7 +88,7 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn cp(from: &str, to: &str, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn cp(from: &str, to: &str, printer: Printer) -> Result<ExitCode, Failure> {
     let inside = |text: &str| {
         text.split_once(':')
             .map(|(task, path)| (task.to_owned(), path.to_owned()))

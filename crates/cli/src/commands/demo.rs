@@ -19,7 +19,7 @@ use crate::{
     print::{Printer, Tone},
 };
 
-pub(crate) fn run(arguments: &Demo, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &Demo, printer: Printer) -> Result<ExitCode, Failure> {
     let clock = std::time::Instant::now();
     let stage = Stage::set(arguments.keep, printer)?;
     printer.line(&printer.paint(Tone::Strong, "1. An agent fixes a failing test"));
@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Demo, printer: &Printer) -> Result<ExitCode, Failu
     let before = stage.test()?;
     printer.line(&format!(
         "   a new repository; its test {}",
-        verdict(before, *printer)
+        verdict(before, printer)
     ));
     let fixed = stage.perform(
         scripts::fix().map_err(Failure::failed)?,
@@ -36,12 +36,12 @@ pub(crate) fn run(arguments: &Demo, printer: &Printer) -> Result<ExitCode, Failu
         Vec::new(),
         printer,
     )?;
-    let merged = stage.merge(&fixed, printer)?;
+    let merged = Stage::merge(&fixed, printer)?;
     let after = stage.test()?;
     printer.line(&format!(
         "   reviewed and merged as {}; the test {}",
         merged.get(..12).unwrap_or(&merged),
-        verdict(after, *printer)
+        verdict(after, printer)
     ));
     printer.line("");
     printer.line(&printer.paint(
@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Demo, printer: &Printer) -> Result<ExitCode, Failu
     ));
     let (attempts, recorded) = hostile::run(&stage, printer)?;
     let stopped = attempts.iter().all(|attempt| attempt.held) && recorded.is_some();
-    hostile::table(&attempts, *printer);
+    hostile::table(&attempts, printer);
     match recorded {
         Some(events) => printer.line(&format!(
             "   its record has {events} events; the chain is whole"

@@ -15,7 +15,7 @@ use crate::{
     print::Printer,
 };
 
-pub(crate) fn remove(arguments: &Remove, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn remove(arguments: &Remove, printer: Printer) -> Result<ExitCode, Failure> {
     let state = host::state()?;
     let task = host::find(&state, arguments.task.task.as_deref())?;
     if task.directory.is_locked() {
@@ -36,7 +36,7 @@ pub(crate) fn remove(arguments: &Remove, printer: &Printer) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn restore(arguments: &Restore, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn restore(arguments: &Restore, printer: Printer) -> Result<ExitCode, Failure> {
     let trash = Trash::new(host::state()?.path());
     let known = trash.list().map_err(Failure::failed)?;
     let Some(name) = &arguments.task else {
@@ -60,7 +60,7 @@ pub(crate) fn restore(arguments: &Restore, printer: &Printer) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn undo(arguments: &Undo, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn undo(arguments: &Undo, printer: Printer) -> Result<ExitCode, Failure> {
     let state = host::state()?;
     let task = host::find(&state, arguments.task.as_deref())?;
     let space = TaskSpace::open(state.path(), task.directory.id()).map_err(Failure::failed)?;

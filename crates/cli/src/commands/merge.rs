@@ -18,7 +18,7 @@ use crate::{
     print::{Printer, Tone},
 };
 
-pub(crate) fn run(arguments: &Merge, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &Merge, printer: Printer) -> Result<ExitCode, Failure> {
     let work = Work::open(arguments.task.task.as_deref())?;
     if work.directory.is_locked() {
         return Err(Failure::new(Kind::Refused, "the task still runs")
@@ -131,7 +131,7 @@ fn check(
     work: &Work,
     approval: &Approval,
     reason: Option<&str>,
-    printer: &Printer,
+    printer: Printer,
 ) -> Result<(), Failure> {
     let state = host::state()?;
     let pool = Pool::new(state.path());
@@ -185,7 +185,7 @@ fn check(
     }
 }
 
-fn present(work: &Work, accepted: &Accepted, approval: &Approval, printer: &Printer) {
+fn present(work: &Work, accepted: &Accepted, approval: &Approval, printer: Printer) {
     printer.line(&format!(
         "{} files into {}",
         accepted.files.len(),
@@ -229,7 +229,7 @@ fn approver() -> String {
 pub(crate) fn land(
     work: &Work,
     approval: &Approval,
-    printer: &Printer,
+    printer: Printer,
 ) -> Result<ExitCode, Failure> {
     let landed = work
         .space

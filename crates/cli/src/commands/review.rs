@@ -15,7 +15,7 @@ use crate::{
     terminal,
 };
 
-pub(crate) fn diff(arguments: &Diff, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn diff(arguments: &Diff, printer: Printer) -> Result<ExitCode, Failure> {
     let work = Work::open(arguments.task.task.as_deref())?;
     if printer.is_json() {
         printer.json(&work.document()?);
@@ -50,7 +50,7 @@ pub(crate) fn path(path: &TreePath) -> String {
     visible::line(path.as_bytes())
 }
 
-fn heading(file: &FileDiff, printer: &Printer) -> String {
+fn heading(file: &FileDiff, printer: Printer) -> String {
     let status = match file.status {
         Status::Added => printer.paint(Tone::Good, "new     "),
         Status::Deleted => printer.paint(Tone::Bad, "deleted "),
@@ -72,7 +72,7 @@ fn heading(file: &FileDiff, printer: &Printer) -> String {
     format!("{status} {name}  {size}{held}")
 }
 
-fn marks(file: &FileDiff, printer: &Printer) {
+fn marks(file: &FileDiff, printer: Printer) {
     for mark in &file.marks {
         let tone = if mark.risk <= Risk::RunsInCi {
             Tone::Bad
@@ -83,7 +83,7 @@ fn marks(file: &FileDiff, printer: &Printer) {
     }
 }
 
-fn show(hunk: &Hunk, printer: &Printer) {
+fn show(hunk: &Hunk, printer: Printer) {
     let place = format!("@@ -{} +{} @@ {}", hunk.old_start, hunk.new_start, hunk.id);
     printer.line(&printer.paint(Tone::Faint, &place));
     for line in &hunk.lines {
@@ -96,7 +96,7 @@ fn show(hunk: &Hunk, printer: &Printer) {
     }
 }
 
-pub(crate) fn review(arguments: &Review, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn review(arguments: &Review, printer: Printer) -> Result<ExitCode, Failure> {
     let work = Work::open(arguments.task.task.as_deref())?;
     if !arguments.comment.is_empty() {
         return comment(&work, arguments, printer);
@@ -132,7 +132,7 @@ pub(crate) fn review(arguments: &Review, printer: &Printer) -> Result<ExitCode, 
 }
 
 /// Sends remarks to the agent, which goes on with its session.
-fn comment(work: &Work, arguments: &Review, printer: &Printer) -> Result<ExitCode, Failure> {
+fn comment(work: &Work, arguments: &Review, printer: Printer) -> Result<ExitCode, Failure> {
     work.record(
         EventKind::Reviewed,
         json!({ "comments": arguments.comment }),
@@ -214,7 +214,7 @@ fn decide_by_name(work: &Work, name: &str, choice: &Choice) -> Result<usize, Fai
 }
 
 /// Goes through the files with a person.
-fn ask_about_each(work: &Work, printer: &Printer) -> Result<(), Failure> {
+fn ask_about_each(work: &Work, printer: Printer) -> Result<(), Failure> {
     let decisions = work.space.decisions().map_err(Failure::failed)?;
     let undecided: Vec<_> = work
         .review
@@ -255,7 +255,7 @@ fn ask_about_each(work: &Work, printer: &Printer) -> Result<(), Failure> {
     Ok(())
 }
 
-fn by_hunk(hunks: &[Hunk], printer: &Printer) -> Choice {
+fn by_hunk(hunks: &[Hunk], printer: Printer) -> Choice {
     let take = |hunk: &Hunk| {
         show(hunk, printer);
         ask("[a]ccept this hunk, anything else rejects it: ") == "a"
@@ -284,7 +284,7 @@ fn ask(question: &str) -> String {
     }
 }
 
-fn summary(work: &Work, printer: &Printer) -> Result<(), Failure> {
+fn summary(work: &Work, printer: Printer) -> Result<(), Failure> {
     let decisions = work.space.decisions().map_err(Failure::failed)?;
     for file in &work.review.files {
         let choice = match decisions.about(file) {

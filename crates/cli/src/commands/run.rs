@@ -24,7 +24,7 @@ use crate::{
 /// Bytes that a task may send: far more than any conversation with a model.
 pub(crate) const BYTE_LIMIT: u64 = 1 << 30;
 
-pub(crate) fn run(arguments: &Run, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &Run, printer: Printer) -> Result<ExitCode, Failure> {
     let host = host::host()?;
     let wish = wish(arguments)?;
     let prepared = prepare(&host, &wish).map_err(missing_agent)?;
@@ -139,7 +139,7 @@ fn keys(names: &[String]) -> Result<Keys, Failure> {
 }
 
 /// Shows the contract; a wider one than last time needs a yes.
-fn agree(host: &Host, prepared: &Prepared, yes: bool, printer: &Printer) -> Result<(), Failure> {
+fn agree(host: &Host, prepared: &Prepared, yes: bool, printer: Printer) -> Result<(), Failure> {
     let path = host.state.project_contract(&prepared.project());
     let last = read_json::<Contract>(&path).ok();
     let contract = &prepared.plan.contract;
@@ -240,7 +240,7 @@ pub(crate) struct Times {
     pub(crate) start: std::time::Duration,
 }
 
-fn announce(prepared: &Prepared, times: Times, printer: &Printer) {
+fn announce(prepared: &Prepared, times: Times, printer: Printer) {
     let status = &prepared.status;
     let made = times.made;
     let (tree, start) = (

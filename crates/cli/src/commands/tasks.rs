@@ -17,14 +17,14 @@ use crate::{
     print::{Printer, Tone},
 };
 
-pub(crate) fn list(printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn list(printer: Printer) -> Result<ExitCode, Failure> {
     let tasks = host::tasks(&host::state()?)?;
     printer.json(&tasks.iter().map(|task| &task.status).collect::<Vec<_>>());
     if tasks.is_empty() {
         printer.line("no tasks; start one: stockade run AGENT \"what to do\"");
     }
     for task in &tasks {
-        printer.line(&row(task, *printer));
+        printer.line(&row(task, printer));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -64,19 +64,19 @@ fn row(task: &Task, printer: Printer) -> String {
     .to_owned()
 }
 
-pub(crate) fn pause(name: &TaskName, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn pause(name: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
     let task = host::find(&host::state()?, name.task.as_deref())?;
     Connection::ask_once(&task.directory, &Request::Pause)?;
     done(&task, "paused", printer);
     Ok(ExitCode::SUCCESS)
 }
 
-fn done(task: &Task, what: &str, printer: &Printer) {
+fn done(task: &Task, what: &str, printer: Printer) {
     printer.line(&format!("{} {what}", task.status.slug));
     printer.json(&json!({ "task": task.status.id, "state": what }));
 }
 
-pub(crate) fn resume(arguments: &Resume, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn resume(arguments: &Resume, printer: Printer) -> Result<ExitCode, Failure> {
     let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
     if task.directory.is_locked() {
         if arguments.prompt.is_some() {
@@ -119,7 +119,7 @@ pub(crate) fn resume(arguments: &Resume, printer: &Printer) -> Result<ExitCode, 
     watch::follow(&task.directory, printer)
 }
 
-pub(crate) fn stop(arguments: &Stop, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn stop(arguments: &Stop, printer: Printer) -> Result<ExitCode, Failure> {
     let state = host::state()?;
     let tasks = if arguments.all {
         host::tasks(&state)?

@@ -12,7 +12,7 @@ use crate::{
     print::Printer,
 };
 
-pub(crate) fn run(yes: bool, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn run(yes: bool, printer: Printer) -> Result<ExitCode, Failure> {
     let state = host::state()?;
     let tasks = host::tasks(&state)?;
     if let Some(running) = tasks.iter().find(|task| task.directory.is_locked()) {

@@ -22,7 +22,7 @@ use crate::{
 /// Ctrl-P Ctrl-Q, as container tools have it.
 const DETACH: [u8; 2] = [0x10, 0x11];
 
-pub(crate) fn attach(arguments: &Attach, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn attach(arguments: &Attach, printer: Printer) -> Result<ExitCode, Failure> {
     let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
     let write = !arguments.view && is_interactive();
     let connection = Connection::ask(&task.directory, &Request::Attach { write })?;
@@ -30,7 +30,7 @@ pub(crate) fn attach(arguments: &Attach, printer: &Printer) -> Result<ExitCode, 
 }
 
 /// Watches a task that was just started until it ends.
-pub(crate) fn follow(task: &TaskDirectory, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn follow(task: &TaskDirectory, printer: Printer) -> Result<ExitCode, Failure> {
     let request = Request::Attach {
         write: is_interactive(),
     };
@@ -45,7 +45,7 @@ pub(crate) fn follow(task: &TaskDirectory, printer: &Printer) -> Result<ExitCode
     }
 }
 
-pub(crate) fn logs(name: &TaskName, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn logs(name: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
     let task = host::find(&host::state()?, name.task.as_deref())?;
     if printer.is_json() {
         let bytes = read_log(&task.directory)?;
@@ -70,7 +70,7 @@ fn print_log(task: &TaskDirectory) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn shell(name: &TaskName, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn shell(name: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
     inside(
         name,
         vec!["/bin/bash".to_owned(), "-i".to_owned()],
@@ -79,7 +79,7 @@ pub(crate) fn shell(name: &TaskName, printer: &Printer) -> Result<ExitCode, Fail
     )
 }
 
-pub(crate) fn exec(arguments: &Exec, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn exec(arguments: &Exec, printer: Printer) -> Result<ExitCode, Failure> {
     inside(
         &arguments.task,
         arguments.command.clone(),
@@ -92,7 +92,7 @@ fn inside(
     name: &TaskName,
     argv: Vec<String>,
     cwd: Option<String>,
-    printer: &Printer,
+    printer: Printer,
 ) -> Result<ExitCode, Failure> {
     let task = host::find(&host::state()?, name.task.as_deref())?;
     let connection = command_in(
@@ -146,7 +146,7 @@ enum Seen {
 
 impl Seen {
     /// Says how the task ended, and ends the same way.
-    fn report(self, task: &TaskDirectory, printer: &Printer) -> Result<ExitCode, Failure> {
+    fn report(self, task: &TaskDirectory, printer: Printer) -> Result<ExitCode, Failure> {
         if matches!(self, Self::Detached) {
             printer.note(&format!(
                 "\r\ndetached; `stockade attach {}` shows it again",
@@ -204,7 +204,7 @@ fn exit_code(code: i32) -> ExitCode {
 }
 
 /// Shows a command until it ends or the person leaves.
-fn show(mut connection: Connection, printer: &Printer) -> Result<Seen, Failure> {
+fn show(mut connection: Connection, printer: Printer) -> Result<Seen, Failure> {
     let (write, terminal) = match connection.answer()? {
         Some(Answer::Watching { write, terminal }) => (write, terminal),
         Some(Answer::Refused { reason }) => return Err(Failure::new(Kind::Refused, reason)),
@@ -291,7 +291,7 @@ fn type_into(
 }
 
 /// The whole of a command as one document.
-fn collect(mut connection: Connection, printer: &Printer) -> Result<ExitCode, Failure> {
+fn collect(mut connection: Connection, printer: Printer) -> Result<ExitCode, Failure> {
     let mut output = Vec::new();
     let mut typing = connection.typing()?;
     let _ = typing(&Typed::EndOfInput);

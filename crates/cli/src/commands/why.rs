@@ -13,7 +13,7 @@ use crate::{
     print::Printer,
 };
 
-pub(crate) fn run(arguments: &Why, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure> {
     let task = host::find(&host::state()?, arguments.task.as_deref())?;
     let records = stockade_audit::read(&task.directory.record()).map_err(Failure::failed)?;
     let mut chosen = None;

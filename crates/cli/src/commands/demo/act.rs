@@ -48,7 +48,7 @@ pub(super) struct Played {
 impl Stage {
     /// Makes a folder for it all inside the caller's state directory, which
     /// is on a disk that works for tasks.
-    pub(super) fn set(keep: bool, printer: &Printer) -> Result<Self, Failure> {
+    pub(super) fn set(keep: bool, printer: Printer) -> Result<Self, Failure> {
         let mut host = host::host()?;
         let folder = host
             .state
@@ -95,7 +95,7 @@ impl Stage {
         prompt: &str,
         request_limit: Option<u64>,
         canaries: Vec<Canary>,
-        printer: &Printer,
+        printer: Printer,
     ) -> Result<Played, Failure> {
         let server = Server::start(script, canaries)?;
         let wish = Wish {
@@ -143,12 +143,12 @@ impl Stage {
     }
 
     /// Accepts and merges all of an act's work that is not held back.
-    pub(super) fn merge(&self, played: &Played, printer: &Printer) -> Result<String, Failure> {
+    pub(super) fn merge(played: &Played, printer: Printer) -> Result<String, Failure> {
         let accepted = merge::accepted(&played.work)?;
         let target = played.work.status.branch.clone().unwrap_or_default();
         match merge::plan(&played.work, &accepted, &target)? {
             MergePlan::Ready(approval) => {
-                merge::land(&played.work, &approval, &printer.silent())?;
+                merge::land(&played.work, &approval, printer.silent())?;
                 Ok(approval.new_commit.to_string())
             }
             other => Err(Failure::failed(format!(

@@ -34,10 +34,7 @@ pub(super) struct Attempt {
     pub(super) held: bool,
 }
 
-pub(super) fn run(
-    stage: &Stage,
-    printer: &Printer,
-) -> Result<(Vec<Attempt>, Option<u64>), Failure> {
+pub(super) fn run(stage: &Stage, printer: Printer) -> Result<(Vec<Attempt>, Option<u64>), Failure> {
     let trap = Trap::set(&stage.folder().join("trap")).map_err(Failure::failed)?;
     let script = scripts::hostile()
         .map_err(Failure::failed)?
