@@ -1,12 +1,17 @@
-//! A room depends only on rooms above it: read from `cargo metadata`, so that
-//! an arrow that points the wrong way fails here rather than in a review.
+//! What the workspace depends on, read from `cargo metadata`: an arrow that
+//! points the wrong way, or a dependency without its reason, fails here rather
+//! than in a review.
 
 #![expect(
     clippy::unwrap_used,
     reason = "a file of the workspace that cannot be read fails the test"
 )]
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -138,6 +143,30 @@ fn every_room_has_a_place_and_depends_only_on_rooms_above_it() {
     );
     let wrong: Vec<_> = arrows.iter().filter_map(wrong).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The packages from elsewhere that the workspace names itself.
+fn dependencies(metadata: &Value, rooms: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let packages = metadata["packages"].as_array().unwrap();
+    packages
+        .iter()
+        .flat_map(|package| package["dependencies"].as_array().unwrap())
+        .map(|dependency| text(dependency, "name").to_owned())
+        .filter(|name| !rooms.contains_key(name))
+        .collect()
+}
+
+#[test]
+fn every_direct_dependency_has_its_line_and_every_line_its_dependency() {
+    let metadata = metadata();
+    let known = dependencies(&metadata, &rooms(&metadata));
+    let file = Path::new(text(&metadata, "workspace_root")).join("docs/dependencies.md");
+    let document = std::fs::read_to_string(file).unwrap();
+    let listed = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("- `")?.split('`').next())
+        .map(str::to_owned);
+    assert_eq!(listed.collect::<BTreeSet<_>>(), known);
 }
 
 #[test]
