@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use stockade_supervisor::{
-    Host, PASSED, STATUS, StateDirectory, TaskDirectory, TaskState, TaskStatus, find_git,
+    Config, Host, PASSED, STATUS, StateDirectory, TaskDirectory, TaskState, TaskStatus, find_git,
 };
 use stockade_types::{TaskId, env};
 use stockade_workspace::Git;
@@ -40,6 +40,16 @@ pub(crate) fn git() -> Result<Git, Failure> {
     find_git(&search_path()).map_err(Failure::failed)
 }
 
+/// The user's configuration.
+pub(crate) fn config() -> Result<Config, Failure> {
+    let folder =
+        path_variable("XDG_CONFIG_HOME").or_else(|| home().map(|home| home.join(".config")));
+    Ok(folder.map_or_else(
+        || Ok(Config::default()),
+        |folder| Config::read(&folder.join("stockade/config.toml")),
+    )?)
+}
+
 /// Everything that a task is prepared from.
 pub(crate) fn host() -> Result<Host, Failure> {
     let passed = PASSED
@@ -51,6 +61,7 @@ pub(crate) fn host() -> Result<Host, Failure> {
         git: git()?,
         home: home(),
         search_path: search_path(),
+        config: config()?,
         rustup_home: path_variable("RUSTUP_HOME"),
         passed,
     })
@@ -82,8 +93,11 @@ pub(crate) fn tasks(state: &StateDirectory) -> Result<Vec<Task>, Failure> {
 
 /// A task that should live but whose supervisor is gone has failed.
 fn as_found(directory: &TaskDirectory, status: TaskStatus) -> TaskStatus {
-    if status.state.is_live() && !directory.is_locked() && !is_starting(&status) {
-        let reason = "its supervisor ended; the work is kept".to_owned();
+    if status.state.is_live() && !directory.is_locked() && !is_starting(directory, &status) {
+        let reason = match status.state {
+            TaskState::Preparing => "it was never started; `stockade resume` starts it".to_owned(),
+            _ => "its supervisor ended; the work is kept".to_owned(),
+        };
         return TaskStatus {
             state: TaskState::Failed { reason },
             ..status
@@ -93,9 +107,12 @@ fn as_found(directory: &TaskDirectory, status: TaskStatus) -> TaskStatus {
 }
 
 /// Between the making of its folder and the supervisor's lock a task has
-/// nobody.
-fn is_starting(status: &TaskStatus) -> bool {
-    status.state == TaskState::Preparing
+/// nobody, for a moment.
+fn is_starting(directory: &TaskDirectory, status: &TaskStatus) -> bool {
+    const MOMENT: std::time::Duration = std::time::Duration::from_secs(10);
+    let written = std::fs::metadata(directory.join(STATUS)).and_then(|found| found.modified());
+    let age = written.map(|written| written.elapsed().unwrap_or_default());
+    status.state == TaskState::Preparing && age.is_ok_and(|age| age < MOMENT)
 }
 
 /// The task that `name` means: an id, a slug, the start of either, or the only

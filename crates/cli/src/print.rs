@@ -72,7 +72,7 @@ impl Printer {
     /// A line for people; programs do not get it.
     pub(crate) fn line(self, text: &str) {
         if !self.json && !self.silent {
-            self.write(text);
+            Self::write(text);
         }
     }
 
@@ -86,11 +86,11 @@ impl Printer {
     /// A result for programs; people do not get it.
     pub(crate) fn json(self, value: &impl Serialize) {
         if self.json && !self.silent {
-            self.write(&serde_json::to_string_pretty(value).unwrap_or_default());
+            Self::write(&serde_json::to_string_pretty(value).unwrap_or_default());
         }
     }
 
-    fn write(self, text: &str) {
+    fn write(text: &str) {
         // A reader that went away, as `head` does, is no failure.
         let _ = writeln!(std::io::stdout().lock(), "{text}");
     }

@@ -7,6 +7,7 @@
 //! with a hidden argument, see [`Part`].
 
 mod checks;
+mod config;
 mod contract;
 mod control;
 mod error;
@@ -27,6 +28,7 @@ mod task;
 
 pub use self::{
     checks::{CheckResult, Judged, run_checks},
+    config::{Config, Hide},
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
     control::{Answer, Connection, Request, Typed},
     error::SupervisorError,

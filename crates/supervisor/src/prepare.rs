@@ -4,6 +4,7 @@
 mod contract;
 mod create;
 mod environment;
+mod groups;
 mod next_turn;
 
 pub(crate) use self::create::hand_over;
@@ -34,6 +35,7 @@ use stockade_workspace::{
 };
 
 use crate::{
+    config::Config,
     contract::Contract,
     error::SupervisorError,
     project::{Project, after_setup},
@@ -54,6 +56,8 @@ pub struct Host {
     pub search_path: OsString,
     /// Where Rust's toolchains are, if the user said so.
     pub rustup_home: Option<PathBuf>,
+    /// The user's configuration.
+    pub config: Config,
     /// Variables that are handed inside as they are.
     pub passed: Vec<(String, String)>,
 }
@@ -165,7 +169,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         .map_err(refused)?;
     let branch = repository.head_branch(&host.git).map_err(refused)?;
     let agent = Agent::resolve(host, wish, &workspace_target(&repository))?;
-    let secrets = SecretPatterns::standard().map_err(refused)?;
+    let secrets = host.config.secrets()?;
     let pool = Pool::new(host.state.path())
         .ensure(&host.git, &repository, &base, &secrets)
         .map_err(refused)?;
@@ -406,6 +410,17 @@ fn workspace_target(repository: &Repository) -> PathBuf {
     Path::new(WORKSPACES).join(if name.is_empty() { "repository" } else { name })
 }
 
+/// The toolchains of the caller's `PATH`, secrets in them hidden.
+fn toolchains(host: &Host, home: &Path) -> files::Toolchains {
+    let hidden = host.config.hidden_paths();
+    files::find_toolchains(
+        &host.search_path,
+        home,
+        host.rustup_home.as_deref(),
+        &hidden,
+    )
+}
+
 fn sandbox(
     host: &Host,
     task: &TaskDirectory,
@@ -418,7 +433,7 @@ fn sandbox(
         .home
         .clone()
         .unwrap_or_else(|| PathBuf::from("/nonexistent"));
-    let toolchains = files::find_toolchains(&host.search_path, &home, host.rustup_home.as_deref());
+    let toolchains = toolchains(host, &home);
     let target = workspace_target(repository);
     let mut view = files::system();
     view.grants.extend(toolchains.grants);

@@ -24,6 +24,10 @@ pub struct TaskDirectory {
     path: PathBuf,
 }
 
+/// How often the lock is tried, and the time between: a tenth of a second.
+const LOCK_ATTEMPTS: u32 = 50;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
+
 /// Held while a task's supervisor lives.
 #[derive(Debug)]
 pub struct TaskLock(#[expect(dead_code, reason = "the lock is the open file")] File);
@@ -151,21 +155,36 @@ impl TaskDirectory {
 
     /// Takes the lock of a living supervisor.
     pub fn lock(&self) -> Result<TaskLock, SupervisorError> {
-        let path = self.join("supervisor.lock");
-        let file = File::create(&path).map_err(SupervisorError::state(&path))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(TaskLock(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(SupervisorError::Running),
-            Err(error) => Err(SupervisorError::State {
-                path,
-                source: error.into(),
-            }),
+        let (path, file) = self.open_lock()?;
+        // Who only looks holds it for a moment.
+        for _ in 0..LOCK_ATTEMPTS {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(TaskLock(file)),
+                Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+                Err(error) => {
+                    return Err(SupervisorError::State {
+                        path,
+                        source: error.into(),
+                    });
+                }
+            }
         }
+        Err(SupervisorError::Running)
     }
 
     /// Whether a supervisor lives.
     pub fn is_locked(&self) -> bool {
-        matches!(self.lock(), Err(SupervisorError::Running))
+        // Shared, so that two who look do not take each other for one.
+        let looked = self
+            .open_lock()
+            .map(|(_, file)| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared));
+        matches!(looked, Ok(Err(rustix::io::Errno::WOULDBLOCK)))
+    }
+
+    fn open_lock(&self) -> Result<(PathBuf, File), SupervisorError> {
+        let path = self.join("supervisor.lock");
+        let file = File::create(&path).map_err(SupervisorError::state(&path))?;
+        Ok((path, file))
     }
 
     /// Reads a JSON file of the task.

@@ -10,7 +10,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 use stockade_supervisor::{Answer, TaskDirectory, Typed};
-use stockade_workspace::{Pool, Risk, SecretPatterns};
+use stockade_workspace::{Pool, Risk};
 
 use crate::{
     arguments::Checkout,
@@ -56,7 +56,7 @@ pub(crate) fn checkout(arguments: &Checkout, printer: Printer) -> Result<ExitCod
         .hint("write them all the same: --acknowledge-risks")
         .hint("or look at them in a sandbox: stockade checkout, without --on-host"));
     }
-    let secrets = SecretPatterns::standard().map_err(Failure::failed)?;
+    let secrets = host::config()?.secrets()?;
     let entry = Pool::new(host::state()?.path())
         .ensure(&work.git, &work.repository, &work.imported.commit, &secrets)
         .map_err(Failure::failed)?;
@@ -139,7 +139,7 @@ fn out(task: &TaskDirectory, source: &str, to: &Path) -> Result<(), Failure> {
     let exit = loop {
         match connection.answer()? {
             Some(Answer::Output { bytes: more }) => {
-                bytes.extend(STANDARD.decode(more).unwrap_or_default())
+                bytes.extend(STANDARD.decode(more).unwrap_or_default());
             }
             Some(Answer::Ended { exit }) => break exit,
             Some(Answer::Refused { reason }) => return Err(Failure::new(Kind::Refused, reason)),

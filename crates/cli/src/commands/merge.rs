@@ -7,7 +7,7 @@ use stockade_audit::Hash;
 use stockade_supervisor::{Judged, Project, STATUS, TaskState, run_checks};
 use stockade_types::EventKind;
 use stockade_workspace::{
-    Accepted, Approval, MergePlan, MergeRequest, Pool, Provenance, SecretPatterns, Undecided,
+    Accepted, Approval, MergePlan, MergeRequest, Pool, Provenance, Undecided,
 };
 
 use crate::{
@@ -135,7 +135,7 @@ fn check(
 ) -> Result<(), Failure> {
     let state = host::state()?;
     let pool = Pool::new(state.path());
-    let secrets = SecretPatterns::standard().map_err(Failure::failed)?;
+    let secrets = host::config()?.secrets()?;
     let entry = |commit| {
         pool.ensure(&work.git, &work.repository, commit, &secrets)
             .map_err(Failure::failed)

@@ -34,15 +34,17 @@ pub(crate) fn follow(task: &TaskDirectory, printer: Printer) -> Result<ExitCode,
     let request = Request::Attach {
         write: is_interactive(),
     };
-    match Connection::ask(task, &request) {
-        Ok(connection) => show(connection, printer)?.report(task, printer),
+    let seen = match Connection::ask(task, &request) {
+        Ok(connection) => show(connection, printer)?,
+        Err(stockade_supervisor::SupervisorError::NotRunning) => Seen::Nothing,
+        Err(error) => return Err(error.into()),
+    };
+    if matches!(seen, Seen::Nothing) {
         // It ended before anybody could watch: its log has everything.
-        Err(stockade_supervisor::SupervisorError::NotRunning) => {
-            print_log(task)?;
-            Seen::Ended(None).report(task, printer)
-        }
-        Err(error) => Err(error.into()),
+        settled(task)?;
+        print_log(task)?;
     }
+    seen.report(task, printer)
 }
 
 pub(crate) fn logs(name: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
@@ -107,6 +109,7 @@ fn inside(
         match show(connection, printer)? {
             Seen::Ended(exit) => exit_code(exit.unwrap_or(1)),
             Seen::Detached => ExitCode::SUCCESS,
+            Seen::Nothing => return Err(Failure::failed("the task ended first")),
         }
     };
     if !task.status.state.is_live() {
@@ -142,6 +145,8 @@ enum Seen {
     Ended(Option<i32>),
     /// The person left.
     Detached,
+    /// The task ended before it could be shown.
+    Nothing,
 }
 
 impl Seen {
@@ -190,7 +195,7 @@ impl Seen {
 
 /// The task once its supervisor has saved the work.
 pub(crate) fn settled(task: &TaskDirectory) -> Result<TaskStatus, Failure> {
-    const LONGEST: std::time::Duration = std::time::Duration::from_secs(120);
+    const LONGEST: std::time::Duration = std::time::Duration::from_mins(2);
     let deadline = std::time::Instant::now() + LONGEST;
     while task.is_locked() && std::time::Instant::now() < deadline {
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -208,7 +213,7 @@ fn show(mut connection: Connection, printer: Printer) -> Result<Seen, Failure> {
     let (write, terminal) = match connection.answer()? {
         Some(Answer::Watching { write, terminal }) => (write, terminal),
         Some(Answer::Refused { reason }) => return Err(Failure::new(Kind::Refused, reason)),
-        _ => return Err(Failure::failed("the task ended before it could be shown")),
+        _ => return Ok(Seen::Nothing),
     };
     let (left, leaving) = std::sync::mpsc::channel();
     let _raw = if write && terminal {

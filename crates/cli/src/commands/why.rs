@@ -51,8 +51,26 @@ pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-/// The denial in an event's body, at its top or under `denial`.
+/// The denial in an event's body: as such, or put together from what the
+/// gateway notes of a request.
 fn denial(body: &Value) -> Option<Denial> {
     let inner = body.get("denial").unwrap_or(body);
-    serde_json::from_value(inner.clone()).ok()
+    if let Ok(denial) = serde_json::from_value(inner.clone()) {
+        return Some(denial);
+    }
+    let text = |name: &str| body.get(name).and_then(Value::as_str);
+    let what = [text("method"), text("host"), text("path")]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
+    Some(Denial {
+        what: if what.is_empty() {
+            "connect".to_owned()
+        } else {
+            what.join(" ")
+        },
+        rule: text("rule")?.to_owned(),
+        reason: text("reason")?.to_owned(),
+        allow: text("allow").map(str::to_owned),
+    })
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DEFAULT_SECRET_PATHS, secrets_below};
+use super::secrets_below;
 use crate::spec::{Access, Grant};
 
 /// Toolchains as they appear inside.
@@ -25,8 +25,14 @@ const SHOWN: [&str; 5] = ["/usr", "/bin", "/sbin", "/lib", "/lib64"];
 const MOST: usize = 24;
 
 /// Finds the toolchains of `path`, the value of a `PATH` variable. `home` is
-/// the user's home; `rustup` overrides where Rust's toolchains are.
-pub fn find_toolchains(path: &OsStr, home: &Path, rustup: Option<&Path>) -> Toolchains {
+/// the user's home; `rustup` overrides where Rust's toolchains are; what
+/// `hidden` names is not shown of any of them.
+pub fn find_toolchains(
+    path: &OsStr,
+    home: &Path,
+    rustup: Option<&Path>,
+    hidden: &[PathBuf],
+) -> Toolchains {
     let mut found = Toolchains::default();
     for folder in std::env::split_paths(path).take(MOST) {
         let Ok(real) = std::fs::canonicalize(&folder) else {
@@ -38,7 +44,7 @@ pub fn find_toolchains(path: &OsStr, home: &Path, rustup: Option<&Path>) -> Tool
         let (root, below) = installation(&real, home);
         let target = place(&root);
         if !found.grants.iter().any(|grant| grant.target == target) {
-            found.grants.push(read_only(root, &target));
+            found.grants.push(read_only(root, &target, hidden));
         }
         let inside = if below.as_os_str().is_empty() {
             target
@@ -60,7 +66,7 @@ pub fn find_toolchains(path: &OsStr, home: &Path, rustup: Option<&Path>) -> Tool
         found
             .variables
             .push(("RUSTUP_AUTO_INSTALL".to_owned(), "0".to_owned()));
-        found.grants.push(read_only(rustup, &target));
+        found.grants.push(read_only(rustup, &target, hidden));
     }
     found
 }
@@ -99,9 +105,8 @@ fn installation(folder: &Path, home: &Path) -> (PathBuf, PathBuf) {
     }
 }
 
-fn read_only(source: PathBuf, target: &Path) -> Grant {
-    let patterns: Vec<PathBuf> = DEFAULT_SECRET_PATHS.iter().map(PathBuf::from).collect();
-    let hidden = secrets_below(&source, &patterns);
+fn read_only(source: PathBuf, target: &Path, patterns: &[PathBuf]) -> Grant {
+    let hidden = secrets_below(&source, patterns);
     Grant {
         source,
         target: target.to_owned(),
@@ -125,7 +130,7 @@ mod tests {
             ["bin", ".local/bin", ".cargo/bin", ".nvm/v20/bin"].map(|folder| home.join(folder)),
         )
         .unwrap();
-        let found = find_toolchains(&path, &home, None);
+        let found = find_toolchains(&path, &home, None, &[]);
         let sources: Vec<_> = found
             .grants
             .iter()
@@ -148,6 +153,7 @@ mod tests {
             OsStr::new("/usr/bin:/bin:/no/such/folder"),
             Path::new("/nowhere"),
             None,
+            &[],
         );
         assert!(found.grants.is_empty() && found.path.is_empty());
     }

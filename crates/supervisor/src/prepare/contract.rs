@@ -4,7 +4,7 @@ use stockade_gateway::Upstream;
 use stockade_sandbox::{Access, Grant};
 use stockade_workspace::{BackEnd, PoolEntry, visible};
 
-use super::Agent;
+use super::{Agent, groups};
 use crate::{
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
     project::Project,
@@ -58,7 +58,7 @@ pub(super) fn of(
         setup: project.setup.run.clone(),
         caps,
         switched_off: agent.launch.inner_switches.clone(),
-        weaker: Vec::new(),
+        weaker: groups::that_matter(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The environment inside: an allow-list, never the caller's.
 
 use stockade_agents::Launch;
-use stockade_sandbox::{INSIDE_HOME, files};
+use stockade_sandbox::INSIDE_HOME;
 use stockade_types::env;
 
 use super::Host;
@@ -31,7 +31,7 @@ pub const PASSED: [&str; 12] = [
 
 pub(super) fn inside(host: &Host, task: &TaskDirectory, launch: &Launch) -> Vec<(String, String)> {
     let home = host.home.clone().unwrap_or_default();
-    let toolchains = files::find_toolchains(&host.search_path, &home, host.rustup_home.as_deref());
+    let toolchains = super::toolchains(host, &home);
     let mut path = toolchains.path;
     path.push(SYSTEM_PATH.to_owned());
     let own = [

@@ -1,0 +1,85 @@
+//! The user's own configuration, `$XDG_CONFIG_HOME/stockade/config.toml`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use stockade_sandbox::files::DEFAULT_SECRET_PATHS;
+use stockade_workspace::SecretPatterns;
+
+use crate::error::SupervisorError;
+
+/// What a user may set. Unknown keys are errors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What is hidden from agents, beyond the defaults.
+    pub hide: Hide,
+}
+
+/// What is hidden from agents, beyond the defaults, and what is not after all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hide {
+    /// Paths that are hidden in every folder of the host that a sandbox shows,
+    /// relative to it or one level below: `.config/mytool`.
+    pub paths: Vec<PathBuf>,
+    /// Patterns of files of a repository whose content is hidden: `*.secret`.
+    pub files: Vec<String>,
+    /// Patterns of files that are shown although a default hides them.
+    pub except: Vec<String>,
+}
+
+impl Config {
+    /// Reads the file at `path`; a missing one sets nothing.
+    pub fn read(path: &Path) -> Result<Self, SupervisorError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(SupervisorError::state(path)(error)),
+        };
+        toml::from_str(&text)
+            .map_err(|error| SupervisorError::Refused(format!("{}: {error}", path.display())))
+    }
+
+    /// Which files of a repository are hidden.
+    pub fn secrets(&self) -> Result<SecretPatterns, SupervisorError> {
+        SecretPatterns::with(&self.hide.files, &self.hide.except)
+            .map_err(|error| SupervisorError::Refused(error.to_string()))
+    }
+
+    /// Which paths are hidden in folders that a sandbox shows.
+    pub(crate) fn hidden_paths(&self) -> Vec<PathBuf> {
+        DEFAULT_SECRET_PATHS
+            .iter()
+            .map(PathBuf::from)
+            .chain(self.hide.paths.iter().cloned())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_sets_nothing_and_a_wrong_key_names_file_and_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        assert_eq!(Config::read(&path).unwrap(), Config::default());
+        std::fs::write(&path, "[hide]\npaths = [\".mytool\"]\nfile = []\n").unwrap();
+        let error = Config::read(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("config.toml") && error.contains("line 3"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn own_paths_come_on_top_of_the_defaults() {
+        let config: Config = toml::from_str("[hide]\npaths = [\".mytool\"]\n").unwrap();
+        let hidden = config.hidden_paths();
+        assert!(hidden.contains(&".mytool".into()) && hidden.contains(&".ssh".into()));
+    }
+}
