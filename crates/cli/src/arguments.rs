@@ -37,6 +37,11 @@ pub(crate) struct TaskName {
 pub(crate) enum Verb {
     /// See it all on a throw-away repository: no key, no network, no account
     Demo(Demo),
+    /// Find out what this machine gives, by trying it
+    #[command(
+        after_help = "Exit codes: 0 everything works · 1 something is weaker · 6 a wall is missing"
+    )]
+    Doctor(Doctor),
     /// Start a task: an agent, or any command after `--`
     #[command(
         after_help = "Examples:\n  stockade run codex \"make the failing test pass\"\n  \
@@ -117,6 +122,13 @@ pub(crate) struct Demo {
     /// Keep the throw-away repository and state for a look
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print an AppArmor profile for this executable, for Ubuntu 23.10 and later
+    #[arg(long)]
+    pub(crate) apparmor_profile: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod copy;
 pub(crate) mod demo;
+mod doctor;
 mod keep;
 mod merge;
 mod model_server;
@@ -27,6 +28,7 @@ use crate::{
 pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     match arguments.command {
         Verb::Demo(demo) => demo::run(&demo, printer),
+        Verb::Doctor(doctor) => doctor::run(&doctor, printer),
         Verb::Run(run) => run::run(&run, printer),
         Verb::Ls => tasks::list(printer),
         Verb::Attach(attach) => watch::attach(&attach, printer),

@@ -18,6 +18,8 @@ pub(crate) fn run() -> Option<ExitCode> {
             gateway::run().map_err(Into::into)
         } else if first == OsStr::new(stockade_sandbox::ANCHOR_ARGUMENT) {
             stockade_sandbox::anchor::run().map_err(Into::into)
+        } else if first == OsStr::new(stockade_sandbox::probe::PROBE_ARGUMENT) {
+            stockade_sandbox::probe::run(&path).map_err(Into::into)
         } else if first == OsStr::new(BUILT_IN_ARGUMENT) {
             return Some(crate::commands::demo::built_in_agent());
         } else {

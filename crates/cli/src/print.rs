@@ -76,6 +76,13 @@ impl Printer {
         }
     }
 
+    /// Text that is itself the result, in either form.
+    pub(crate) fn text(self, text: &str) {
+        if !self.silent {
+            Self::write(text);
+        }
+    }
+
     /// A line beside the result: progress, warnings.
     pub(crate) fn note(self, text: &str) {
         if !self.json {

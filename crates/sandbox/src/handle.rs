@@ -7,6 +7,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use stockade_types::wire::{REPLY_SIZE, Reply, Request};
 
 use crate::{
@@ -24,6 +29,8 @@ pub struct Sandbox {
     anchor: Child,
     channel: Channel,
     init: InitChannel,
+    /// A pidfd of process 1: readable once everything inside is gone.
+    ended: OwnedFd,
     report: BuildReport,
 }
 
@@ -33,6 +40,13 @@ pub struct InitChannel(OwnedFd);
 
 /// The argument that makes the `stockade` executable an anchor.
 pub const ANCHOR_ARGUMENT: &str = "__anchor";
+
+/// How long the kernel may take to end everything inside. A process that
+/// waits for a device cannot be ended before the device answers.
+const LONGEST_END: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
 
 impl Sandbox {
     /// Starts an anchor from `program` (an executable that calls
@@ -59,14 +73,12 @@ impl Sandbox {
                 .during(Layer::Processes, "take the sandbox over")
                 .and_then(|(init, listeners)| {
                     let seen_outside = verify::outside(report.init)?;
-                    Ok((
-                        BuildReport {
-                            seen_outside,
-                            ..report
-                        },
-                        init,
-                        listeners,
-                    ))
+                    let ended = watch(report.init).during(Layer::Processes, "watch process 1")?;
+                    let report = BuildReport {
+                        seen_outside,
+                        ..report
+                    };
+                    Ok((report, init, ended, listeners))
                 }),
             Ok((Told::Failed(error), _)) => Err(error),
             Ok(_) => Err(io::Error::other("an answer out of turn"))
@@ -74,11 +86,12 @@ impl Sandbox {
             Err(error) => Err(error).during(Layer::Processes, "hear the anchor"),
         };
         match outcome {
-            Ok((report, init, listeners)) => Ok((
+            Ok((report, init, ended, listeners)) => Ok((
                 Self {
                     anchor,
                     channel,
                     init: InitChannel(init),
+                    ended,
                     report,
                 },
                 listeners,
@@ -120,10 +133,12 @@ impl Sandbox {
 
     /// Ends everything inside and waits until it is gone.
     pub fn end(&mut self) {
-        // The death of the anchor kills process 1, and with it the pid
-        // namespace (pid_namespaces(7)).
+        // The death of the anchor kills process 1, which ends only after
+        // every other process of its pid namespace has (pid_namespaces(7)).
         let _ = self.anchor.kill();
         let _ = self.anchor.wait();
+        let mut events = [PollFd::new(&self.ended, PollFlags::IN)];
+        while let Err(Errno::INTR) = poll(&mut events, Some(&LONGEST_END)) {}
     }
 }
 
@@ -149,8 +164,8 @@ impl InitChannel {
         let mut bytes = [0; REPLY_SIZE];
         loop {
             match rustix::net::recv(&self.0, &mut bytes, rustix::net::RecvFlags::empty()) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok((0, _)) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                Err(Errno::INTR) => {}
+                Ok((0, _)) | Err(Errno::CONNRESET) => return Ok(None),
                 Ok((REPLY_SIZE, length)) if length == REPLY_SIZE => {
                     return Reply::decode(&bytes).map(Some).map_err(|error| {
                         io::Error::new(io::ErrorKind::InvalidData, error.to_string())
@@ -167,6 +182,12 @@ impl AsFd for InitChannel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// A pidfd of the process with this number, which the caller knows to live.
+fn watch(process: i32) -> io::Result<OwnedFd> {
+    let process = Pid::from_raw(process).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(pidfd_open(process, PidfdFlags::empty())?)
 }
 
 fn hear(channel: &Channel) -> io::Result<(Told, Vec<OwnedFd>)> {

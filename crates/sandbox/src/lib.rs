@@ -19,6 +19,7 @@ mod landlock;
 mod lockdown;
 mod mounts;
 mod network;
+pub mod probe;
 mod root;
 mod seccomp;
 mod spec;

@@ -9,6 +9,7 @@
 mod call;
 mod environment;
 mod objects;
+mod probe;
 mod repository_files;
 
 use std::{
