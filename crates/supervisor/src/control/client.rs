@@ -23,8 +23,10 @@ impl Connection {
         let writer = connect(task)?;
         let reader = BufReader::new(writer.try_clone().map_err(SupervisorError::Control)?);
         let mut connection = Self { reader, writer };
-        connection.send(request).map_err(SupervisorError::Control)?;
-        Ok(connection)
+        match connection.send(request) {
+            Err(error) if is_end(&error) => Err(SupervisorError::NotRunning),
+            sent => sent.map(|()| connection).map_err(SupervisorError::Control),
+        }
     }
 
     /// Asks something that has one answer.
@@ -39,13 +41,11 @@ impl Connection {
     /// The next answer; `None` once the supervisor is gone.
     pub fn answer(&mut self) -> Result<Option<Answer>, SupervisorError> {
         let mut line = String::new();
-        let read = (&mut self.reader)
-            .take(LINE_MAX)
-            .read_line(&mut line)
-            .map_err(SupervisorError::Control)?;
-        if read == 0 {
-            return Ok(None);
-        }
+        match (&mut self.reader).take(LINE_MAX).read_line(&mut line) {
+            Ok(0) => return Ok(None),
+            Err(error) if is_end(&error) => return Ok(None),
+            read => read.map_err(SupervisorError::Control)?,
+        };
         let answer =
             serde_json::from_str(&line).map_err(|error| SupervisorError::Control(error.into()))?;
         Ok(Some(answer))
@@ -60,6 +60,14 @@ impl Connection {
     fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
         write_line(&mut self.writer, message)
     }
+}
+
+/// Whether the supervisor is gone, perhaps before it has read everything.
+fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }
 
 pub(super) fn write_line(writer: &mut UnixStream, message: &impl Serialize) -> io::Result<()> {
