@@ -1,8 +1,15 @@
 //! A task's processes: who outlives whom, who sees what, and what is left.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a step of a test that fails fails the test; figures are told"
+)]
+
 mod host;
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write,
     os::unix::fs::MetadataExt,
@@ -103,7 +110,11 @@ fn viewers_see_the_same_output_one_types_and_the_next_may_once_it_has_left() {
     writer.send("three\r");
     for viewer in [&writer, &second, &third] {
         viewer.wait_for("heard <three>");
-        assert!(!viewer.shown().contains("heard <two>"), "{}", viewer.shown());
+        assert!(
+            !viewer.shown().contains("heard <two>"),
+            "{}",
+            viewer.shown()
+        );
     }
 
     writer.send(DETACH);
@@ -157,10 +168,14 @@ fn stop_ends_daemons_and_their_children_within_a_second() {
     assert!(took < Duration::from_secs(1), "{took:?}");
     let state = host.wait_for_state(&task, "stopped");
     assert_eq!(state["reason"], "by a person");
-    host.wait_until_settled(&task);
+    task.wait_until_settled();
     assert_eq!(
         task.last_events(3),
-        [EventKind::Snapshot, EventKind::Imported, EventKind::TaskEnded]
+        [
+            EventKind::Snapshot,
+            EventKind::Imported,
+            EventKind::TaskEnded
+        ]
     );
     let again = host.stockade(&["stop", &task.id]);
     assert_eq!(again.code, 4, "{again:?}");
@@ -179,7 +194,7 @@ fn nothing_is_left_and_the_work_goes_on(death: &Death) {
     let before = processes::mounts();
     let task = host.start(
         "echo kept > work.txt; mkdir -p sub && echo kept > sub/more.txt; \
-         setsid nohup sleep 1000 >/dev/null 2>&1 & touch ready; sleep 1000",
+         setsid nohup sleep 1000 >/dev/null 2>&1 & touch ready; sleep 1000; :",
     );
     wait_for_file(&host, &task, "ready");
     let tree = processes::tree(&task.folder);
@@ -195,28 +210,29 @@ fn nothing_is_left_and_the_work_goes_on(death: &Death) {
         assert!(seen, "no {kind} namespace of its own: {namespaces:?}");
     }
 
-    let victim = tree.iter().find(|process| {
-        process.is_part(death.part) || process.words == [death.part]
-    });
+    let victim = tree
+        .iter()
+        .find(|process| process.is_part(death.part) || process.words == [death.part]);
     victim.unwrap().kill();
     let took = within(Duration::from_secs(10), "every process is gone", || {
         tree.iter().all(|process| !process.runs())
     });
     eprintln!("{}: all gone after {took:?}", death.part);
-    let kept: Vec<_> = processes::all()
-        .iter()
-        .filter(|process| {
-            let others = process.own_namespaces();
-            namespaces.iter().any(|name| others.contains(name))
+    // Numbers of namespaces are used again, by tasks of other tests too.
+    eventually("nobody is in its namespaces", || {
+        let supervised = processes::supervised();
+        processes::all().iter().all(|process| {
+            let own = process.own_namespaces();
+            supervised.contains(&process.id) || namespaces.iter().all(|name| !own.contains(name))
         })
-        .cloned()
-        .collect();
-    assert!(kept.is_empty(), "in its namespaces: {kept:?}");
+    });
     let folder = host.path("").to_string_lossy().into_owned();
     let mounts = processes::mounts();
     let new: Vec<_> = mounts
         .difference(&before)
-        .filter(|line| line.contains(&folder) || line.contains(" nsfs ") || line.contains(" workspace "))
+        .filter(|line| {
+            line.contains(&folder) || line.contains(" nsfs ") || line.contains(" workspace ")
+        })
         .collect();
     assert!(new.is_empty(), "{new:?}");
 
@@ -235,7 +251,7 @@ fn nothing_is_left_and_the_work_goes_on(death: &Death) {
     let (exit, text) = host.exec(&task, "cat work.txt sub/more.txt");
     assert_eq!((exit, text.as_str()), (0, "kept\nkept\n"));
     assert_eq!(host.stockade(&["stop", &task.id]).code, 0);
-    host.wait_until_settled(&task);
+    task.wait_until_settled();
     assert_eq!(task.last_events(1), [EventKind::TaskEnded]);
 }
 
@@ -286,7 +302,7 @@ fn a_killed_process_1_leaves_nothing_behind_and_the_task_can_go_on() {
 
 #[test]
 fn twenty_tasks_on_one_repository_see_only_their_own_files_and_stop_together() {
-    const TASKS: usize = 20;
+    const TASKS: u64 = 20;
     let host = Host::new();
     let tasks: Vec<Task> = std::thread::scope(|scope| {
         let starting: Vec<_> = (0..TASKS)
@@ -298,13 +314,19 @@ fn twenty_tasks_on_one_repository_see_only_their_own_files_and_stop_together() {
                 })
             })
             .collect();
-        starting.into_iter().map(|one| one.join().unwrap()).collect()
+        starting
+            .into_iter()
+            .map(|one| one.join().unwrap())
+            .collect()
     });
     let listed = host.json(&["ls"]);
     let listed = listed.as_array().unwrap();
-    assert_eq!(listed.len(), TASKS);
+    assert_eq!(listed.len(), tasks.len());
     for (number, task) in tasks.iter().enumerate() {
-        let status = listed.iter().find(|status| status["id"] == *task.id).unwrap();
+        let status = listed
+            .iter()
+            .find(|status| status["id"] == *task.id)
+            .unwrap();
         assert_eq!(status["state"]["name"], "running");
         assert_eq!(status["slug"], format!("many-{number}"));
         wait_for_file(&host, task, "ready");
@@ -319,16 +341,16 @@ fn twenty_tasks_on_one_repository_see_only_their_own_files_and_stop_together() {
         .flat_map(|task| processes::tree(&task.folder))
         .filter(|process| process.words[0] == "sleep" || process.words[0] == "init")
         .collect();
-    assert!(trees.len() >= 2 * TASKS, "{}", trees.len());
+    assert!(trees.len() >= 2 * tasks.len(), "{}", trees.len());
     let start = Instant::now();
     let stopped = host.stockade(&["stop", "--all"]);
     let took = start.elapsed();
     assert_eq!(stopped.code, 0, "{stopped:?}");
     eprintln!("stop --all of {TASKS}: {took:?}");
-    assert!(took < Duration::from_secs(1) * TASKS as u32, "{took:?}");
+    assert!(took < Duration::from_secs(TASKS), "{took:?}");
     assert!(trees.iter().all(|process| !process.runs()));
     for task in &tasks {
-        host.wait_until_settled(task);
+        task.wait_until_settled();
         assert_eq!(host.status(task)["state"]["name"], "stopped");
         assert_eq!(task.last_events(1), [EventKind::TaskEnded]);
     }
@@ -357,7 +379,7 @@ fn a_paused_task_makes_no_progress_until_it_is_resumed() {
     let start = Instant::now();
     assert_eq!(host.stockade(&["stop", &task.id]).code, 0);
     assert!(start.elapsed() < Duration::from_secs(1));
-    host.wait_until_settled(&task);
+    task.wait_until_settled();
     let events = task.last_events(100);
     let pauses = events.iter().filter(|kind| **kind == EventKind::Paused);
     assert_eq!(pauses.count(), 3);
@@ -367,10 +389,21 @@ fn a_paused_task_makes_no_progress_until_it_is_resumed() {
 fn a_task_ends_when_its_time_is_up_and_says_so() {
     let host = Host::new();
     let start = Instant::now();
-    let outcome = host.stockade(&["run", "--wall", "1s", "--", "bash", "-c", "echo begun; trap '' TERM; sleep 1000"]);
+    let outcome = host.stockade(&[
+        "run",
+        "--wall",
+        "1s",
+        "--",
+        "bash",
+        "-c",
+        "echo begun; trap '' TERM; sleep 1000",
+    ]);
     assert!(start.elapsed() >= Duration::from_secs(1));
     assert_eq!((outcome.code, outcome.stdout.as_str()), (4, "begun\n"));
-    assert!(outcome.stderr.contains("its time of 1 s is up"), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("its time of 1 s is up"),
+        "{outcome:?}"
+    );
     let status = host.json(&["ls"])[0].clone();
     let task = host.task(status["id"].as_str().unwrap());
     assert_eq!(status["state"]["name"], "stopped");
@@ -383,16 +416,24 @@ fn a_task_ends_when_its_time_is_up_and_says_so() {
 fn a_command_in_the_foreground_ends_with_its_own_code_and_gets_no_input() {
     let host = Host::new();
     let mut command = host.command(&["run", "--", "bash", "-c", "cat; exit 42"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let _ = stdin.write_all(b"typed by nobody\n");
     drop(stdin);
     let outcome = host::wait_within(child, LONGEST).unwrap();
-    assert_eq!((outcome.code, outcome.stdout.as_str()), (42, ""));
+    assert_eq!((outcome.code, &*outcome.stdout), (42, ""), "{outcome:?}");
     let outcome = host.stockade(&["run", "--", "/no/such/program"]);
     assert_eq!(outcome.code, 1);
-    assert!(outcome.stderr.contains("`/no/such/program` could not be started inside"), "{outcome:?}");
+    assert!(
+        outcome
+            .stderr
+            .contains("`/no/such/program` could not be started inside"),
+        "{outcome:?}"
+    );
 }
 
 #[test]
@@ -400,7 +441,10 @@ fn exec_passes_input_and_the_exit_code_through() {
     let host = Host::new();
     let task = host.start("sleep 1000");
     let mut command = host.command(&["exec", &task.id, "--", "bash", "-c", "tr a-z A-Z; exit 7"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"words\n").unwrap();
@@ -420,7 +464,10 @@ fn processes_of_stockade_are_closed_to_others_and_hold_only_what_they_need() {
         .iter()
         .filter(|process| {
             process.words == ["init"]
-                || process.words.get(1).is_some_and(|word| word.starts_with("__"))
+                || process
+                    .words
+                    .get(1)
+                    .is_some_and(|word| word.starts_with("__"))
         })
         .collect();
     assert_eq!(own.len(), 5, "{tree:?}");
@@ -431,70 +478,97 @@ fn processes_of_stockade_are_closed_to_others_and_hold_only_what_they_need() {
         assert_eq!(owner, 0, "{name}");
         let uid = process.status("Uid").unwrap();
         if uid.starts_with("0\t") {
-            skip(name, "root's processes belong to root whether they can be dumped or not");
+            skip(
+                name,
+                "root's processes belong to root whether they can be dumped or not",
+            );
         }
         if !is_root() {
-            for file in ["environ", "mem", "fd", "maps", "cwd", "root", "exe"] {
+            // Whoever owns a user namespace may look into its processes
+            // (user_namespaces(7)); process 1 has nothing to hide but these.
+            let files: &[&str] = if name == "init" {
+                &["environ", "mem", "fd"]
+            } else {
+                &["environ", "mem", "fd", "maps", "cwd", "root", "exe"]
+            };
+            for file in files {
                 let path = process.file(file);
-                let opened = if file == "fd" { fs::read_dir(&path).is_ok() } else { fs::File::open(&path).is_ok() };
+                let opened = if *file == "fd" {
+                    fs::read_dir(&path).is_ok()
+                } else {
+                    fs::File::open(&path).is_ok()
+                };
                 assert!(!opened, "{name}: {} can be opened", path.display());
             }
             continue;
         }
-        let mut held: Vec<String> = fs::read_dir(process.file("fd"))
-            .unwrap()
-            .map(|entry| {
-                let target = fs::read_link(entry.unwrap().path()).unwrap();
-                let target = target.to_string_lossy().into_owned();
-                let kind = target.split(':').next().unwrap();
-                kind.replace(&*task.folder.to_string_lossy(), "TASK")
-            })
-            .collect();
-        held.sort();
-        let allowed: &[(&str, usize)] = match name.as_str() {
-            "__supervisor" => &[
-                ("/dev/null", 2),
-                ("TASK/output.log", 1),
-                ("TASK/supervisor.lock", 1),
-                ("TASK/supervisor.log", 1),
-                ("pipe", 3),
-                ("socket", 6),
-            ],
-            "__recorder" => &[
-                ("/dev/null", 1),
-                ("TASK/record.jsonl", 1),
-                ("TASK/recorder.log", 1),
-                ("socket", 2),
-            ],
-            "__gateway" => &[
-                ("/dev/null", 1),
-                ("/dev/urandom", 1),
-                ("TASK/gateway.log", 1),
-                ("anon_inode", 4),
-                ("socket", 9),
-            ],
-            "__anchor" => &[
-                ("/dev/pts", 1),
-                ("/", 1),
-                ("TASK/supervisor.log", 1),
-                ("anon_inode", 1),
-                ("pipe", 1),
-                ("socket", 2),
-            ],
-            _ => &[("/dev/null", 3), ("socket", 1)],
-        };
-        for target in &held {
-            let most = allowed.iter().find(|(known, _)| known == target);
-            let count = held.iter().filter(|other| *other == target).count();
-            assert!(
-                most.is_some_and(|(_, most)| count <= *most),
-                "{name} holds {target} {count} times: {held:?}"
-            );
-        }
+        // Process 1 holds a command's own for a moment while it starts it.
+        let mut surplus = Vec::new();
+        let settled = host::holds_within(Duration::from_secs(2), || {
+            surplus = descriptors_beyond(process, name, &task);
+            surplus.is_empty()
+        });
+        assert!(settled, "{name} also holds {surplus:?}");
     }
     if !is_root() {
-        skip("descriptors", "only root may list those of closed processes");
+        skip(
+            "descriptors",
+            "only root may list those of closed processes",
+        );
     }
+}
+
+/// What `process` holds beyond what a part of this name needs.
+fn descriptors_beyond(process: &Process, name: &str, task: &Task) -> Vec<String> {
+    let needed: &[(&str, usize)] = match name {
+        "__supervisor" => &[
+            ("/dev/null", 2),
+            ("TASK/output.log", 1),
+            ("TASK/supervisor.lock", 1),
+            ("TASK/supervisor.log", 1),
+            ("anon_inode", 1),
+            ("pipe", 3),
+            ("socket", 6),
+        ],
+        "__recorder" => &[
+            ("/dev/null", 1),
+            ("TASK/record.jsonl", 1),
+            ("TASK/recorder.log", 1),
+            ("socket", 2),
+        ],
+        "__gateway" => &[
+            ("/dev/null", 1),
+            ("/dev/urandom", 1),
+            ("TASK/gateway.log", 1),
+            ("anon_inode", 4),
+            ("socket", 9),
+        ],
+        "__anchor" => &[
+            ("/dev/pts", 1),
+            ("TASK/supervisor.log", 1),
+            ("anon_inode", 1),
+            ("pipe", 1),
+            ("socket", 2),
+        ],
+        _ => &[("/dev/null", 3), ("socket", 1)],
+    };
+    let mut left: BTreeMap<&str, usize> = needed.iter().copied().collect();
+    fs::read_dir(process.file("fd"))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .filter_map(|target| {
+            let target = target.to_string_lossy().into_owned();
+            let kind = target.split(':').next()?;
+            let kind = kind.replace(&*task.folder.to_string_lossy(), "TASK");
+            match left.get_mut(&*kind) {
+                Some(count @ 1..) => {
+                    *count -= 1;
+                    None
+                }
+                _ => Some(target),
+            }
+        })
+        .collect()
 }
 
 #[test]
@@ -523,10 +597,39 @@ fn the_memory_of_a_tasks_host_processes_is_told() {
 #[test]
 fn a_signal_to_the_command_line_ends_the_view_not_the_task() {
     let host = Host::new();
-    let terminal = Terminal::start(host.command(&["run", "--", "bash", "-c", "echo shown; sleep 1000"]));
+    let terminal =
+        Terminal::start(host.command(&["run", "--", "bash", "-c", "echo sh\"\"own; sleep 1000"]));
     terminal.wait_for("shown");
     terminal.signal(Signal::TERM);
     terminal.finish();
     let tasks = host.json(&["ls"]);
     assert_eq!(tasks[0]["state"]["name"], "running");
+}
+
+#[test]
+fn looking_at_tasks_never_disturbs_those_that_start() {
+    let host = Host::new();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let lookers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        for task in host.json(&["ls"]).as_array().unwrap() {
+                            let name = &task["state"]["name"];
+                            assert!(name != "failed", "{task}");
+                        }
+                    }
+                })
+            })
+            .collect();
+        for number in 0..10 {
+            let started = host.start(&format!("echo {number}; sleep 1000"));
+            assert_eq!(host.status(&started)["state"]["name"], "running");
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        for looker in lookers {
+            looker.join().unwrap();
+        }
+    });
 }

@@ -128,10 +128,21 @@ pub fn naming(state: &Path) -> Vec<Process> {
 /// The supervisor of the task in `folder` and everything it started, process
 /// 1 of the sandbox and all inside included.
 pub fn tree(folder: &Path) -> Vec<Process> {
+    below(|process| process.is_supervisor_of(folder))
+}
+
+/// The numbers of all living supervisors, and of everything they started.
+pub fn supervised() -> BTreeSet<i32> {
+    let tree = below(|process| process.is_part("__supervisor"));
+    tree.iter().map(|process| process.id).collect()
+}
+
+/// The processes that `is_top` holds for, and everything they started.
+fn below(is_top: impl Fn(&Process) -> bool) -> Vec<Process> {
     let all = all();
     let mut tree: Vec<Process> = all
         .iter()
-        .filter(|process| process.is_supervisor_of(folder))
+        .filter(|process| is_top(process))
         .cloned()
         .collect();
     let mut at = 0;
