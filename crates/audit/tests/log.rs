@@ -274,23 +274,24 @@ fn the_file_is_for_its_owner_only() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
 }
 
-/// Names the log for the two tests below that are really child processes.
-const CHILD_LOG: &str = "STOCKADE_AUDIT_TEST_LOG";
-
-/// Runs one ignored test of this very file as a process of its own, after the
+/// Runs `examples/append_until_full.rs` as a process of its own, after the
 /// shell commands of `preparation`.
-fn child(test: &str, path: &Path, preparation: &str) -> Child {
+fn child(path: &Path, preparation: &str) -> Child {
+    // `cargo test` builds examples beside the tests.
+    let tests = std::env::current_exe().unwrap();
+    let program = tests
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("examples/append_until_full");
     #[expect(
         clippy::disallowed_methods,
         reason = "a process that can be killed and limited"
     )]
     std::process::Command::new("/bin/sh")
-        .args([
-            "-c",
-            &format!("{preparation} exec \"$0\" --exact {test} --ignored --nocapture"),
-        ])
-        .arg(std::env::current_exe().unwrap())
-        .env(CHILD_LOG, path)
+        .args(["-c", &format!("{preparation} exec \"$0\" \"$1\"")])
+        .arg(program)
+        .arg(path)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -306,36 +307,11 @@ fn acknowledged(child: &mut Child) -> impl Iterator<Item = u64> + use<> {
 }
 
 #[test]
-#[ignore = "runs as a child process of the tests below"]
-fn child_appends_until_it_cannot() {
-    let Some(path) = std::env::var_os(CHILD_LOG) else {
-        return;
-    };
-    let mut log = Log::open(Path::new(&path)).unwrap();
-    let body = json!({ "filler": "x".repeat(700) });
-    loop {
-        match log.append(&Event::new(EventKind::ExecStarted, body.clone())) {
-            Ok(appended) => println!("acknowledged {}", appended.seq),
-            Err(error) => {
-                println!("refused {error}");
-                assert!(matches!(error, LogError::Full { .. }));
-                // A short one must not slip in behind a refused long one
-                // unless it really fits.
-                if log.append(&event(0)).is_ok() {
-                    println!("acknowledged {}", log.last().unwrap().seq);
-                }
-                return;
-            }
-        }
-    }
-}
-
-#[test]
 fn g5_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("record.jsonl");
     for round in 1..=5 {
-        let mut child = child("child_appends_until_it_cannot", &path, "");
+        let mut child = child(&path, "");
         let mut acknowledgements = acknowledged(&mut child);
         let seen = acknowledgements.by_ref().nth(20 * round).unwrap();
         child.kill().unwrap();
@@ -354,11 +330,7 @@ fn a_full_disk_is_a_clear_error_and_leaves_a_valid_log() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("record.jsonl");
     // 512-byte units; without the signal the kernel answers EFBIG.
-    let mut child = child(
-        "child_appends_until_it_cannot",
-        &path,
-        "trap '' XFSZ; ulimit -f 33;",
-    );
+    let mut child = child(&path, "trap '' XFSZ; ulimit -f 33;");
     let last = acknowledged(&mut child).last().unwrap();
     assert!(child.wait().unwrap().success());
     assert!(fs::metadata(&path).unwrap().len() <= 33 * 1024);

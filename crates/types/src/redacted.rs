@@ -3,7 +3,7 @@ use std::fmt;
 /// A value that must not be printed: `Debug` and `Display` show only that
 /// there is one.
 ///
-/// It does not clear memory; the holder of a key does that (`zeroize`).
+/// It does not clear memory when it is dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Redacted<T>(T);
 

@@ -25,7 +25,7 @@ pub const KEPT: Duration = Duration::from_hours(30 * 24);
 #[derive(Debug, thiserror::Error)]
 pub enum TrashError {
     /// No such task in the trash.
-    #[error("there is no task {0} in the trash; `stockade trash` lists what is there")]
+    #[error("there is no task {0} in the trash; `stockade restore` lists what is there")]
     NotInTrash(TaskId),
     /// The place it would be restored to is taken, or it is already removed.
     #[error("there is a task {0} already, so the other one stays where it is")]

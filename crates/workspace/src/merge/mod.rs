@@ -58,7 +58,7 @@ pub enum MergeError {
     },
     /// The user's own changes are in the way.
     #[error(
-        "your checkout has changes of your own in the way ({reason}); commit or stash them, or take the result as a patch with `stockade merge --patch`"
+        "your checkout has changes of your own in the way ({reason}); commit or stash them first"
     )]
     CheckoutInTheWay {
         /// What git said.
