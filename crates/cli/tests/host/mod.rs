@@ -20,7 +20,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs,
-    io::Read,
+    io::{Read, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -416,8 +416,10 @@ pub fn holds_within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
 }
 
 /// Says that a part of a test was not run; it counts as nothing.
+///
+/// Written past the test runner's capture, which hides what passing tests print.
 pub fn skip(what: &str, reason: &str) {
-    eprintln!("SKIP {what}: {reason}");
+    let _ = writeln!(std::io::stderr(), "SKIP {what}: {reason}");
 }
 
 /// Whether the tests run as the machine's root.
