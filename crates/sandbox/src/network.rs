@@ -45,6 +45,7 @@ pub struct Listeners {
 /// Sets up the current network namespace, which must be new.
 pub(crate) fn set_up() -> Result<(Listeners, Capture), SandboxError> {
     netlink::bring_up_loopback().during(Layer::Network, "bring up lo")?;
+    netlink::add_ordinary_address().during(Layer::Network, "give lo an address")?;
     netlink::make_every_address_local().during(Layer::Network, "make every address local")?;
     let dns = SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT));
     let dns_udp = UdpSocket::bind(dns).during(Layer::Network, "open the DNS socket")?;

@@ -9,8 +9,7 @@
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a step of a test that fails fails the test; a skipped part is said"
+    reason = "a step of a test that fails fails the test"
 )]
 
 pub mod processes;
@@ -413,6 +412,22 @@ pub fn holds_within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A script that counts in the file `n` for as long as it lives.
+pub const COUNTING: &str =
+    "i=0; while :; do i=$((i+1)); echo $i > n.new; mv n.new n; sleep 0.02; done";
+
+/// How far [`COUNTING`] is.
+pub fn count(host: &Host, task: &Task) -> u64 {
+    let (exit, text) = host.exec(task, "cat n");
+    assert_eq!(exit, 0, "{text}");
+    text.trim().parse().unwrap()
+}
+
+/// Waits until a file of the workspace is there.
+pub fn wait_for_file(host: &Host, task: &Task, name: &str) {
+    eventually(name, || host.exec(task, &format!("test -e {name}")).0 == 0);
 }
 
 /// Says that a part of a test was not run; it counts as nothing.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsFd, OwnedFd},
     fs::{Mode, OFlags},
     process::Signal,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -36,14 +36,18 @@ pub fn pair() -> (OwnedFd, OwnedFd) {
     let name = ptsname(&outer, Vec::new()).unwrap();
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let inner = rustix::fs::open(name, flags, Mode::empty()).unwrap();
+    set_size(&outer, 33, 101);
+    (outer, inner)
+}
+
+fn set_size(terminal: impl AsFd, lines: u16, characters: u16) {
     let size = Winsize {
-        ws_row: 33,
-        ws_col: 101,
+        ws_row: lines,
+        ws_col: characters,
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
-    tcsetwinsize(&outer, size).unwrap();
-    (outer, inner)
+    tcsetwinsize(terminal, size).unwrap();
 }
 
 impl Terminal {
@@ -79,6 +83,11 @@ impl Terminal {
     /// Types.
     pub fn send(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Changes the size of the window.
+    pub fn resize(&self, lines: u16, characters: u16) {
+        set_size(&self.keyboard, lines, characters);
     }
 
     /// Everything that was shown so far.

@@ -34,11 +34,15 @@ pub fn find_toolchains(
     hidden: &[PathBuf],
 ) -> Toolchains {
     let mut found = Toolchains::default();
+    // A home may be reached by a link.
+    let home = &std::fs::canonicalize(home).unwrap_or_else(|_| home.to_owned());
     for folder in std::env::split_paths(path).take(MOST) {
+        // What a relative folder means depends on where one stands.
         let Ok(real) = std::fs::canonicalize(&folder) else {
             continue;
         };
-        if !real.is_dir() || SHOWN.iter().any(|shown| real.starts_with(shown)) {
+        let shown = SHOWN.iter().any(|shown| real.starts_with(shown));
+        if !folder.is_absolute() || !real.is_dir() || shown || holds_more(&real, home) {
             continue;
         }
         let (root, below) = installation(&real, home);
@@ -84,10 +88,19 @@ fn place(root: &Path) -> PathBuf {
     PathBuf::from(format!("/opt/stockade/{:08x}", hash >> 32))
 }
 
+/// Whether `folder` holds more than programs: a home or what holds homes, a
+/// folder right below the root, a repository with its history.
+fn holds_more(folder: &Path, home: &Path) -> bool {
+    let near_root = folder
+        .parent()
+        .is_none_or(|parent| parent.parent().is_none());
+    near_root || home.starts_with(folder) || folder.join(".git").exists()
+}
+
 /// The folder to show for a folder on `PATH`, and the latter relative to it.
 ///
 /// A `bin` shows its installation, so that libraries beside it are found —
-/// but never a home, or a folder that homes keep more than programs in.
+/// but never a folder that holds more than programs.
 fn installation(folder: &Path, home: &Path) -> (PathBuf, PathBuf) {
     let alone = (folder.to_owned(), PathBuf::new());
     let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
@@ -96,9 +109,7 @@ fn installation(folder: &Path, home: &Path) -> (PathBuf, PathBuf) {
     let shared = [".local", ".cargo", "snap"]
         .iter()
         .any(|kept| parent == home.join(kept));
-    let is_home =
-        home.starts_with(parent) || parent.parent().is_none() || parent == Path::new("/home");
-    if name == "bin" && !shared && !is_home {
+    if name == "bin" && !shared && !holds_more(parent, home) {
         (parent.to_owned(), PathBuf::from(name))
     } else {
         alone
@@ -145,6 +156,38 @@ mod tests {
             "{last}"
         );
         assert!(!last.contains("nvm"), "{last}");
+    }
+
+    #[test]
+    fn a_folder_that_holds_more_than_programs_is_not_granted() {
+        let root = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(root.path()).unwrap();
+        for folder in ["homes/alice", "project/bin", "project/.git", "tool/bin"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        let home = root.join("homes/alice");
+        let sources = |folders: &[&str]| -> Vec<PathBuf> {
+            let path = std::env::join_paths(folders.iter().map(|folder| root.join(folder)));
+            let found = find_toolchains(&path.unwrap(), &home, None, &[]);
+            let sources = found.grants.into_iter().map(|grant| grant.source);
+            sources.collect()
+        };
+        assert_eq!(
+            sources(&["homes/alice", "homes", ".", "project"]),
+            [] as [PathBuf; 0]
+        );
+        assert_eq!(sources(&["project/bin"]), [root.join("project/bin")]);
+        assert_eq!(sources(&["tool/bin"]), [root.join("tool")]);
+        for path in [".", "", "bin", "/", "/proc"] {
+            assert!(
+                find_toolchains(OsStr::new(path), &home, None, &[])
+                    .grants
+                    .is_empty(),
+                "{path}"
+            );
+        }
+        let (shown, _) = installation(Path::new("/opt/bin"), &home);
+        assert_eq!(shown, Path::new("/opt/bin"));
     }
 
     #[test]

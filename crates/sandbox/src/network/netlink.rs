@@ -116,6 +116,26 @@ pub(super) fn bring_up_loopback() -> io::Result<()> {
     message.exchange(&open(ROUTE)?, 1)
 }
 
+/// `ip address add 192.0.2.1/32 dev lo`: with loopback addresses alone, libc
+/// takes the machine for one without IPv4 and answers no name to programs that
+/// ask with `AI_ADDRCONFIG` (getaddrinfo(3)). The address is one of those kept
+/// for documentation (RFC 5737).
+pub(super) fn add_ordinary_address() -> io::Result<()> {
+    const RTM_NEWADDR: u16 = 20;
+    const IFA_ADDRESS: u16 = 1;
+    const IFA_LOCAL: u16 = 2;
+    const ADDRESS: [u8; 4] = [192, 0, 2, 1];
+    let family = u8::try_from(AddressFamily::INET.as_raw()).unwrap_or_default();
+    let mut head = vec![family, 32, 0, 0];
+    head.extend(1_u32.to_ne_bytes());
+    let mut message = Message::default();
+    message.push(RTM_NEWADDR, ACK | CREATE, &head, |bytes| {
+        attribute(bytes, IFA_LOCAL, &ADDRESS);
+        attribute(bytes, IFA_ADDRESS, &ADDRESS);
+    });
+    message.exchange(&open(ROUTE)?, 1)
+}
+
 /// `ip route add local 0.0.0.0/0 dev lo`, and the same for IPv6 if there is any.
 pub(super) fn make_every_address_local() -> io::Result<()> {
     const RTM_NEWROUTE: u16 = 24;
