@@ -246,6 +246,40 @@ fn uncommitted_work_comes_along_when_asked_for_and_the_checkout_stays_as_it_is()
 }
 
 #[test]
+fn g3_a_hidden_file_that_came_along_is_no_part_of_the_result() {
+    let host = Host::new();
+    fs::write(host.repository().join(".env.local"), "TOKEN=decoy\n").unwrap();
+    let words = [
+        "run",
+        "--with-dirty",
+        "--name",
+        "work",
+        "--",
+        "bash",
+        "-c",
+        "cat .env.local; echo 1 > one.txt",
+    ];
+    let outcome = host.stockade(&words);
+    assert!(
+        outcome.stdout.contains("TOKEN=stockade-hidden") && !outcome.stdout.contains("decoy"),
+        "{outcome:?}"
+    );
+    let review = host.json(&["review", "work"]);
+    let files: Vec<&str> = review["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(files, ["one.txt"]);
+    host.json(&["merge", "work", "--yes"]);
+    assert_eq!(
+        fs::read_to_string(host.repository().join(".env.local")).unwrap(),
+        "TOKEN=decoy\n"
+    );
+}
+
+#[test]
 fn setup_of_the_base_commit_runs_inside_and_only_after_a_yes() {
     let host = Host::new();
     fs::write(

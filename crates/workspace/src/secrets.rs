@@ -102,18 +102,28 @@ fn compile(patterns: &[String]) -> Result<GlobSet, SecretPatternError> {
     })
 }
 
+/// The sentence in every placeholder.
+const NOTE: &str = "This file is hidden by Stockade: an agent never sees its values. \
+                    Leave it unchanged, and the real one stays in place.";
+/// How much of a file [`is_placeholder`] looks at, in bytes.
+pub(crate) const PLACEHOLDER_HEAD: u64 = 256;
+
+/// Whether a file that begins with `head` stands for a hidden one.
+pub(crate) fn is_placeholder(head: &[u8]) -> bool {
+    head.windows(NOTE.len())
+        .any(|window| window == NOTE.as_bytes())
+}
+
 /// What an agent sees in place of `content`: the keys of a file of
 /// assignments, else only a sentence. Holds no byte of any value.
 pub(crate) fn placeholder(path: &TreePath, content: &[u8]) -> Vec<u8> {
     let name = String::from_utf8_lossy(path.name()).to_ascii_lowercase();
     let extension = name.rsplit('.').next().unwrap_or_default();
-    let note = "This file is hidden by Stockade: an agent never sees its values. \
-                Leave it unchanged, and the real one stays in place.";
     let text = match extension {
-        "json" => format!("{{\"stockade\": \"{note}\"}}\n"),
-        "pem" | "key" => format!("{note}\n"),
+        "json" => format!("{{\"stockade\": \"{NOTE}\"}}\n"),
+        "pem" | "key" => format!("{NOTE}\n"),
         _ => {
-            let mut text = format!("# {note}\n");
+            let mut text = format!("# {NOTE}\n");
             for key in assigned_keys(content) {
                 // Writing to a `String` cannot fail.
                 let _ = writeln!(text, "{key}={HIDDEN_VALUE}");

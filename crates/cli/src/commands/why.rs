@@ -59,15 +59,17 @@ fn denial(body: &Value) -> Option<Denial> {
         return Some(denial);
     }
     let text = |name: &str| body.get(name).and_then(Value::as_str);
-    let what = [text("method"), text("host"), text("path")]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>();
+    let port = body.get("port").and_then(Value::as_u64);
+    let where_to = match (text("host"), port) {
+        (Some(host), Some(port)) if host.contains(':') => format!(" to [{host}]:{port}"),
+        (Some(host), Some(port)) => format!(" to {host}:{port}"),
+        (Some(host), None) => format!(" to {host}"),
+        (None, _) => String::new(),
+    };
     Some(Denial {
-        what: if what.is_empty() {
-            "connect".to_owned()
-        } else {
-            what.join(" ")
+        what: match (text("method"), text("path")) {
+            (Some(method), Some(path)) => format!("send {method} {path}{where_to}"),
+            _ => format!("connect{where_to}"),
         },
         rule: text("rule")?.to_owned(),
         reason: text("reason")?.to_owned(),

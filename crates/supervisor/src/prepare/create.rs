@@ -10,7 +10,7 @@ use std::{
 use rand::Rng;
 use stockade_agents::HomeFile;
 use stockade_sandbox::Identity;
-use stockade_workspace::{Brought, SnapshotLimits, TaskSpace};
+use stockade_workspace::{Brought, START, SnapshotLimits, TaskSpace};
 
 use super::{Host, Prepared, refused};
 use crate::{
@@ -103,7 +103,7 @@ impl Prepared {
             brought.written.extend(changes.written);
             brought.hidden.extend(changes.hidden);
             space
-                .snapshot(&host.git, "start", &SnapshotLimits::default())
+                .snapshot(&host.git, START, &SnapshotLimits::default())
                 .map_err(refused)?;
         }
         Ok(brought)

@@ -3,7 +3,10 @@
 
 mod bundle;
 
-use std::io::{BufRead, Read, Write};
+use std::{
+    collections::HashSet,
+    io::{BufRead, Read, Write},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +18,8 @@ use crate::{
     path::TreePath,
     path::names_git_directory,
     repository::Repository,
-    snapshot::{Skipped, Snapshot},
+    secrets::{PLACEHOLDER_HEAD, is_placeholder},
+    snapshot::{START, Skipped, Snapshot},
     task::TaskSpace,
 };
 
@@ -161,10 +165,16 @@ impl TaskSpace {
             Ok(())
         })?;
         let mut targets = targets.into_iter();
+        let placeholders = self.placeholders(git, import, &changes)?;
         let (mut allowed, mut refused) = (Vec::new(), Vec::new());
         for change in changes {
             let target = link(&change).and_then(|_| targets.next());
-            match self.objection(&change, target.as_deref()) {
+            let objection = if placeholders.contains(&change.path) {
+                Some("it stands for a file of yours that is hidden and not committed")
+            } else {
+                self.objection(&change, target.as_deref())
+            };
+            match objection {
                 Some(reason) => refused.push(Skipped {
                     path: change.path,
                     reason: reason.to_owned(),
@@ -173,6 +183,42 @@ impl TaskSpace {
             }
         }
         Ok((allowed, refused))
+    }
+
+    /// New files that came along uncommitted with their content hidden, and
+    /// that the agent left alone.
+    fn placeholders(
+        &self,
+        git: &Git,
+        import: &GitDir,
+        changes: &[Change],
+    ) -> Result<HashSet<TreePath>, ImportError> {
+        let history = self.snapshots().unwrap_or_default();
+        let Some(start) = history.first().filter(|first| first.label == START) else {
+            return Ok(HashSet::new());
+        };
+        let (paths, ids): (Vec<_>, Vec<_>) = changes
+            .iter()
+            .filter(|change| change.old.is_none() && start.changed.contains(&change.path))
+            .filter_map(|change| match &change.new {
+                Some((FileMode::Regular | FileMode::Executable, id)) => {
+                    Some((change.path.clone(), id.clone()))
+                }
+                _ => None,
+            })
+            .unzip();
+        let mut hidden = Vec::with_capacity(ids.len());
+        git.read_blobs(import, &ids, |_, _, content| {
+            let mut head = Vec::new();
+            content.take(PLACEHOLDER_HEAD).read_to_end(&mut head)?;
+            hidden.push(is_placeholder(&head));
+            Ok(())
+        })?;
+        Ok(paths
+            .into_iter()
+            .zip(hidden)
+            .filter_map(|(path, hidden)| hidden.then_some(path))
+            .collect())
     }
 
     fn objection(&self, change: &Change, target: Option<&[u8]>) -> Option<&'static str> {

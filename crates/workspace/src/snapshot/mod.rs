@@ -81,6 +81,9 @@ impl Default for SnapshotLimits {
     }
 }
 
+/// The label of the snapshot of uncommitted work that came along.
+pub const START: &str = "start";
+
 /// A path that is not in a snapshot, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
