@@ -85,8 +85,10 @@ pub(super) fn watching() -> Probe {
                     tv_nsec: 0,
                 };
                 let mut events = [PollFd::from_borrowed_fd(watched.as_fd(), PollFlags::IN)];
-                let ended = poll(&mut events, Some(&moment)).during(Layer::Processes, step)?;
-                if ended == 1 {
+                let told = poll(&mut events, Some(&moment));
+                // Not left for a first process that may never take it away.
+                let _ = waitpid(Some(child), WaitOptions::empty());
+                if told.during(Layer::Processes, step)? == 1 {
                     Ok(())
                 } else {
                     Err(io::Error::other("its end was not told")).during(Layer::Processes, step)
