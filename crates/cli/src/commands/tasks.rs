@@ -147,7 +147,11 @@ pub(crate) fn stop(arguments: &Stop, printer: Printer) -> Result<ExitCode, Failu
             .join()
             .map_err(|_| Failure::failed("a thread ended"))?;
         match answer? {
-            Answer::Done => done(&task, "stopped", printer),
+            Answer::Done => {
+                // Nothing runs any more; now its work is being saved.
+                watch::settled(&task.directory)?;
+                done(&task, "stopped", printer);
+            }
             other => return Err(Failure::failed(format!("{}: {other:?}", task.status.slug))),
         }
     }

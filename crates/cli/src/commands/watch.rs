@@ -1,11 +1,9 @@
 //! Verbs that show a command inside: `attach`, `logs`, `shell`, `exec`.
 
-use std::{
-    io::{Read, Write},
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use stockade_supervisor::{
     Answer, Connection, Request, STATUS, TaskDirectory, TaskState, TaskStatus, Typed, look_into,
@@ -265,7 +263,11 @@ fn type_into(
                 let _ = typing(&Typed::Resize { rows, columns });
             }
         }
-        let length = match std::io::stdin().lock().read(&mut buffer) {
+        if terminal && !is_typed() {
+            continue;
+        }
+        let length = match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {
+            Err(rustix::io::Errno::INTR) => continue,
             Ok(0) | Err(_) => {
                 let _ = typing(&Typed::EndOfInput);
                 return;
@@ -293,6 +295,19 @@ fn type_into(
             return;
         }
     }
+}
+
+/// Waits for something to read, but not for long: meanwhile the size of the
+/// terminal may change.
+fn is_typed() -> bool {
+    const WHILE: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
+    let stdin = rustix::stdio::stdin();
+    let mut events = [PollFd::new(&stdin, PollFlags::IN)];
+    // An error is for the read to tell.
+    poll(&mut events, Some(&WHILE)) != Ok(0)
 }
 
 /// The whole of a command as one document.
