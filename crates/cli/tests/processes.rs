@@ -9,7 +9,6 @@
 mod host;
 
 use std::{
-    fs,
     io::Write,
     process::Stdio,
     time::{Duration, Instant},

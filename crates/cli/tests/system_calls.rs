@@ -1,11 +1,6 @@
 //! The system calls and sockets that are refused inside, each with the same
 //! attempt outside to compare: a call that fails there too proves nothing.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a step of a test that fails fails the test"
-)]
-
 mod host;
 
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -104,7 +99,8 @@ const CALLS: [(&str, i64, &[i64]); 62] = [
     ("acct", libc::SYS_acct, &[1]),
     ("personality", libc::SYS_personality, &[0x0004_0000]),
     ("a call of tomorrow", 900, &[0]),
-    ("the last number", 0xffff_ffff, &[0]),
+    // As programs for another architecture make them on this one.
+    ("x32 getpid", 0x4000_0027, &[]),
     (
         "landlock of its own",
         libc::SYS_landlock_create_ruleset,
@@ -114,6 +110,8 @@ const CALLS: [(&str, i64, &[i64]); 62] = [
 
 /// Calls that programs need and that stay.
 const ALLOWED: [&str; 1] = ["landlock of its own"];
+/// Calls that may also end the process that makes them.
+const DEADLY: [&str; 1] = ["x32 getpid"];
 
 /// Each call in a process of its own, so that none changes the next.
 fn attempts() -> String {
@@ -176,7 +174,8 @@ fn calls_that_could_change_the_walls_or_the_machine_are_refused() {
             assert_eq!(answer, control, "{name}");
             continue;
         }
-        assert!(REFUSED.contains(&answer), "{name} inside: {answer}");
+        let died = answer == "nothing" && DEADLY.contains(&name);
+        assert!(died || REFUSED.contains(&answer), "{name} inside: {answer}");
         if REFUSED.contains(&control) {
             skip(
                 name,
@@ -198,7 +197,7 @@ fn other_processes_inside_cannot_be_traced_by_way_of_process_1() {
     let perl = format!(
         "my %calls = (attach => [{ptrace}, 16, 1, 0, 0], seize => [{ptrace}, 0x4206, 1, 0, 0], \
          read => [{read}, 1, 0, 0, 0, 0, 0], write => [{write}, 1, 0, 1, 0, 1, 0]); \
-         for my $name (sort keys %calls) {{ $! = 0; my $r = syscall(@{{$calls{{$name}}}}); \
+         for my $name (sort keys %calls) {{ my ($number, @arguments) = @{{$calls{{$name}}}}; $! = 0; my $r = syscall($number, @arguments); \
          print \"$name=\", ($r == -1 ? $!+0 : \"done\"), \"\\n\" }} \
          for my $path (qw(/proc/1/mem /proc/1/environ /proc/1/exe)) {{ print \"$path=\", (open(my $f, '+<', $path) ? 'open' : $!+0), \"\\n\" }} \
          my $killed = kill 9, 1; print \"kill=\", (kill(0, 1) ? 'lives' : 'gone'), \"\\n\"; \
@@ -368,7 +367,7 @@ const SOCKETS: [(&str, i32, i32, i32, bool); 32] = [
     ("xdp", libc::AF_XDP, libc::SOCK_RAW, 0, false),
     ("vsock", libc::AF_VSOCK, libc::SOCK_STREAM, 0, false),
     ("bluetooth", libc::AF_BLUETOOTH, libc::SOCK_RAW, 1, false),
-    ("qipcrtr", libc::AF_QIPCRTR, libc::SOCK_DGRAM, 0, false),
+    ("qipcrtr", 42, libc::SOCK_DGRAM, 0, false),
 ];
 
 #[test]

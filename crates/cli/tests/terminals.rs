@@ -150,12 +150,13 @@ fn a_shell_has_a_terminal_of_the_viewers_size_with_job_control() {
     });
     shell.send("\u{1a}");
     shell.wait_for("Stopped");
-    shell.send("jobs | sed s/Stopped/halted/; fg; echo after=$?\r");
+    shell.send("jobs | sed s/Stopped/halted/; fg\r");
     shell.wait_for("halted");
     eventually("it runs again", || {
         host.exec(&task, "ps -o stat= -C sleep | grep -q '^S+'").0 == 0
     });
     shell.send("\u{3}");
+    shell.send("echo after=$?\r");
     shell.wait_for("after=130");
     shell.send("exit 3\r");
     assert_eq!(shell.finish().code, 3);
@@ -206,12 +207,12 @@ fn what_acts_on_a_terminal_does_not_reach_it() {
 }
 
 #[test]
-fn a_new_size_of_the_viewers_terminal_reaches_the_one_inside() {
+fn a_new_size_of_the_viewers_terminal_reaches_the_one_inside_at_once() {
     let host = Host::new();
-    let task = host.start("sleep 1000");
-    let mut shell = Terminal::start(host.command(&["shell", &task.id]));
-    shell.wait_for("$ ");
-    shell.resize(40, 120);
-    shell.send("echo size=$(stty size)\r");
-    shell.wait_for("size=40 120");
+    let script = "trap 'echo now $(stty size)' WINCH; echo be''gun; while :; do sleep 0.02; done";
+    let task = host.start_with(&["--interactive"], script);
+    let viewer = Terminal::start(host.command(&["attach", &task.id]));
+    viewer.wait_for("now 33 101");
+    viewer.resize(40, 120);
+    viewer.wait_for("now 40 120");
 }
