@@ -114,24 +114,33 @@ fn rules(readable: &[&Path], writable: &[&Path]) -> io::Result<OwnedFd> {
         .ok_or_else(|| io::Error::other("this kernel has no Landlock; see `stockade doctor`"))
 }
 
-/// Seals the calling process itself: no files at all, no new programs, no
-/// privileges. Sockets that it has stay usable, and new ones can be made.
+/// Seals the calling process itself: no files but those below `folders`, no
+/// new programs, no privileges. What it has open stays usable, and sockets can
+/// still be made.
 ///
-/// For the gateway, once it has read everything that it needs.
-pub fn seal_without_files() -> io::Result<()> {
+/// For the gateway, with no folder at all, once it has read everything that it
+/// needs; and for the recorder, with that of its log.
+pub fn seal(folders: &[&Path]) -> io::Result<()> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     // Nothing is executed any more, so that the bounding set may stay.
     lockdown::clear_capabilities()?;
     rustix::thread::set_no_new_privs(true)?;
     let newest = ABI::V6;
-    let status = Ruleset::default()
+    let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(newest))
         // Nor signals to, or abstract sockets of, any other process.
         .and_then(|ruleset| ruleset.scope(Scope::from_all(newest)))
         .and_then(Ruleset::create)
-        .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(io::Error::other)?;
+    for folder in folders {
+        let folder = PathFd::new(folder).map_err(io::Error::other)?;
+        let rights = AccessFs::from_all(newest);
+        ruleset = ruleset
+            .add_rule(PathBeneath::new(folder, rights))
+            .map_err(io::Error::other)?;
+    }
+    let status = ruleset.restrict_self().map_err(io::Error::other)?;
     if status.ruleset == ::landlock::RulesetStatus::NotEnforced {
         return Err(io::Error::other(
             "this kernel has no Landlock; see `stockade doctor`",

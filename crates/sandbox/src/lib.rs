@@ -27,7 +27,7 @@ mod verify;
 
 pub use self::{
     channel::{Channel, Received},
-    confine::{HelperLimits, confine, seal_without_files},
+    confine::{HelperLimits, confine, seal},
     error::{Layer, SandboxError},
     handle::{ANCHOR_ARGUMENT, InitChannel, Sandbox},
     kernel::{keep_descriptors_from_children, original_destination},

@@ -17,7 +17,7 @@ use crate::{
 
 /// The `main` of the recorder process; its channel is standard input.
 pub fn run(record: &Path) -> io::Result<()> {
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    stockade_sandbox::seal(&[record.parent().unwrap_or(record)])?;
     let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     stockade_audit::run_recorder(channel, record).map_err(io::Error::other)
 }

@@ -57,7 +57,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
     };
     let listeners =
         listeners(descriptors).ok_or_else(|| io::Error::other("listeners are missing"))?;
-    stockade_sandbox::seal_without_files()?;
+    stockade_sandbox::seal(&[])?;
     tell(channel, &Heard::Sealed)?;
 
     let sink = Arc::new(Recorded {
