@@ -1,12 +1,15 @@
 //! Git inside a task, and what an agent leaves for git on the host.
 
-#![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
-
 mod host;
 
-use std::fs;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
-use crate::host::Host;
+use crate::host::{Host, finish, has, skip};
 
 #[test]
 fn every_usual_git_command_works_inside() {
@@ -19,8 +22,18 @@ fn every_usual_git_command_works_inside() {
          git rebase -q side; git branch -D side; git pack-refs --all; git gc -q --prune=now; \
          git fsck --no-dangling; git log --format=%s; git tag -m t v1; git config user.name Somebody",
     );
+    assert_eq!(printed, "three\ntwo\none\none\n");
+    let printed = host.look(
+        "set -e; echo 1 > a; git add a; git commit -qm a; git checkout -q -b topic HEAD~1; echo 2 > b; git add b; git commit -qm b; \
+         git checkout -q -; git merge -q --no-edit topic; git cherry-pick --allow-empty topic >/dev/null || git cherry-pick --skip; git revert --no-edit HEAD >/dev/null 2>&1 || git revert --no-edit -m 1 HEAD >/dev/null; \
+         git reset -q --hard HEAD~1; git mv a c; git rm -q b; git commit -qm moved; git blame c >/dev/null; git bisect start -q HEAD HEAD~1 >/dev/null; git bisect reset >/dev/null 2>&1; \
+         git worktree add -q /tmp/w HEAD; git -C /tmp/w log -1 --format=%s; git clone -q . /tmp/clone; git -C /tmp/clone status --short; \
+         git format-patch -q -1 -o /tmp; git reflog | wc -l; git count-objects -v | grep -c .; git status --porcelain; git branch --list | cat; git fsck --strict",
+    );
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines[0], "moved", "{printed}");
     assert!(
-        printed.ends_with("three\ntwo\none\nstart\n") || printed.contains("three\ntwo\none\n"),
+        lines.len() > 4 && lines[3].contains(" topic") || lines[4].contains(" topic"),
         "{printed}"
     );
 }
@@ -78,6 +91,59 @@ fn g1_no_object_but_those_of_the_base_can_be_read_inside() {
 }
 
 #[test]
+fn g1_inside_there_are_exactly_the_objects_of_the_base_and_no_path_to_others() {
+    let host = Host::new();
+    let repository = host.repository();
+    let base = host.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    let own: BTreeSet<String> = host
+        .git(&["rev-list", "--objects", "--no-object-names", "HEAD"])
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    fs::write(repository.join("gone.txt"), "decoy-unreachable").unwrap();
+    let blob = host
+        .git(&["hash-object", "-w", "gone.txt"])
+        .trim()
+        .to_owned();
+    host.git(&["checkout", "--quiet", "-b", "other"]);
+    host.git(&["add", "--all"]);
+    host.git(&["commit", "--quiet", "--message", "Elsewhere"]);
+    let other = host.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    host.git(&["checkout", "--quiet", "main"]);
+
+    let task = host.start("sleep 1000");
+    let (_, printed) = host.exec(
+        &task,
+        "git cat-file --batch-all-objects --batch-check='%(objectname) %(objecttype)'; git rev-parse HEAD",
+    );
+    let mut lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(
+        lines.pop().unwrap(),
+        base,
+        "the agent's HEAD is the user's commit"
+    );
+    let seen: BTreeSet<String> = lines
+        .iter()
+        .filter_map(|line| line.split(' ').next().map(str::to_owned))
+        .collect();
+    assert_eq!(seen, own);
+
+    // Neither by name, nor by borrowing, nor by naming the user's repository.
+    let git = repository.join(".git");
+    let (git, pool) = (git.display(), host.state().join("pool"));
+    let script = format!(
+        "for o in {blob} {other}; do git cat-file -p $o && echo READ; git fetch -q {git} $o && echo FETCHED; done; \
+         echo {git}/objects >> /agent.git/objects/info/alternates; git cat-file -p {blob} && echo BORROWED; \
+         for g in {git} {} ../.git /proc/1/root{git}; do git --git-dir=$g cat-file -p {blob} && echo OPENED; git --git-dir=$g log -1 && echo LOGGED; done; \
+         for f in /pool.git/x /pool.git/objects/x /pool.git/config; do (echo x > $f) && echo WROTE $f; done; \
+         git -C /pool.git update-ref refs/heads/x HEAD && echo UPDATED; git show main~1 && echo DEEPER",
+        pool.display(),
+    );
+    let (_, printed) = host.exec(&task, &format!("{{ {script}; }} 2>/dev/null"));
+    assert_eq!(printed, "");
+}
+
+#[test]
 fn the_users_amend_and_gc_do_not_break_a_running_task() {
     let host = Host::new();
     let task = host.start("until [ -e go ]; do sleep 0.05; done; git log --format=%s; git fsck; echo late > late.txt; git add late.txt; git commit -qm late");
@@ -108,6 +174,111 @@ fn the_pinned_git_file_cannot_be_changed_moved_or_replaced() {
         assert!(!printed.contains(word), "{printed}");
     }
     assert!(printed.contains("gitdir: /agent.git"), "{printed}");
+
+    if !has("perl") {
+        return skip(
+            "the errors and the exchange",
+            "there is no perl to ask for them",
+        );
+    }
+    // The number of renameat2 is 316 on x86-64 and 276 on others; 2 exchanges.
+    let printed = host.look(
+        "mkdir decoy; chmod 666 .git 2>/dev/null && echo MODE; touch .git 2>/dev/null && echo TOUCHED; \
+         perl -MErrno -e 'for (sub { rename q(.git), q(moved) }, sub { rename q(decoy), q(.git) }, sub { unlink q(.git) }, \
+           sub { open my $f, q(>), q(.git) }, sub { open my $f, q(>>), q(.git) }, sub { symlink q(/tmp), q(.git) }, sub { mkdir q(.git) }, \
+           sub { syscall((`uname -m` =~ /x86_64/ ? 316 : 276), -100, q(decoy), -100, q(.git), 2) == 0 }) \
+         { if ($_->()) { print \"DONE \" } else { my ($name) = grep { $!{$_} } qw(EBUSY EROFS EACCES EEXIST ENOTDIR EXDEV); print $name // $!, \" \" } }'; \
+         cat .git; git rev-parse --git-dir",
+    );
+    let (errors, rest) = printed.split_once("gitdir: ").unwrap();
+    assert_eq!(rest, "/agent.git\n/agent.git\n", "{printed}");
+    let errors: Vec<&str> = errors.split_whitespace().collect();
+    assert_eq!(errors.len(), 8, "{printed}");
+    assert_eq!(errors[0], "EBUSY", "mv .git: {printed}");
+    for error in errors {
+        assert!(error.starts_with('E'), "{printed}");
+    }
+}
+
+/// What can be told of each file below `folder`: kind and mode, times, and
+/// content or target.
+fn state_of(folder: &Path) -> BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)> {
+    fn walk(folder: &Path, found: &mut BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)>) {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            let content = if kind.is_file() {
+                fs::read(&path).unwrap()
+            } else if kind.is_symlink() {
+                fs::read_link(&path)
+                    .unwrap()
+                    .into_os_string()
+                    .into_encoded_bytes()
+            } else {
+                walk(&path, found);
+                Vec::new()
+            };
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            let told = (
+                metadata.mode(),
+                metadata.mtime(),
+                metadata.mtime_nsec(),
+                content,
+            );
+            found.insert(path, told);
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(folder, &mut found);
+    found
+}
+
+#[test]
+fn g6_a_dirty_checkout_is_the_same_to_the_byte_and_the_second_after_a_task() {
+    let host = Host::new();
+    let repository = host.repository();
+    let write = |name: &str, text: &str| fs::write(repository.join(name), text).unwrap();
+    for name in ["staged", "modified", "deleted", "stashed"] {
+        write(name, "as committed\n");
+    }
+    write(".gitignore", "ignored\n");
+    host.git(&["add", "--all"]);
+    host.git(&["commit", "--quiet", "--message", "Files"]);
+    host.git(&["tag", "--annotate", "--message", "A tag", "v1"]);
+    host.git(&["branch", "other"]);
+    write("stashed", "put away\n");
+    host.git(&["stash", "--quiet"]);
+    write("staged", "changed and staged\n");
+    host.git(&["add", "staged"]);
+    write("modified", "changed\n");
+    fs::remove_file(repository.join("deleted")).unwrap();
+    write("untracked", "new\n");
+    write("ignored", "of no concern\n");
+    std::os::unix::fs::symlink("modified", repository.join("link")).unwrap();
+    // An index whose times are not fresh: who looks carelessly writes it anew.
+    fs::File::open(repository.join("staged"))
+        .and_then(|file| file.set_modified(std::time::SystemTime::UNIX_EPOCH))
+        .unwrap();
+    let before = state_of(&repository);
+    for words in [&[][..], &["--with-dirty"]] {
+        let task = host.start_with(
+            words,
+            "echo x > modified; rm -f untracked staged; echo y > new; git add --all; git commit -qm all; git gc -q; sleep 1000",
+        );
+        host.exec(&task, "git status; git stash; git checkout -q -b mine");
+        for verb in ["logs", "pause", "resume", "stop"] {
+            let outcome = host.stockade(&[verb, &task.id]);
+            assert_eq!(outcome.code, 0, "{verb}: {outcome:?}");
+        }
+        host.json(&["ls"]);
+    }
+    let after = state_of(&repository);
+    assert_eq!(
+        before.keys().collect::<Vec<_>>(),
+        after.keys().collect::<Vec<_>>()
+    );
+    for (path, was) in &before {
+        assert!(after[path] == *was, "{} has changed", path.display());
+    }
 }
 
 /// Leaves everything behind that makes git, an editor or a shell run
@@ -175,4 +346,50 @@ fn g6_no_verb_of_the_host_runs_anything_that_an_agent_left() {
         "held back, so not merged"
     );
     assert_eq!(host.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn g6_no_verb_on_a_running_task_runs_anything_that_an_agent_left() {
+    let host = Host::new();
+    let canary = host.path("canary");
+    let script = format!(
+        "CANARY={}\n{PAYLOADS}\ntouch ~/planted; sleep 1000",
+        canary.display()
+    );
+    let task = host.start_with(&["--name", "evil"], &script);
+    crate::host::eventually("all is planted", || {
+        host.exec(&task, "test -e ~/planted").0 == 0
+    });
+    for words in [
+        &["ls"][..],
+        &["logs", "evil"],
+        &["exec", "evil", "--", "true"],
+        &["pause", "evil"],
+        &["resume", "evil"],
+        &["stop", "evil"],
+        &["resume", "evil", "--detach"],
+        &["why"],
+        &["stop", "--all"],
+    ] {
+        let outcome = host.stockade(words);
+        assert!(!canary.exists(), "{words:?} ran a payload");
+        assert!(outcome.code < 100, "{words:?}: {outcome:?}");
+    }
+    task.wait_until_settled();
+    assert!(!canary.exists());
+
+    // The control: whoever opens the agent's repository with plain git on the
+    // host does run what it left.
+    let copy = host.path("copy");
+    let mut cp = host.other_command("cp");
+    cp.args(["-r", "--no-preserve=ownership"])
+        .arg(task.folder.join("agent.git"))
+        .arg(&copy);
+    assert_eq!(finish(cp).code, 0);
+    let mut git = host.other_command("git");
+    git.arg("--git-dir")
+        .arg(&copy)
+        .args(["--work-tree", ".", "status"]);
+    finish(git);
+    assert!(canary.exists(), "the payloads are blunt");
 }

@@ -266,7 +266,14 @@ pub(crate) fn take_over(descriptors: Vec<OwnedFd>) -> Option<(OwnedFd, Listeners
 /// sealed against writing. One started from the host's file could be opened
 /// for writing through `/proc/self/exe`.
 fn sealed_program() -> io::Result<OwnedFd> {
-    let file = memfd_create("init", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    // Where the system makes memory files inert by default (sysctl
+    // `vm.memfd_noexec`), one that is to run must say so; kernels before 6.3
+    // do not know the flag.
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = memfd_create("init", flags | MemfdFlags::EXEC).or_else(|error| match error {
+        rustix::io::Errno::INVAL => memfd_create("init", flags),
+        other => Err(other),
+    })?;
     let mut file = std::fs::File::from(file);
     file.write_all(INSIDE)?;
     rustix::fs::fcntl_add_seals(

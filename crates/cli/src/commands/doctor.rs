@@ -1,12 +1,16 @@
 //! `stockade doctor`: what this machine gives, found out by doing it.
 
+mod git;
+
 use std::{
-    path::Path,
+    fs,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
+use serde::Serialize;
 use serde_json::json;
-use stockade_agents::AgentKind;
+use stockade_agents::{AgentError, AgentKind};
 use stockade_sandbox::probe::{self, Outcome, PROBE_ARGUMENT, Probe};
 
 use crate::{
@@ -24,38 +28,52 @@ pub(crate) fn run(arguments: &Doctor, printer: Printer) -> Result<ExitCode, Fail
     }
     let state = host::state()?;
     let mut probes = layers(state.path())?;
-    probes.push(git(state.path()));
+    if worst(&probes) == Outcome::Missing {
+        probes.push(Probe {
+            detail: "not tried: it runs behind walls, and one is missing".to_owned(),
+            ..without_git()
+        });
+    } else {
+        probes.push(needed_git(state.path()));
+        probes.extend(git_behaviour(state.path()));
+    }
     let agents = agents();
-    printer.json(&json!({ "probes": probes, "agents": agents.iter().map(|(name, found)| json!({ "name": name, "found": found })).collect::<Vec<_>>() }));
+    printer.json(&json!({ "probes": probes, "agents": agents }));
     for probe in &probes {
         show(probe, printer);
     }
-    for (name, found) in &agents {
-        let (word, tone) = if found.is_some() {
+    for agent in &agents {
+        let (word, tone) = if agent.found.is_some() {
             ("found", Tone::Good)
         } else {
             ("absent", Tone::Faint)
         };
-        let detail = found.as_deref().unwrap_or("not on PATH");
         printer.line(&format!(
-            "{}  {name:<30} {detail}",
-            printer.paint(tone, &format!("{word:<7}"))
+            "{}  {:<30} {}",
+            printer.paint(tone, &format!("{word:<7}")),
+            agent.name,
+            agent.words()
         ));
     }
-    match probes.iter().map(|probe| probe.outcome).max() {
-        Some(Outcome::Missing) => Err(Failure::new(
+    match worst(&probes) {
+        Outcome::Missing => Err(Failure::new(
             Kind::Wall,
             "a wall is missing; no task can start here",
         )),
-        Some(Outcome::Weaker) => {
-            printer.line("tasks can start; what is weaker stands in each contract");
+        Outcome::Weaker => {
+            printer.line("tasks can start; what is weaker is named above");
             Ok(ExitCode::from(1))
         }
-        _ => {
+        Outcome::Works => {
             printer.line("everything is there");
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn worst(probes: &[Probe]) -> Outcome {
+    let outcomes = probes.iter().map(|probe| probe.outcome);
+    outcomes.max().unwrap_or(Outcome::Missing)
 }
 
 fn show(probe: &Probe, printer: Printer) {
@@ -95,7 +113,8 @@ fn layers(state: &Path) -> Result<Vec<Probe>, Failure> {
         .map_err(|error| Failure::failed(format!("the probe said nothing readable: {error}")))
 }
 
-fn git(state: &Path) -> Probe {
+/// Whether tasks can start with the git that is there.
+fn needed_git(state: &Path) -> Probe {
     let folder = state.join(format!("git-probe-{}", std::process::id()));
     let tried = host::git().and_then(|git| {
         git.rehearse(&folder).map_err(Failure::failed)?;
@@ -106,36 +125,95 @@ fn git(state: &Path) -> Probe {
         ))
     });
     let _ = stockade_workspace::remove_folder(&folder);
-    let (outcome, detail, fix) = match tried {
-        Ok(detail) => (Outcome::Works, detail, None),
-        Err(failure) => (
-            Outcome::Missing,
-            failure.message,
-            Some("install git 2.38 or newer from your distribution".to_owned()),
-        ),
-    };
-    Probe {
-        name: "git".to_owned(),
-        outcome,
-        detail,
-        cost: "without it nothing is started".to_owned(),
-        fix,
+    match tried {
+        Ok(detail) => Probe {
+            outcome: Outcome::Works,
+            detail,
+            ..without_git()
+        },
+        Err(failure) => Probe {
+            detail: failure.message,
+            fix: Some("install git 2.38 or newer from your distribution".to_owned()),
+            ..without_git()
+        },
     }
 }
 
-/// The agents that are installed, with version and place.
-fn agents() -> Vec<(String, Option<String>)> {
+/// What is said of git where there is none that works.
+fn without_git() -> Probe {
+    Probe {
+        name: "git".to_owned(),
+        outcome: Outcome::Missing,
+        detail: String::new(),
+        cost: "without it nothing is started".to_owned(),
+        fix: None,
+    }
+}
+
+/// What else is known of the git that is there.
+fn git_behaviour(state: &Path) -> Vec<Probe> {
+    let folder = state.join(format!("git-behaviour-{}", std::process::id()));
+    let (Ok(git), Ok(())) = (host::git(), fs::create_dir(&folder)) else {
+        // Said already, by the probe before.
+        return Vec::new();
+    };
+    let found = git::probes(git.program(), &folder);
+    let _ = stockade_workspace::remove_folder(&folder);
+    found
+}
+
+/// An agent that Stockade knows, and what of it is here.
+#[derive(Debug, Serialize)]
+struct Agent {
+    name: &'static str,
+    found: Option<Installed>,
+    /// Why there is none.
+    reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Installed {
+    version: Option<String>,
+    path: PathBuf,
+    /// SHA-256 of what really runs.
+    digest: String,
+}
+
+impl Agent {
+    fn words(&self) -> String {
+        match &self.found {
+            Some(found) => format!(
+                "{} at {}, sha256 {}…",
+                found.version.as_deref().unwrap_or("unknown version"),
+                found.path.display(),
+                found.digest.get(..12).unwrap_or(&found.digest)
+            ),
+            None => self.reason.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// The agents that are installed.
+fn agents() -> Vec<Agent> {
     let path = host::search_path();
-    AgentKind::ALL
-        .into_iter()
-        .map(|kind| {
-            let found = stockade_agents::find(kind, &path).ok().map(|found| {
-                let version = found
-                    .version
-                    .unwrap_or_else(|| "unknown version".to_owned());
-                format!("{version} at {}", found.executable.display())
-            });
-            (kind.to_string(), found)
-        })
-        .collect()
+    let agents = AgentKind::ALL.into_iter().map(|kind| {
+        let (found, reason) = match stockade_agents::find(kind, &path) {
+            Ok(found) => (
+                Some(Installed {
+                    version: found.version,
+                    path: found.executable,
+                    digest: found.digest,
+                }),
+                None,
+            ),
+            Err(AgentError::NotFound { .. }) => (None, Some("not on PATH".to_owned())),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Agent {
+            name: kind.as_str(),
+            found,
+            reason,
+        }
+    });
+    agents.collect()
 }
