@@ -11,7 +11,7 @@ use std::{
         mpsc::{Sender, channel},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -101,6 +101,11 @@ impl Execs {
         Ok(id)
     }
 
+    /// When command `id` last printed something.
+    pub(crate) fn last_printed(&self, id: u32) -> Option<Instant> {
+        self.known.get(&id)?.output.last_printed()
+    }
+
     /// Notes that a command ended. Its watchers hear of it once they have
     /// seen its output.
     pub(crate) fn ended(&mut self, id: u32, exit: i32) {
@@ -115,9 +120,8 @@ impl Execs {
         let output = running.output.clone();
         let pump = running.pump.take();
         std::thread::spawn(move || {
-            let deadline = std::time::Instant::now() + GRACE;
-            while pump.as_ref().is_some_and(|pump| !pump.is_finished())
-                && std::time::Instant::now() < deadline
+            let deadline = Instant::now() + GRACE;
+            while pump.as_ref().is_some_and(|pump| !pump.is_finished()) && Instant::now() < deadline
             {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -132,8 +136,8 @@ impl Execs {
             .get_mut(&id)
             .and_then(|running| running.pump.take());
         if let Some(pump) = pump {
-            let deadline = std::time::Instant::now() + GRACE;
-            while !pump.is_finished() && std::time::Instant::now() < deadline {
+            let deadline = Instant::now() + GRACE;
+            while !pump.is_finished() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }

@@ -16,6 +16,8 @@ pub(crate) enum Happening {
     PartEnded(Part),
     /// A client asks.
     Asked(Asked),
+    /// A moment to see whether a turn has ended.
+    Tick,
     /// The time of the task is up.
     TimeUp,
 }

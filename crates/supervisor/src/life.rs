@@ -5,7 +5,7 @@ use std::{
     os::fd::AsFd,
     path::Path,
     sync::mpsc::{Receiver, Sender, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ pub(crate) enum Started {
     Failed(String),
 }
 
+/// How long an agent with a terminal prints nothing when its turn is over.
+const QUIET: Duration = Duration::from_secs(4);
 /// How long the end of a short look waits for whoever asked for it.
 const LOOKED_FOR: Duration = Duration::from_secs(5);
 /// The largest set of keys that is read.
@@ -123,6 +125,8 @@ struct Supervisor {
     session: Option<Session>,
     /// Whether anybody has seen the main command.
     watched: bool,
+    /// The last output after which a turn was saved.
+    saved_for: Option<Instant>,
     _lock: TaskLock,
 }
 
@@ -170,6 +174,14 @@ impl Supervisor {
             std::thread::sleep(Duration::from_secs(seconds));
             let _ = clock.send(Happening::TimeUp);
         });
+        if plan.main.terminal && session.is_none() {
+            let ticks = happenings.clone();
+            std::thread::spawn(move || {
+                while ticks.send(Happening::Tick).is_ok() {
+                    std::thread::sleep(QUIET / 4);
+                }
+            });
+        }
         let status = status.in_state(TaskState::Running);
         let mut supervisor = Self {
             task,
@@ -181,6 +193,7 @@ impl Supervisor {
             main: 0,
             session,
             watched: false,
+            saved_for: None,
             _lock: lock,
         };
         supervisor.main = supervisor.start_main()?;
@@ -285,6 +298,10 @@ impl Supervisor {
                 Ok(Some(TaskState::Stopped { reason }))
             }
             Happening::Asked(asked) => self.answer(asked),
+            Happening::Tick => {
+                self.save_turn()?;
+                Ok(None)
+            }
         }
     }
 
@@ -318,7 +335,10 @@ impl Supervisor {
             Some(error) => {
                 let program = self.command().argv.first().cloned().unwrap_or_default();
                 Ok(Some(TaskState::Failed {
-                    reason: format!("`{program}` could not be started inside: {error}"),
+                    reason: format!(
+                        "`{}` could not be started inside: {error}",
+                        stockade_workspace::visible::line(program.as_bytes())
+                    ),
                 }))
             }
             None => Ok(Some(TaskState::Done { exit })),
@@ -408,6 +428,23 @@ impl Supervisor {
         self.status = self.status.in_state(state);
         self.task.write(STATUS, &self.status)?;
         Ok(Reply::Once(Answer::Done))
+    }
+
+    /// Saves the work of an agent that a person works with, once it has been
+    /// quiet for a while: then its turn has ended, as far as can be seen from
+    /// outside. Nothing is stopped for it, which the label says.
+    fn save_turn(&mut self) -> Result<(), SupervisorError> {
+        let printed = self.execs.last_printed(self.main);
+        let quiet = printed.is_some_and(|printed| printed.elapsed() >= QUIET);
+        if !quiet || printed == self.saved_for || self.status.state != TaskState::Running {
+            return Ok(());
+        }
+        self.saved_for = printed;
+        match save::snapshot(&self.task, &self.plan, "turn (live)") {
+            Ok((_, body)) => note(&self.record, EventKind::Snapshot, body),
+            // The next turn, or the end, tries again.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Saves the work while everything inside stands still.

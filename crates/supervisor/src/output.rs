@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
+    time::Instant,
 };
 
 /// The most that a log file takes, in bytes. What comes after is shown to
@@ -28,6 +29,8 @@ struct Inner {
     logged: u64,
     recent: Vec<u8>,
     viewers: Vec<SyncSender<Vec<u8>>>,
+    /// When something was last printed.
+    last: Option<Instant>,
     ended: bool,
 }
 
@@ -75,6 +78,7 @@ impl Output {
 
     fn push(&self, bytes: &[u8]) {
         let mut inner = self.lock();
+        inner.last = Some(Instant::now());
         let room = LOG_MAX.saturating_sub(inner.logged);
         let kept = bytes.get(..usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()));
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -92,6 +96,11 @@ impl Output {
                 Err(TrySendError::Full(_) | TrySendError::Disconnected(_))
             )
         });
+    }
+
+    /// When something was last printed, if anything was.
+    pub(crate) fn last_printed(&self) -> Option<Instant> {
+        self.lock().last
     }
 
     /// What was printed last, and everything from now on.
