@@ -1,0 +1,201 @@
+//! Samples, what is made of them, and what they are held against.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// What samples count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Milliseconds.
+    Milliseconds,
+    /// Mebibytes.
+    Mebibytes,
+}
+
+impl Unit {
+    /// Its short name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Milliseconds => "ms",
+            Self::Mebibytes => "MiB",
+        }
+    }
+}
+
+/// Measured values of one kind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Samples(Vec<f64>);
+
+impl Samples {
+    /// Adds a value.
+    pub(crate) fn push(&mut self, value: f64) {
+        self.0.push(value);
+        self.0.sort_by(f64::total_cmp);
+    }
+
+    /// Adds a time, as milliseconds.
+    pub(crate) fn push_time(&mut self, time: Duration) {
+        self.push(milliseconds(time));
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The value that `percent` of the samples do not exceed, between two of
+    /// them in proportion; zero of none.
+    pub(crate) fn percentile(&self, percent: u8) -> f64 {
+        let last = self.0.len().saturating_sub(1);
+        let position = last * usize::from(percent);
+        let (below, rest) = (position / 100, position % 100);
+        let at = |index: usize| self.0.get(index).or(self.0.last()).copied();
+        let (Some(low), Some(high)) = (at(below), at(below + 1)) else {
+            return 0.0;
+        };
+        let part = u8::try_from(rest).map_or(0.0, |rest| f64::from(rest) / 100.0);
+        low + (high - low) * part
+    }
+
+    /// The middle value.
+    pub(crate) fn median(&self) -> f64 {
+        self.percentile(50)
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "count": self.count(),
+            "minimum": self.percentile(0),
+            "p10": self.percentile(10),
+            "median": self.median(),
+            "p90": self.percentile(90),
+            "maximum": self.percentile(100),
+        })
+    }
+}
+
+/// A time as milliseconds.
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// What a figure must not exceed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Goal {
+    /// The median, in the figure's unit.
+    AtMost(f64),
+    /// The median over the peer's.
+    RatioAtMost(f64),
+}
+
+/// Something else that was measured in the same run.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// What.
+    pub(crate) name: &'static str,
+    /// Its values, in the figure's unit.
+    pub(crate) samples: Samples,
+}
+
+/// One measured property.
+#[derive(Clone, Debug)]
+pub(crate) struct Figure {
+    /// What was done.
+    pub(crate) work: &'static str,
+    /// What the values count.
+    pub(crate) unit: Unit,
+    /// The values.
+    pub(crate) samples: Samples,
+    /// What it is compared to.
+    pub(crate) peer: Option<Peer>,
+    /// What it must reach; nothing where it is only reported.
+    pub(crate) goals: Vec<Goal>,
+    /// Why it was not measured.
+    pub(crate) skipped: Option<String>,
+}
+
+impl Figure {
+    /// A figure without peer and goals.
+    pub(crate) fn new(work: &'static str, unit: Unit, samples: Samples) -> Self {
+        Self {
+            work,
+            unit,
+            samples,
+            peer: None,
+            goals: Vec::new(),
+            skipped: None,
+        }
+    }
+
+    /// A figure that could not be taken.
+    pub(crate) fn skipped(work: &'static str, unit: Unit, reason: impl Into<String>) -> Self {
+        Self {
+            skipped: Some(reason.into()),
+            ..Self::new(work, unit, Samples::default())
+        }
+    }
+
+    /// Compared to `samples` of something else.
+    pub(crate) fn against(mut self, name: &'static str, samples: Samples) -> Self {
+        self.peer = Some(Peer { name, samples });
+        self
+    }
+
+    /// Held against `goals`.
+    pub(crate) fn held_to(mut self, goals: &[Goal]) -> Self {
+        self.goals = goals.to_vec();
+        self
+    }
+
+    /// The median over the peer's.
+    pub(crate) fn ratio(&self) -> Option<f64> {
+        self.ratio_at(50)
+    }
+
+    /// The percentile over the peer's.
+    pub(crate) fn ratio_at(&self, percent: u8) -> Option<f64> {
+        let peer = self.peer.as_ref()?.samples.percentile(percent);
+        (peer > 0.0).then(|| self.samples.percentile(percent) / peer)
+    }
+
+    /// Whether the goal is met; `None` where that cannot be said.
+    pub(crate) fn meets(&self, goal: Goal) -> Option<bool> {
+        if self.skipped.is_some() || self.samples.count() == 0 {
+            return None;
+        }
+        match goal {
+            Goal::AtMost(most) => Some(self.samples.median() <= most),
+            Goal::RatioAtMost(most) => self.ratio().map(|ratio| ratio <= most),
+        }
+    }
+
+    /// Everything about it.
+    pub(crate) fn to_json(&self) -> Value {
+        let goals: Vec<Value> = self
+            .goals
+            .iter()
+            .map(|goal| {
+                let (of, most) = match goal {
+                    Goal::AtMost(most) => ("median", most),
+                    Goal::RatioAtMost(most) => ("ratio", most),
+                };
+                json!({ "of": of, "at_most": most, "met": self.meets(*goal) })
+            })
+            .collect();
+        let peer = self
+            .peer
+            .as_ref()
+            .map(|peer| json!({ "name": peer.name, "values": peer.samples.to_json() }));
+        json!({
+            "work": self.work,
+            "unit": self.unit.name(),
+            "values": self.samples.to_json(),
+            "peer": peer,
+            "ratio_of_medians": self.ratio(),
+            "ratio_of_p10": self.ratio_at(10),
+            "goals": goals,
+            "skipped": self.skipped,
+        })
+    }
+}
