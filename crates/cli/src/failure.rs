@@ -1,8 +1,9 @@
 //! How a command fails: one sentence, hints, and a stable exit code.
 
-use std::{fmt, process::ExitCode};
+use std::{fmt, io::ErrorKind, process::ExitCode};
 
 use stockade_supervisor::SupervisorError;
+use stockade_workspace::{GitError, RepositoryError};
 
 /// The kinds of failure; each has an exit code that scripts may rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,15 @@ impl Failure {
         Self::new(Kind::Failed, error.to_string())
     }
 
+    /// Words that are no command: the first line tells why, the others help.
+    pub(crate) fn usage(error: &clap::Error) -> Self {
+        let text = error.to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let message = lines.next().unwrap_or_default();
+        let message = message.strip_prefix("error: ").unwrap_or(message);
+        lines.fold(Self::new(Kind::Usage, message), Self::hint)
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
@@ -56,12 +66,32 @@ impl From<SupervisorError> for Failure {
     fn from(error: SupervisorError) -> Self {
         let kind = match &error {
             SupervisorError::Sandbox(_) => Kind::Wall,
+            SupervisorError::Repository(RepositoryError::Git(error)) if is_wall(error) => {
+                return Self::new(Kind::Wall, format!("{error}, confined as it must be"))
+                    .hint("stockade doctor tells which layer is missing");
+            }
+            SupervisorError::Repository(
+                RepositoryError::NotARepository(_) | RepositoryError::NoSuchCommit { .. },
+            ) => Kind::NotFound,
             SupervisorError::Refused(_)
             | SupervisorError::Running
             | SupervisorError::NotRunning => Kind::Refused,
             _ => Kind::Failed,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+/// Whether git could not be started because what confines it is not there:
+/// namespaces are forbidden (EPERM) or used up (ENOSPC, unshare(2)).
+fn is_wall(error: &GitError) -> bool {
+    match error {
+        GitError::Confine(_) => true,
+        GitError::Spawn { source, .. } => matches!(
+            source.kind(),
+            ErrorKind::PermissionDenied | ErrorKind::StorageFull
+        ),
+        _ => false,
     }
 }
 

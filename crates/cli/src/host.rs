@@ -3,7 +3,8 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use stockade_supervisor::{
-    Config, Host, PASSED, STATUS, StateDirectory, TaskDirectory, TaskState, TaskStatus, find_git,
+    Config, Host, PASSED, STATUS, StateDirectory, SupervisorError, TaskDirectory, TaskState,
+    TaskStatus, find_git,
 };
 use stockade_types::{TaskId, env};
 use stockade_workspace::Git;
@@ -18,11 +19,20 @@ fn path_variable(name: &str) -> Option<PathBuf> {
 
 /// The state directory of the caller.
 pub(crate) fn state() -> Result<StateDirectory, Failure> {
-    Ok(StateDirectory::open(
+    let state = StateDirectory::open(
         path_variable(env::STATE_DIR),
         path_variable("XDG_STATE_HOME"),
         path_variable("HOME"),
-    )?)
+    );
+    state.map_err(|error| {
+        let is_place = matches!(error, SupervisorError::State { .. });
+        let failure = Failure::from(error);
+        if is_place {
+            failure.hint("state is kept there; STOCKADE_STATE_DIR names another folder")
+        } else {
+            failure
+        }
+    })
 }
 
 /// The value of `PATH`.
@@ -92,7 +102,7 @@ pub(crate) fn tasks(state: &StateDirectory) -> Result<Vec<Task>, Failure> {
 }
 
 /// A task that should live but whose supervisor is gone has failed.
-fn as_found(directory: &TaskDirectory, status: TaskStatus) -> TaskStatus {
+pub(crate) fn as_found(directory: &TaskDirectory, status: TaskStatus) -> TaskStatus {
     if status.state.is_live() && !directory.is_locked() && !is_starting(directory, &status) {
         let reason = match status.state {
             TaskState::Preparing => "it was never started; `stockade resume` starts it".to_owned(),

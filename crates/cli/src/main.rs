@@ -13,7 +13,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{arguments::Arguments, failure::Failure, print::Printer};
+use crate::{
+    arguments::Arguments,
+    failure::{Failure, Kind},
+    print::Printer,
+};
 
 fn main() -> ExitCode {
     // Files that a task's own user must read keep their usual modes; the
@@ -27,7 +31,10 @@ fn main() -> ExitCode {
     if let Some(code) = part::run() {
         return code;
     }
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misunderstood(&error),
+    };
     let printer = Printer::new(arguments.json);
     match commands::run(arguments, printer) {
         Ok(code) => code,
@@ -36,4 +43,20 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Answers words that are no command, or ask for help; to a program in the
+/// form that it asked for.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os()
+        .take_while(|word| word != "--")
+        .any(|word| word == "--json");
+    if json && error.use_stderr() {
+        let failure = Failure::usage(error);
+        Printer::new(true).failure(&failure);
+        return failure.exit_code();
+    }
+    // Whether it could be printed changes nothing.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Kind::Usage as u8))
 }

@@ -40,6 +40,12 @@ pub enum SupervisorError {
     /// The agent could not be found or configured.
     #[error(transparent)]
     Agent(#[from] stockade_agents::AgentError),
+    /// The folder or the commit to work on.
+    #[error(transparent)]
+    Repository(#[from] stockade_workspace::RepositoryError),
+    /// The tree of a task could not be made.
+    #[error("{0}")]
+    Workspace(String),
     /// The record cannot be written, so nothing may happen.
     #[error("the record: {0}")]
     Record(String),

@@ -31,7 +31,7 @@ use stockade_sandbox::{
 use stockade_types::TaskId;
 use stockade_workspace::{
     AGENT_GIT_INSIDE, BackEnd, Git, POOL_GIT_INSIDE, Pool, PoolEntry, Repository, SecretPatterns,
-    Slug,
+    Slug, visible,
 };
 
 use crate::{
@@ -156,6 +156,11 @@ fn refused(error: impl std::fmt::Display) -> SupervisorError {
     SupervisorError::Refused(error.to_string())
 }
 
+/// An error of the workspace room while a tree is made, as a sentence.
+fn workspace(error: impl std::fmt::Display) -> SupervisorError {
+    SupervisorError::Workspace(error.to_string())
+}
+
 /// Where the built-in agent appears inside.
 const BUILT_IN: &str = "/opt/stockade/agent";
 /// The argument that makes this executable the built-in agent.
@@ -163,16 +168,14 @@ pub const BUILT_IN_ARGUMENT: &str = "__rehearsal-agent";
 
 /// Works out everything about a task and makes its base tree if need be.
 pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
-    let repository = Repository::discover(&host.git, &wish.folder).map_err(refused)?;
-    let base = repository
-        .base(&host.git, wish.base.as_deref())
-        .map_err(refused)?;
-    let branch = repository.head_branch(&host.git).map_err(refused)?;
+    let repository = Repository::discover(&host.git, &wish.folder)?;
+    let base = repository.base(&host.git, wish.base.as_deref())?;
+    let branch = repository.head_branch(&host.git).map_err(workspace)?;
     let agent = Agent::resolve(host, wish, &workspace_target(&repository))?;
     let secrets = host.config.secrets()?;
     let pool = Pool::new(host.state.path())
         .ensure(&host.git, &repository, &base, &secrets)
-        .map_err(refused)?;
+        .map_err(workspace)?;
 
     let project = Project::of_tree(&pool.tree())?;
     let task = host.state.task(&TaskId::from_random(rand::rng().random()));
@@ -267,7 +270,7 @@ impl Agent {
             ),
             Runs::Command { argv, terminal } => Ok(Self {
                 kind: None,
-                name: argv.join(" "),
+                name: visible::line(argv.join(" ").as_bytes()),
                 found: None,
                 prompt: argv.join(" "),
                 terminal: *terminal,

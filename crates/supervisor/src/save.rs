@@ -1,6 +1,10 @@
 //! Saving a task's work: snapshots of its tree, and the agent's commits.
 
-use std::{io::BufRead, os::fd::AsFd, time::Duration};
+use std::{
+    io::{BufRead, Read},
+    os::fd::AsFd,
+    time::Duration,
+};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
@@ -108,10 +112,13 @@ fn take_commits(
         );
     });
     let mut bundle = std::io::BufReader::new(std::fs::File::from(bundle));
-    if bundle.fill_buf().map_err(refused)?.is_empty() {
-        // Git wrote nothing: there is no commit of the agent's own.
+    let head = bundle_head(&mut bundle).map_err(refused)?;
+    if !head.names_commits {
+        // Git refuses to write a bundle of nothing, some versions only after
+        // its first lines: there is no commit of the agent's own.
         return Ok(Vec::new());
     }
+    let bundle = head.bytes.as_slice().chain(bundle);
     let commits = space
         .import_bundle(&git::git_at(&plan.git), bundle, &BundleLimits::default())
         .map_err(|error| SupervisorError::Refused(error.to_string()))?;
@@ -119,6 +126,32 @@ fn take_commits(
     Ok(shown.map(|commit| json!({ "reference": commit.reference, "commit": commit.commit, "tree": commit.tree })).collect())
 }
 
+/// The lines before the pack of a bundle, as far as they were written.
+#[derive(Default)]
+struct BundleHead {
+    bytes: Vec<u8>,
+    /// Whether a line names a commit; others tell the format and what the
+    /// reader must have (gitformat-bundle(5)).
+    names_commits: bool,
+}
+
+fn bundle_head(bundle: &mut impl BufRead) -> std::io::Result<BundleHead> {
+    let mut head = BundleHead::default();
+    let mut bundle = bundle.take(HEAD_MAX);
+    loop {
+        let start = head.bytes.len();
+        bundle.read_until(b'\n', &mut head.bytes)?;
+        match head.bytes.get(start) {
+            // The empty line that ends them, or the end of it all.
+            Some(b'\n') | None => return Ok(head),
+            Some(b'#' | b'-' | b'@') => {}
+            Some(_) => head.names_commits = true,
+        }
+    }
+}
+
+/// How long those lines may be together, in bytes.
+const HEAD_MAX: u64 = 1 << 20;
 /// The signal that ends a process at once, as the kernel numbers it.
 const KILL: i32 = 9;
 /// How many of the agent's branches the record names.

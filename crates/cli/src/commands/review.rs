@@ -35,14 +35,23 @@ pub(crate) fn diff(arguments: &Diff, printer: Printer) -> Result<ExitCode, Failu
             }
         }
     }
-    for refused in &work.imported.refused {
-        printer.line(&format!(
-            "refused  {}: {}",
-            path(&refused.path),
-            refused.reason
-        ));
-    }
+    absent(&work, printer);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what of the task's files is not in the result, and why.
+fn absent(work: &Work, printer: Printer) {
+    for refused in &work.imported.refused {
+        let (path, reason) = (path(&refused.path), &refused.reason);
+        printer.line(&format!("refused  {path}: {reason}"));
+    }
+    for skipped in &work.left_out {
+        let (path, reason) = (path(&skipped.path), &skipped.reason);
+        printer.line(&format!("left out {path}: {reason}"));
+    }
+    if work.left_out_more > 0 {
+        printer.line(&format!("left out {} more", work.left_out_more));
+    }
 }
 
 /// A path as it may be shown.
@@ -296,13 +305,7 @@ fn summary(work: &Work, printer: Printer) -> Result<(), Failure> {
         printer.line(&format!("{choice} {}", heading(file, printer)));
         marks(file, printer);
     }
-    for refused in &work.imported.refused {
-        printer.line(&format!(
-            "refused  {}: {}",
-            path(&refused.path),
-            refused.reason
-        ));
-    }
+    absent(work, printer);
     let slug = &work.status.slug;
     let held = work
         .review

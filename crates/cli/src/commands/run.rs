@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use serde_json::json;
-use stockade_agents::AgentKind;
+use stockade_agents::{AgentError, AgentKind};
 use stockade_sandbox::Layer;
 use stockade_supervisor::{
     Contract, Host, Made, Prepared, Runs, SupervisorError, Wish, gateway::Keys, prepare, read_json,
@@ -89,7 +89,7 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         .map_err(|error| Failure::new(Kind::Usage, format!("--model-url: {error}")))?;
     Ok(Wish {
         folder: arguments.folder.clone(),
-        base: Some(arguments.base.clone()),
+        base: Some(arguments.base.clone()).filter(|base| base != "HEAD"),
         with_dirty: arguments.with_dirty,
         runs,
         name: arguments.name.clone(),
@@ -109,7 +109,14 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
 
 fn missing_agent(error: SupervisorError) -> Failure {
     match error {
-        SupervisorError::Agent(error) => Failure::new(Kind::NotFound, error.to_string()),
+        SupervisorError::Agent(error) => {
+            let kind = match error {
+                AgentError::NotFound { .. } => Kind::NotFound,
+                AgentError::CommandMissing => Kind::Usage,
+                _ => Kind::Failed,
+            };
+            Failure::new(kind, error.to_string())
+        }
         other => other.into(),
     }
 }

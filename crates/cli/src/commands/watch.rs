@@ -198,7 +198,7 @@ pub(crate) fn settled(task: &TaskDirectory) -> Result<TaskStatus, Failure> {
     while task.is_locked() && std::time::Instant::now() < deadline {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    Ok(task.read(STATUS)?)
+    Ok(host::as_found(task, task.read(STATUS)?))
 }
 
 /// An exit code of a command as one of ours.

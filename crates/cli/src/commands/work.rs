@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stockade_supervisor::{PLAN, Plan, StateDirectory, TaskDirectory, TaskStatus};
 use stockade_types::{Event, EventKind};
-use stockade_workspace::{FileDiff, Git, Hunk, Imported, Repository, Review, TaskSpace};
+use stockade_workspace::{FileDiff, Git, Hunk, Imported, Repository, Review, Skipped, TaskSpace};
 
 use crate::{
     commands::review::path,
@@ -21,6 +21,10 @@ pub(crate) struct Work {
     pub(crate) space: TaskSpace,
     pub(crate) imported: Imported,
     pub(crate) review: Review,
+    /// What the snapshot could not take.
+    pub(crate) left_out: Vec<Skipped>,
+    /// How many more it could not take.
+    pub(crate) left_out_more: u64,
 }
 
 impl Work {
@@ -74,6 +78,8 @@ impl Work {
             space,
             imported,
             review,
+            left_out: snapshot.skipped,
+            left_out_more: snapshot.skipped_more,
         })
     }
 
@@ -115,6 +121,8 @@ impl Work {
             "reference": self.imported.reference,
             "files": files,
             "refused": self.imported.refused.iter().map(|refused| json!({ "path": path(&refused.path), "reason": refused.reason })).collect::<Vec<_>>(),
+            "left_out": self.left_out.iter().map(|skipped| json!({ "path": path(&skipped.path), "reason": skipped.reason })).collect::<Vec<_>>(),
+            "left_out_more": self.left_out_more,
         }))
     }
 }

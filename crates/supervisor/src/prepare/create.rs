@@ -12,7 +12,7 @@ use stockade_agents::HomeFile;
 use stockade_sandbox::Identity;
 use stockade_workspace::{Brought, START, SnapshotLimits, TaskSpace};
 
-use super::{Host, Prepared, refused};
+use super::{Host, Prepared, workspace};
 use crate::{
     error::SupervisorError,
     state::StateDirectory,
@@ -48,7 +48,15 @@ pub(super) fn identity(state: &StateDirectory) -> Option<Identity> {
 
 impl Prepared {
     /// Makes the task's folder, and brings into it what shall come along.
+    /// What could not be finished is removed.
     pub fn create(&self, host: &Host) -> Result<Made, SupervisorError> {
+        self.make(host).inspect_err(|_| {
+            // It has been nobody's yet; an error here would hide the first.
+            let _ = fs::remove_dir_all(self.task.path());
+        })
+    }
+
+    fn make(&self, host: &Host) -> Result<Made, SupervisorError> {
         let created = TaskSpace::create(
             host.state.path(),
             self.task.id(),
@@ -57,7 +65,7 @@ impl Prepared {
             &self.pool,
             self.back_end,
         )
-        .map_err(refused)?;
+        .map_err(workspace)?;
         self.task.create()?;
         let brought = self.bring(host, &created.space)?;
         let home = created.space.home();
@@ -95,16 +103,16 @@ impl Prepared {
     fn bring(&self, host: &Host, space: &TaskSpace) -> Result<Brought, SupervisorError> {
         let mut brought = space
             .bring_included(&host.git, &self.repository, &self.secrets)
-            .map_err(refused)?;
+            .map_err(workspace)?;
         if self.with_dirty {
             let changes = space
                 .bring_changes(&host.git, &self.repository, &self.secrets)
-                .map_err(refused)?;
+                .map_err(workspace)?;
             brought.written.extend(changes.written);
             brought.hidden.extend(changes.hidden);
             space
                 .snapshot(&host.git, START, &SnapshotLimits::default())
-                .map_err(refused)?;
+                .map_err(workspace)?;
         }
         Ok(brought)
     }

@@ -152,7 +152,11 @@ impl TaskSpace {
             record,
             pool: pool.clone(),
         };
-        space.build()?;
+        if let Err(error) = space.build() {
+            // Nobody would look for it again; the first error is what counts.
+            let _ = remove::folder(&building);
+            return Err(error);
+        }
         std::fs::rename(&building, &folder).map_err(failed("put in place", &folder))?;
         let space = Self { folder, ..space };
         Ok(Created {
