@@ -1,11 +1,6 @@
 //! A task and the terminals of people: who sees it, who types, who leaves; and
 //! the terminal inside.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a step of a test that fails fails the test"
-)]
-
 mod host;
 
 use std::process::Stdio;
