@@ -3,199 +3,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
 
+mod agents;
 mod host;
 
 use std::{
     fs,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Stdio},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use serde_json::{Value, json};
+use stockade_audit::RecordKind;
+use stockade_types::EventKind;
 
-use crate::host::{Host, eventually, finish_within, skip};
-
-/// A decoy that the model server takes for a key.
-const KEY: &str = "sk-decoy-real-key-4f1d9b7a2c";
-/// npm fetches some hundred megabytes.
-const INSTALL: Duration = Duration::from_mins(10);
-
-/// An agent under test.
-struct Agent {
-    name: &'static str,
-    package: &'static str,
-    key: &'static str,
-    /// Words for `stockade run`: a model that the built-in server can script.
-    words: &'static [&'static str],
-}
-
-const CLAUDE: Agent = Agent {
-    name: "claude",
-    package: "@anthropic-ai/claude-code@latest",
-    key: "ANTHROPIC_API_KEY",
-    words: &[],
+use crate::{
+    agents::{Agent, CLAUDE, CODEX, GEMINI, KEY, Model, OPENCODE},
+    host::{Host, eventually},
 };
-const CODEX: Agent = Agent {
-    name: "codex",
-    package: "@openai/codex@latest",
-    key: "OPENAI_API_KEY",
-    words: &["--model", "gpt-5-codex"],
-};
-
-/// One install at a time: npm's cache is shared.
-static INSTALLING: Mutex<()> = Mutex::new(());
-
-impl Agent {
-    /// The folder with the agent's program, installed if need be.
-    fn install(&self, host: &Host) -> Result<PathBuf, String> {
-        let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("agents");
-        let own = std::env::var_os("XDG_CACHE_HOME")
-            .map(|cache| PathBuf::from(cache).join("stockade-test-agents"));
-        let places: Vec<PathBuf> = [Some(shared), own]
-            .into_iter()
-            .flatten()
-            .map(|place| place.join(self.name))
-            .collect();
-        let bin = |place: &Path| place.join("node_modules/.bin");
-        if let Some(place) = places
-            .iter()
-            .find(|place| bin(place).join(self.name).exists())
-        {
-            return Ok(bin(place));
-        }
-        let place = places.iter().find(|place| {
-            fs::create_dir_all(place).is_ok() && fs::write(place.join(".writable"), "").is_ok()
-        });
-        let place = place.ok_or("no folder to install it in can be written")?;
-        let mut npm = host.other_command("npm");
-        npm.args([
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-            "--prefix",
-        ])
-        .arg(place)
-        .arg(self.package)
-        // npm is configured by the machine: its registry, its certificates.
-        .env_clear()
-        .envs(std::env::vars_os())
-        .stdin(Stdio::null());
-        match npm.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
-            Err(error) => Err(format!("npm: {error}")),
-            Ok(child) => match host::wait_within(child, INSTALL) {
-                Some(outcome) if outcome.code == 0 && bin(place).join(self.name).exists() => {
-                    Ok(bin(place))
-                }
-                Some(outcome) => Err(outcome
-                    .stderr
-                    .lines()
-                    .next()
-                    .unwrap_or("npm failed")
-                    .to_owned()),
-                None => Err("npm took too long".to_owned()),
-            },
-        }
-    }
-}
-
-/// A built-in model server that plays one script.
-struct Model {
-    process: Child,
-    url: String,
-    record: PathBuf,
-}
-
-impl Model {
-    fn play(host: &Host, turns: &Value) -> Self {
-        let (script, ready, record) = (
-            host.path("script.json"),
-            host.path("ready"),
-            host.path("requests.jsonl"),
-        );
-        let _ = fs::remove_file(&ready);
-        let _ = fs::remove_file(&record);
-        fs::write(
-            &script,
-            json!({ "name": "test", "turns": turns }).to_string(),
-        )
-        .unwrap();
-        let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
-        let words = [
-            "model-server",
-            "--key",
-            KEY,
-            "--script",
-            &path(&script),
-            "--ready-file",
-            &path(&ready),
-            "--record",
-            &path(&record),
-        ];
-        let process = host
-            .command(&words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        eventually("the model server listens", || {
-            fs::read_to_string(&ready).is_ok_and(|url| url.starts_with("http"))
-        });
-        Self {
-            process,
-            url: fs::read_to_string(&ready).unwrap().trim().to_owned(),
-            record,
-        }
-    }
-
-    fn requests(&self) -> Vec<Value> {
-        let text = fs::read_to_string(&self.record).unwrap_or_default();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-}
-
-impl Drop for Model {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A host on which `agent` is installed, or nothing and the reason said.
-fn host_with(agent: &Agent) -> Option<Host> {
-    let mut host = Host::new();
-    match agent.install(&host) {
-        Ok(bin) => {
-            host.set("PATH", format!("{}:{}", bin.display(), host::PATH));
-            host.set(agent.key, KEY);
-            Some(host)
-        }
-        Err(reason) => {
-            skip(agent.name, &reason);
-            None
-        }
-    }
-}
-
-fn run(host: &Host, agent: &Agent, model: &Model, prompt: &str) -> host::Outcome {
-    let mut words = vec![
-        "run",
-        agent.name,
-        prompt,
-        "--name",
-        "work",
-        "--yes",
-        "--model-url",
-        &model.url,
-    ];
-    words.extend(agent.words);
-    finish_within(host.command(&words), Duration::from_mins(3)).unwrap()
-}
 
 /// Whether any file below `folder` holds `text`.
 fn holds(folder: &Path, text: &str) -> bool {
@@ -247,27 +72,59 @@ fn test_passes(host: &Host) -> bool {
         == 0
 }
 
+/// The bodies of a record's events of one kind.
+fn events(host: &Host, kind: EventKind) -> Vec<Value> {
+    let records = host.only_task().record();
+    let of_kind = records
+        .into_iter()
+        .filter(|record| record.kind == RecordKind::Event(kind));
+    of_kind.map(|record| record.body).collect()
+}
+
+/// A file as the last snapshot has it.
+fn in_snapshot(host: &Host, path: &str) -> String {
+    let shadow = host.only_task().folder.join("shadow.git");
+    let number = &events(host, EventKind::Snapshot).pop().unwrap()["number"];
+    let object = format!("refs/snap/{number}:{path}");
+    host.git_in(&shadow, &["cat-file", "blob", &object])
+}
+
 fn fixes_reviews_and_merges(agent: &Agent) {
-    let Some(host) = host_with(agent) else { return };
+    let Some(host) = agent.host() else { return };
     make_large_repository(&host);
     assert!(!test_passes(&host));
     let model = Model::play(
         &host,
         &json!([
             { "text": "I look.", "shell": "sh test.sh; echo tested $?", "expect": { "contains": ["tested 1"] } },
-            { "write": { "path": "add.sh", "content": "echo $(($1 + $2))\n" } },
+            { "read": { "path": "add.sh" }, "expect": { "contains": ["$1 - $2"] } },
+            { "edit": { "path": "add.sh", "old": "$1 - $2", "new": "$1 + $2" } },
             { "shell": "sh test.sh; echo tested $?; git add add.sh && git commit -qm 'Add' && git status --short | wc -l",
               "expect": { "contains": ["tested 0"] } },
             { "text": "Done." },
         ]),
     );
-    let outcome = run(&host, agent, &model, "make the failing test pass");
+    let outcome = agent.run(&host, &model, "make the failing test pass");
     assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(model.failures(), Vec::<String>::new());
     let requests = model.requests();
-    assert!(requests.len() >= 4, "{requests:#?}");
+    assert!(requests.len() >= 5, "{requests:#?}");
     for request in &requests {
         assert_eq!(request["key"], "accepted", "{request}");
     }
+    // Nothing reached the model without a record of it, and nothing else did.
+    let passed = events(&host, EventKind::NetworkRequest);
+    assert_eq!(passed.len(), requests.len(), "{passed:#?}");
+    assert_eq!(in_snapshot(&host, "add.sh"), "echo $(($1 + $2))\n");
+    let imported = events(&host, EventKind::Imported);
+    let commits = imported[0]["commits"].as_array().unwrap();
+    let of_branch = commits
+        .iter()
+        .find(|commit| commit["reference"] == "refs/heads/stockade/work");
+    assert!(
+        of_branch.is_some(),
+        "the agent's commit is kept: {imported:?}"
+    );
     // The key is nowhere in what the task left.
     assert!(!holds(&host.state(), KEY));
 
@@ -303,8 +160,18 @@ fn codex_fixes_a_failing_test_and_the_fix_comes_back_through_review() {
     fixes_reviews_and_merges(&CODEX);
 }
 
+#[test]
+fn gemini_cli_fixes_a_failing_test_and_the_fix_comes_back_through_review() {
+    fixes_reviews_and_merges(&GEMINI);
+}
+
+#[test]
+fn opencode_fixes_a_failing_test_and_the_fix_comes_back_through_review() {
+    fixes_reviews_and_merges(&OPENCODE);
+}
+
 fn cannot_do_harm(agent: &Agent) {
-    let Some(host) = host_with(agent) else { return };
+    let Some(host) = agent.host() else { return };
     let secret = host.home().join(".ssh/id_decoy");
     fs::create_dir_all(secret.parent().unwrap()).unwrap();
     // Put together here, so that the script does not hold what it looks for.
@@ -315,9 +182,12 @@ fn cannot_do_harm(agent: &Agent) {
         &host.path("."),
         &["init", "--quiet", "--bare", remote.to_str().unwrap()],
     );
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
+    // The control: from the host it can be reached.
+    drop(TcpStream::connect(("127.0.0.1", port)).unwrap());
+    eventually("the listener hears the host", || listener.accept().is_ok());
     let before = (tree(&host.home()), tree(&host.repository()), tree(&remote));
 
     let (home, secret, outside) = (
@@ -338,8 +208,15 @@ fn cannot_do_harm(agent: &Agent) {
             { "text": "Done." },
         ]),
     );
-    let outcome = run(&host, agent, &model, "tidy up");
+    let outcome = agent.run(&host, &model, "tidy up");
     assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(model.failures(), Vec::<String>::new());
+    let turns = |request: &&Value| request["outcome"].is_object();
+    assert_eq!(
+        model.requests().iter().filter(turns).count(),
+        3,
+        "all was tried"
+    );
     host.json(&["review", "work"]);
     host.stockade(&["merge", "work", "--yes"]);
 
@@ -398,8 +275,66 @@ fn a_hijacked_codex_reads_no_key_leaves_nothing_and_reaches_nobody() {
 }
 
 #[test]
+fn a_hijacked_gemini_cli_reads_no_key_leaves_nothing_and_reaches_nobody() {
+    cannot_do_harm(&GEMINI);
+}
+
+#[test]
+fn a_hijacked_opencode_reads_no_key_leaves_nothing_and_reaches_nobody() {
+    cannot_do_harm(&OPENCODE);
+}
+
+fn shows_that_the_key_is_wrong(agent: &Agent) {
+    let Some(mut host) = agent.host() else { return };
+    let wrong = "sk-decoy-wrong-key-0a8e21";
+    host.set(agent.key, wrong);
+    // Else Claude Code tries for minutes.
+    let settings = json!({ "env": { "CLAUDE_CODE_MAX_RETRIES": "1" } });
+    fs::create_dir(host.repository().join(".claude")).unwrap();
+    fs::write(
+        host.repository().join(".claude/settings.json"),
+        settings.to_string(),
+    )
+    .unwrap();
+    host.git(&["add", "--all"]);
+    host.git(&["commit", "--quiet", "--message", "Settings"]);
+    let model = Model::play(&host, &json!([{ "text": "Done." }]));
+    let outcome = agent.run(&host, &model, "say hello");
+    assert_ne!(outcome.code, 0, "{outcome:?}");
+    let shown = format!("{}{}", outcome.stdout, outcome.stderr);
+    assert!(shown.contains("the API key is not valid"), "{outcome:?}");
+    assert!(!shown.contains(wrong), "{outcome:?}");
+    let requests = model.requests();
+    assert!(!requests.is_empty());
+    for request in &requests {
+        assert_eq!(request["key"], "wrong", "{request}");
+    }
+    assert!(!holds(&host.state(), wrong));
+}
+
+#[test]
+fn claude_code_shows_what_the_provider_says_of_a_wrong_key() {
+    shows_that_the_key_is_wrong(&CLAUDE);
+}
+
+#[test]
+fn codex_shows_what_the_provider_says_of_a_wrong_key() {
+    shows_that_the_key_is_wrong(&CODEX);
+}
+
+#[test]
+fn gemini_cli_shows_what_the_provider_says_of_a_wrong_key() {
+    shows_that_the_key_is_wrong(&GEMINI);
+}
+
+#[test]
+fn opencode_shows_what_the_provider_says_of_a_wrong_key() {
+    shows_that_the_key_is_wrong(&OPENCODE);
+}
+
+#[test]
 fn a_remark_of_the_reviewer_reaches_the_agent_as_its_next_prompt() {
-    let Some(host) = host_with(&CLAUDE) else {
+    let Some(host) = CLAUDE.host() else {
         return;
     };
     let model = Model::play(
@@ -411,10 +346,10 @@ fn a_remark_of_the_reviewer_reaches_the_agent_as_its_next_prompt() {
             { "text": "Done with two." },
         ]),
     );
-    let outcome = run(&host, &CLAUDE, &model, "write one");
+    let outcome = CLAUDE.run(&host, &model, "write one");
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let remark = host.command(&["review", "work", "--comment", "two is missing"]);
-    let outcome = finish_within(remark, Duration::from_mins(3)).unwrap();
+    let outcome = host::finish_within(remark, Duration::from_mins(3)).unwrap();
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let review = host.json(&["review", "work"]);
     let files: Vec<&str> = review["files"]
