@@ -115,7 +115,7 @@ fn piped(mut command: Command) -> Outcome {
 }
 
 #[test]
-fn open_descriptors_of_every_kind_stay_outside_and_are_let_go() {
+fn g1_open_descriptors_of_every_kind_stay_outside_and_are_let_go() {
     let host = Host::new();
     let planted = Planted::new(&host);
     planted.control(&host);
@@ -161,7 +161,7 @@ fn open_descriptors_of_every_kind_stay_outside_and_are_let_go() {
 }
 
 #[test]
-fn standard_descriptors_of_the_caller_cannot_be_opened_again_from_inside() {
+fn g1_standard_descriptors_of_the_caller_cannot_be_opened_again_from_inside() {
     let host = Host::new();
     let task = host.start("sleep 1000");
     // What is written by way of a descriptor's name lands in the pipe that
@@ -214,7 +214,7 @@ fn standard_descriptors_of_the_caller_cannot_be_opened_again_from_inside() {
 }
 
 #[test]
-fn closed_standard_descriptors_are_no_way_in_or_out() {
+fn g1_closed_standard_descriptors_are_no_way_in_or_out() {
     let host = Host::new();
     // The shell closes all three; what is opened next would take their places.
     let script = "exec \"$@\" 0<&- 1>&- 2>&-";
@@ -244,7 +244,7 @@ fn closed_standard_descriptors_are_no_way_in_or_out() {
 }
 
 #[test]
-fn no_program_of_the_host_can_be_written_through_a_process() {
+fn g1_no_program_of_the_host_can_be_written_through_a_process() {
     let host = Host::new();
     let program = Path::new(env!("CARGO_BIN_EXE_stockade"));
     let identity = || {
@@ -277,7 +277,7 @@ fn no_program_of_the_host_can_be_written_through_a_process() {
 }
 
 #[test]
-fn process_1_runs_from_memory_that_cannot_be_changed() {
+fn g1_process_1_runs_from_memory_that_cannot_be_changed() {
     let host = Host::new();
     let task = host.start("sleep 1000");
     let tree = processes::tree(&task.folder);

@@ -70,7 +70,7 @@ impl Drop for Planted {
 }
 
 #[test]
-fn a_marker_planted_all_over_the_host_is_found_nowhere_inside() {
+fn g1_a_marker_planted_all_over_the_host_is_found_nowhere_inside() {
     let host = Host::new();
     host.make_repository("sibling", &[("README.md", "another\n")]);
     let marker = format!(
@@ -113,7 +113,7 @@ fn a_marker_planted_all_over_the_host_is_found_nowhere_inside() {
 }
 
 #[test]
-fn no_variable_of_the_caller_is_inside_but_those_about_printing() {
+fn g3_no_variable_of_the_caller_is_inside_but_those_about_printing() {
     let mut host = Host::new();
     let secret = "decoy-secret-value";
     let planted = [
@@ -191,7 +191,7 @@ fn no_variable_of_the_caller_is_inside_but_those_about_printing() {
 }
 
 #[test]
-fn two_tasks_share_no_scratch_folder_no_memory_and_no_socket() {
+fn g1_two_tasks_share_no_scratch_folder_no_memory_and_no_socket() {
     let host = Host::new();
     let perl_server = "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, sockaddr_un(\"\\0task-to-task\")) or die; listen(S, 1); \
                        shmget(4711, 4096, 01600) // die; open(F, \">ready\"); close F; sleep 1000";
@@ -214,7 +214,7 @@ fn two_tasks_share_no_scratch_folder_no_memory_and_no_socket() {
 }
 
 #[test]
-fn sockets_of_the_host_cannot_be_reached_by_name() {
+fn g2_sockets_of_the_host_cannot_be_reached_by_name() {
     let host = Host::new();
     let name = format!("stockade-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();
@@ -237,7 +237,7 @@ fn sockets_of_the_host_cannot_be_reached_by_name() {
 }
 
 #[test]
-fn secrets_in_a_granted_toolchain_are_empty_and_the_rest_is_readable_at_a_neutral_place() {
+fn g3_secrets_in_a_granted_toolchain_are_empty_and_the_rest_is_readable_at_a_neutral_place() {
     let mut host = Host::new();
     let tool = host.path("tools/mine");
     for (path, content, mode) in [
@@ -279,7 +279,7 @@ fn secrets_in_a_granted_toolchain_are_empty_and_the_rest_is_readable_at_a_neutra
 }
 
 #[test]
-fn a_home_that_is_on_the_path_is_never_granted_as_a_whole() {
+fn g1_a_home_that_is_on_the_path_is_never_granted_as_a_whole() {
     let mut host = Host::new();
     fs::create_dir_all(host.home().join("bin")).unwrap();
     fs::write(host.home().join("diary.txt"), "private-marker\n").unwrap();
@@ -311,7 +311,7 @@ fn a_home_that_is_on_the_path_is_never_granted_as_a_whole() {
 }
 
 #[test]
-fn the_mount_of_the_workspace_does_not_tell_where_it_is_on_the_host() {
+fn g1_the_mount_of_the_workspace_does_not_tell_where_it_is_on_the_host() {
     let host = Host::new();
     let text = host.look("cat /proc/self/mountinfo");
     let folder = host.path("").display().to_string();

@@ -15,7 +15,7 @@ fn fields(text: &str) -> BTreeMap<&str, &str> {
 }
 
 #[test]
-fn the_agent_is_an_ordinary_user_without_any_right_to_more() {
+fn g1_the_agent_is_an_ordinary_user_without_any_right_to_more() {
     let host = Host::new();
     let text = host.look(
         "echo uid $(id -u); echo gid $(id -g); echo groups $(id -G); echo user $(id -un); \
@@ -45,7 +45,7 @@ fn the_agent_is_an_ordinary_user_without_any_right_to_more() {
 }
 
 #[test]
-fn seen_from_outside_no_process_inside_has_a_kernel_id_of_root_or_of_another_task() {
+fn g1_seen_from_outside_no_process_inside_has_a_kernel_id_of_root_or_of_another_task() {
     let host = Host::new();
     let tasks = [host.start("sleep 1000"), host.start("sleep 1000")];
     let mut seen = Vec::new();
@@ -74,7 +74,7 @@ fn seen_from_outside_no_process_inside_has_a_kernel_id_of_root_or_of_another_tas
 }
 
 #[test]
-fn nothing_outside_the_workspace_home_and_scratch_folders_can_be_written() {
+fn g1_nothing_outside_the_workspace_home_and_scratch_folders_can_be_written() {
     let host = Host::new();
     let sibling = host.make_repository("sibling", &[("file", "theirs\n")]);
     let outside = host.path("outside.txt");
@@ -152,7 +152,7 @@ fn nothing_outside_the_workspace_home_and_scratch_folders_can_be_written() {
 }
 
 #[test]
-fn a_file_removed_or_changed_in_the_workspace_stays_on_the_host() {
+fn g1_a_file_removed_or_changed_in_the_workspace_stays_on_the_host() {
     let host = Host::new();
     host.look("rm README.md; echo other > other; chmod 4755 other; ls -A | sort | tr '\\n' ' '");
     assert_eq!(
@@ -164,7 +164,7 @@ fn a_file_removed_or_changed_in_the_workspace_stays_on_the_host() {
 }
 
 #[test]
-fn proc_tells_of_the_sandbox_only_and_cannot_be_written() {
+fn g1_proc_tells_of_the_sandbox_only_and_cannot_be_written() {
     let host = Host::new();
     let text = host.look(
         "cat /proc/1/environ 2>/dev/null | wc -c; tr '\\0' ' ' < /proc/1/cmdline; echo; \
@@ -183,7 +183,7 @@ fn proc_tells_of_the_sandbox_only_and_cannot_be_written() {
 }
 
 #[test]
-fn every_mount_is_without_setuid_and_programs_that_need_it_gain_nothing() {
+fn g1_every_mount_is_without_setuid_and_programs_that_need_it_gain_nothing() {
     let host = Host::new();
     let text = host.look(
         "grep -v nosuid /proc/self/mountinfo; cp /usr/bin/id ./id; chmod 6755 ./id; ./id -u; \
@@ -193,7 +193,7 @@ fn every_mount_is_without_setuid_and_programs_that_need_it_gain_nothing() {
 }
 
 #[test]
-fn there_are_six_devices_and_no_more_can_be_made() {
+fn g1_there_are_six_devices_and_no_more_can_be_made() {
     let host = Host::new();
     let text = host.look(
         "for f in $(find / -xdev -path /proc -prune -o -type f -print 2>/dev/null) /dev/*; do \
@@ -219,7 +219,7 @@ fn unix_sockets_work_in_the_workspace_and_in_tmp() {
 }
 
 #[test]
-fn caps_of_the_kernel_hold_inside() {
+fn g7_caps_of_the_kernel_hold_inside() {
     let host = Host::new();
     let text = host.look(
         "ulimit -c; ulimit -l; ulimit -u; df --output=size -B1 /tmp | tail -1 | tr -d ' '; \

@@ -160,7 +160,7 @@ fn outside_and_inside(host: &Host, perl: &str) -> [BTreeMap<String, String>; 2] 
 }
 
 #[test]
-fn calls_that_could_change_the_walls_or_the_machine_are_refused() {
+fn g1_calls_that_could_change_the_walls_or_the_machine_are_refused() {
     let host = Host::new();
     if !has_perl(&host) {
         return;
@@ -189,7 +189,7 @@ fn calls_that_could_change_the_walls_or_the_machine_are_refused() {
 }
 
 #[test]
-fn other_processes_inside_cannot_be_traced_by_way_of_process_1() {
+fn g1_other_processes_inside_cannot_be_traced_by_way_of_process_1() {
     let host = Host::new();
     if !has_perl(&host) {
         return;
@@ -371,7 +371,7 @@ const SOCKETS: [(&str, i32, i32, i32, bool); 32] = [
 ];
 
 #[test]
-fn only_unix_tcp_udp_and_route_sockets_can_be_made() {
+fn g2_only_unix_tcp_udp_and_route_sockets_can_be_made() {
     let host = Host::new();
     if !has_perl(&host) {
         return;
@@ -407,7 +407,7 @@ fn only_unix_tcp_udp_and_route_sockets_can_be_made() {
 }
 
 #[test]
-fn routes_addresses_and_interfaces_cannot_be_changed() {
+fn g2_routes_addresses_and_interfaces_cannot_be_changed() {
     let host = Host::new();
     if !has_perl(&host) {
         return;

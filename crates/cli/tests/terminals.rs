@@ -159,7 +159,7 @@ fn a_shell_has_a_terminal_of_the_viewers_size_with_job_control() {
 }
 
 #[test]
-fn a_terminal_inside_takes_no_input_from_a_process_and_its_peers_are_out_of_reach() {
+fn g1_a_terminal_inside_takes_no_input_from_a_process_and_its_peers_are_out_of_reach() {
     let host = Host::new();
     let task = host.start("sleep 1000");
     // TIOCSTI and TIOCLINUX; the kernel reads 32 bits of the request only.
@@ -182,7 +182,7 @@ fn a_terminal_inside_takes_no_input_from_a_process_and_its_peers_are_out_of_reac
 }
 
 #[test]
-fn what_acts_on_a_terminal_does_not_reach_it() {
+fn g1_what_acts_on_a_terminal_does_not_reach_it() {
     let host = Host::new();
     let script = r"printf 'a\033]52;c;ZGVjb3k=\007b\033]0;title\007c\033P+q544e\033\\d\033[6ne\033[31mf\033[0m'; read -t 1 x; echo end";
     let task = host.start_with(&["--interactive"], script);

@@ -12,17 +12,19 @@
     reason = "a step of a test that fails fails the test"
 )]
 
+pub mod failure;
 pub mod processes;
+mod program;
 pub mod terminal;
 
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs,
-    io::{Read, Write},
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -30,6 +32,8 @@ use serde_json::Value;
 use stockade_audit::{Record, RecordKind};
 use stockade_types::EventKind;
 use tempfile::TempDir;
+
+pub use self::program::*;
 
 /// Longer than anything takes, even on a busy machine.
 pub const LONGEST: Duration = Duration::from_mins(1);
@@ -41,17 +45,6 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 pub struct Host {
     root: TempDir,
     variables: BTreeMap<OsString, OsString>,
-}
-
-/// How a program ended.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The exit code, or 128 and the signal's number.
-    pub code: i32,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
 }
 
 /// A task that was started.
@@ -354,86 +347,6 @@ fn make_removable(folder: &Path) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             make_removable(&entry.path());
         }
-    }
-}
-
-/// Runs a program to its end.
-pub fn finish(command: Command) -> Outcome {
-    let words = format!("{command:?}");
-    finish_within(command, LONGEST).unwrap_or_else(|| panic!("too slow: {words}"))
-}
-
-/// Runs a program to its end, or kills it after `limit`.
-pub fn finish_within(mut command: Command, limit: Duration) -> Option<Outcome> {
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait_within(child, limit)
-}
-
-/// Waits for a child with pipes, or kills it after `limit`.
-pub fn wait_within(mut child: Child, limit: Duration) -> Option<Outcome> {
-    fn reader(source: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(mut source) = source {
-                let _ = source.read_to_end(&mut bytes);
-            }
-            bytes
-        })
-    }
-    drop(child.stdin.take());
-    let readers = [reader(child.stdout.take()), reader(child.stderr.take())];
-    let deadline = Instant::now() + limit;
-    let status = loop {
-        match child.try_wait().unwrap() {
-            Some(status) => break status,
-            None if Instant::now() > deadline => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return None;
-            }
-            None => std::thread::sleep(Duration::from_millis(2)),
-        }
-    };
-    let [stdout, stderr] =
-        readers.map(|reader| String::from_utf8_lossy(&reader.join().unwrap()).into_owned());
-    use std::os::unix::process::ExitStatusExt;
-    let signal = status.signal().map(|signal| 128 + signal);
-    Some(Outcome {
-        code: status.code().or(signal).unwrap(),
-        stdout,
-        stderr,
-    })
-}
-
-/// Waits until `holds`, and fails if it never does.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    within(LONGEST, what, &mut holds);
-}
-
-/// Waits until `holds`, and fails if that takes longer than `limit`. Returns
-/// how long it took.
-pub fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Duration {
-    let start = Instant::now();
-    let held = holds_within(limit, &mut holds);
-    assert!(held, "not within {limit:?}: {what}");
-    start.elapsed()
-}
-
-/// Whether `holds` does so before `limit` has passed.
-pub fn holds_within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + limit;
-    loop {
-        if holds() {
-            return true;
-        }
-        if Instant::now() > deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
