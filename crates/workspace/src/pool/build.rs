@@ -39,15 +39,22 @@ pub(super) fn entry(
     }
 
     let pool = GitDir::create(&folder.join("repo.git"), format, &[])?;
-    pack(git, &scratch, &pool, &agent_commit, &listing)?;
+    let tree = folder.join("tree");
+    // Neither needs the other's result, and git packs in one thread only.
+    std::thread::scope(|scope| {
+        let packed = scope.spawn(|| pack(git, &scratch, &pool, &agent_commit, &listing));
+        let checked_out = check_out(git, &scratch, &agent_commit, folder, &tree);
+        match packed.join() {
+            Ok(packed) => packed.and(checked_out),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })?;
     pool.set_shallow(&[&agent_commit])?;
     let reference = pool.path().join("refs/heads/base");
     std::fs::write(&reference, format!("{agent_commit}\n")).map_err(failed("write", &reference))?;
     // A cache of git's own making may name objects that are left out here.
     remove::folder(&scratch_path).map_err(failed("remove", &scratch_path))?;
 
-    let tree = folder.join("tree");
-    check_out(git, &pool, &agent_commit, folder, &tree)?;
     let submodules = listing
         .iter()
         .filter(|entry| entry.mode == FileMode::Gitlink);
@@ -228,14 +235,14 @@ fn pack(
 /// Checks the commit out, in parallel, and leaves an index that fits.
 fn check_out(
     git: &Git,
-    pool: &GitDir,
+    scratch: &GitDir,
     commit: &ObjectId,
     folder: &Path,
     tree: &Path,
 ) -> Result<(), PoolError> {
     std::fs::create_dir(tree).map_err(failed("create the folder", tree))?;
     let index = folder.join("index");
-    git.call(pool, "read-tree")
+    git.call(scratch, "read-tree")
         .writes()
         .also_writes(folder)
         .work_tree(tree)
