@@ -87,20 +87,7 @@ impl Repository {
         if bare {
             return Err(RepositoryError::Bare(git_dir));
         }
-        // One question each: a path may hold a line break.
-        let ask = |question: &str| -> Result<PathBuf, GitError> {
-            let call = git.call_in(&folder, "rev-parse");
-            Ok(path(
-                &call.args(["--path-format=absolute", question]).run()?,
-            ))
-        };
-        let common_dir = ask("--git-common-dir")?;
-        let worktree = match ask("--show-toplevel") {
-            Ok(worktree) => worktree,
-            // Inside `.git` itself: there is no checkout to speak of.
-            Err(GitError::Failed { .. }) => return Err(RepositoryError::NotARepository(folder)),
-            Err(error) => return Err(error.into()),
-        };
+        let (common_dir, worktree) = locations(git, &folder)?;
         Ok(Self {
             worktree,
             checkout: GitDir::existing(git_dir, format, vec![common_dir.clone()]),
@@ -172,6 +159,29 @@ impl Repository {
     /// The commits whose parents this repository lacks, if it is shallow.
     pub(crate) fn shallow(&self) -> Option<Vec<u8>> {
         std::fs::read(self.common.path().join("shallow")).ok()
+    }
+}
+
+/// The part of the repository around `folder` that all its checkouts share,
+/// and the top of this checkout.
+fn locations(git: &Git, folder: &Path) -> Result<(PathBuf, PathBuf), RepositoryError> {
+    const QUESTIONS: [&str; 2] = ["--git-common-dir", "--show-toplevel"];
+    let ask = |questions: &[&str]| {
+        let call = git
+            .call_in(folder, "rev-parse")
+            .arg("--path-format=absolute");
+        call.args(questions).run().map_err(|error| match error {
+            // Inside `.git` itself: there is no checkout to speak of.
+            GitError::Failed { .. } => RepositoryError::NotARepository(folder.to_owned()),
+            error => error.into(),
+        })
+    };
+    let answers = ask(&QUESTIONS)?;
+    let lines: Vec<_> = answers.split_inclusive(|byte| *byte == b'\n').collect();
+    match lines.as_slice() {
+        [common_dir, worktree] => Ok((path(common_dir), path(worktree))),
+        // A path holds a line break, so it must be asked for alone.
+        _ => Ok((path(&ask(&QUESTIONS[..1])?), path(&ask(&QUESTIONS[1..])?))),
     }
 }
 

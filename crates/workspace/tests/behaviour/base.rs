@@ -27,6 +27,35 @@ fn a_folder_without_a_repository_is_named() {
 }
 
 #[test]
+fn a_checkout_is_found_from_below_and_with_a_line_break_in_its_path() {
+    with_each_git(|bench| {
+        for name in ["plain", "two\nlines", "at the end\n"] {
+            let worktree = bench.folder.path().join(name);
+            bench.run_git(bench.folder.path(), &["init", "-q", name]);
+            fs::create_dir(worktree.join("below")).unwrap();
+            for folder in ["", "below"] {
+                let found = Repository::discover(&bench.git, &worktree.join(folder)).unwrap();
+                assert_eq!(found.worktree(), worktree);
+                assert_eq!(found.common_dir(), worktree.join(".git"));
+            }
+        }
+    });
+}
+
+#[test]
+fn the_inside_of_a_repository_is_no_place_to_work_from() {
+    with_each_git(|bench| {
+        bench.run_git(bench.folder.path(), &["init", "-q", "project"]);
+        let inside = bench.folder.path().join("project/.git/objects");
+        let error = Repository::discover(&bench.git, &inside).unwrap_err();
+        assert!(
+            matches!(error, RepositoryError::NotARepository(_)),
+            "{error}"
+        );
+    });
+}
+
+#[test]
 fn a_bare_repository_is_refused_with_the_way_out() {
     with_each_git(|bench| {
         bench.run_git(bench.folder.path(), &["init", "-q", "--bare", "bare.git"]);
