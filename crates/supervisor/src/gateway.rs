@@ -53,11 +53,10 @@ enum Heard {
 /// Keys by name, as the caller's environment had them.
 pub type Keys = BTreeMap<String, Redacted<String>>;
 
-/// A started gateway that waits for its listeners.
+/// A gateway that was started and waits for its listeners.
 pub(crate) struct GatewayProcess {
-    pub(crate) child: Child,
+    child: Child,
     channel: Channel,
-    pub(crate) authority: String,
 }
 
 fn failed(error: impl std::fmt::Display) -> SupervisorError {
@@ -83,12 +82,13 @@ impl GatewayProcess {
         )
         .map_err(failed)?;
         send(&channel, &Told::Settings(Box::new(settings)), &[]).map_err(failed)?;
-        match hear(&channel).map_err(failed)? {
-            Heard::Authority(authority) => Ok(Self {
-                child,
-                channel,
-                authority,
-            }),
+        Ok(Self { child, channel })
+    }
+
+    /// Waits for the certificate of its authority, in PEM.
+    pub(crate) fn authority(&self) -> Result<String, SupervisorError> {
+        match hear(&self.channel).map_err(failed)? {
+            Heard::Authority(authority) => Ok(authority),
             Heard::Failed(reason) => Err(failed(reason)),
             _ => Err(failed("it answered out of turn")),
         }
@@ -103,10 +103,12 @@ impl GatewayProcess {
             vec![listeners.dns_udp.into(), listeners.dns_tcp.into()];
         descriptors.extend(listeners.tcp.into_iter().map(OwnedFd::from));
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        send(&self.channel, &Told::Listeners, &borrowed).map_err(failed)?;
-        match hear(&self.channel).map_err(failed)? {
-            Heard::Sealed => Ok((self.child, EventChannel(self.channel))),
-            Heard::Failed(reason) => Err(failed(reason)),
+        let sent = send(&self.channel, &Told::Listeners, &borrowed);
+        match (sent, hear(&self.channel)) {
+            // Its reason says more than the channel that it left behind.
+            (_, Ok(Heard::Failed(reason))) => Err(failed(reason)),
+            (Err(error), _) | (_, Err(error)) => Err(failed(error)),
+            (Ok(()), Ok(Heard::Sealed)) => Ok((self.child, EventChannel(self.channel))),
             _ => Err(failed("it answered out of turn")),
         }
     }

@@ -44,6 +44,8 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
     let settings: Settings = *settings;
     settings.validate().map_err(io::Error::other)?;
     let authority = CertificateAuthority::new(&settings.task).map_err(io::Error::other)?;
+    // The sandbox, which needs this, is built during the rest.
+    tell(channel, &Heard::Authority(authority.certificate_pem()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -51,7 +53,6 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         let _entered = runtime.enter();
         UpstreamAccess::from_host().map_err(io::Error::other)?
     };
-    tell(channel, &Heard::Authority(authority.certificate_pem()))?;
     let (Told::Listeners, descriptors) = receive(channel)? else {
         return Err(io::Error::other("listeners were expected"));
     };
