@@ -11,7 +11,7 @@ use rustls::server::Acceptor;
 use serde_json::json;
 use stockade_types::HostName;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -83,7 +83,7 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 
 /// Tells by the first bytes what is spoken; anything but TLS and HTTP ends.
 async fn classify(
-    mut stream: TcpStream,
+    stream: TcpStream,
     name: Option<HostName>,
     address: SocketAddr,
     shared: &Arc<Shared>,
@@ -114,7 +114,13 @@ async fn classify(
             Ok(())
         }
         b"SSH-" => {
-            drop(timeout(HANDSHAKE_TIMEOUT, stream.write_all(&ssh_disconnect())).await);
+            drop(
+                timeout(
+                    HANDSHAKE_TIMEOUT,
+                    say_and_hear_out(stream, &ssh_disconnect()),
+                )
+                .await,
+            );
             Err(Closed::new("network.protocol", "ssh is not passed on"))
         }
         [b'A'..=b'Z', ..] => {
@@ -223,6 +229,18 @@ where
             .await;
         drop(served);
     }
+}
+
+/// The most that a client is heard out for, in bytes.
+const LAST_WORDS: u64 = 64 * 1024;
+
+/// Writes `words` and reads what the client still sends. A connection that is
+/// closed with bytes unread is reset, and the client never sees the words.
+async fn say_and_hear_out(mut stream: TcpStream, words: &[u8]) -> std::io::Result<()> {
+    stream.write_all(words).await?;
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(LAST_WORDS), &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 /// A server's version line and a disconnect message before key exchange
