@@ -211,3 +211,50 @@ fn a_new_size_of_the_viewers_terminal_reaches_the_one_inside_at_once() {
     viewer.resize(40, 120);
     viewer.wait_for("now 40 120");
 }
+
+/// Runs a command and reads what it prints only after a while.
+fn read_late(mut command: std::process::Command) -> Vec<u8> {
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(write))
+        .stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    // Long enough for the command inside to have filled every buffer.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let mut printed = Vec::new();
+    std::io::Read::read_to_end(&mut std::fs::File::from(read), &mut printed).unwrap();
+    assert!(child.wait().unwrap().success());
+    printed
+}
+
+#[test]
+fn a_slow_reader_gets_every_byte_that_was_printed() {
+    let host = Host::new();
+    let numbers: String = (1..=1_000_000).map(|n| format!("{n}\n")).collect();
+    let run = host.command(&["run", "--name", "numbers", "--", "seq", "1000000"]);
+    let printed = read_late(run);
+    assert!(printed == numbers.as_bytes(), "{} bytes", printed.len());
+    // Running or ended, a command that keeps no log waits for its reader.
+    let running = host.start("sleep 1000");
+    for task in [running.id.as_str(), "numbers"] {
+        let printed = read_late(host.command(&["exec", task, "--", "seq", "1000000"]));
+        assert!(
+            printed == numbers.as_bytes(),
+            "{task}: {} bytes",
+            printed.len()
+        );
+    }
+}
+
+#[test]
+fn a_process_left_behind_does_not_keep_an_exec_open() {
+    let host = Host::new();
+    let task = host.start("sleep 1000");
+    for script in ["sleep 1000 & echo done", "yes & echo done"] {
+        let (exit, text) = host.exec(&task, script);
+        assert_eq!(exit, 0);
+        assert!(text.contains("done\n"));
+    }
+}

@@ -28,6 +28,9 @@ pub enum Request {
     Attach {
         /// Whether to type.
         write: bool,
+        /// Whether to see it from its beginning, not only what came last.
+        #[serde(default)]
+        whole: bool,
     },
     /// To run another command inside and see it.
     Exec {

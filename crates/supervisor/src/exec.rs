@@ -24,6 +24,10 @@ use crate::{control::Watch, output::Output};
 /// left behind may hold the other end for ever.
 const GRACE: Duration = Duration::from_millis(200);
 
+/// How much of it can be on its way when the command ends, in bytes: the
+/// largest pipe. What comes after is from a process that it left behind.
+const REST_MAX: u64 = 1 << 20;
+
 /// What a command gets and where its output goes.
 pub(crate) struct Command<'a> {
     pub(crate) argv: &'a [String],
@@ -120,10 +124,14 @@ impl Execs {
         let output = running.output.clone();
         let pump = running.pump.take();
         std::thread::spawn(move || {
-            let deadline = Instant::now() + GRACE;
+            let mut deadline = Instant::now() + GRACE;
+            let most = output.end() + REST_MAX;
             while pump.as_ref().is_some_and(|pump| !pump.is_finished()) && Instant::now() < deadline
             {
                 std::thread::sleep(Duration::from_millis(5));
+                if output.waits() && output.end() < most {
+                    deadline = Instant::now() + GRACE;
+                }
             }
             output.finish();
         });
@@ -145,7 +153,7 @@ impl Execs {
     }
 
     /// A way to watch command `id`, typing too if `write` and nobody does.
-    pub(crate) fn watch(&mut self, id: u32, write: bool) -> Option<Watch> {
+    pub(crate) fn watch(&mut self, id: u32, write: bool, whole: bool) -> Option<Watch> {
         let running = self.known.get_mut(&id)?;
         let (sender, exit) = channel();
         match running.exit {
@@ -172,7 +180,7 @@ impl Execs {
             running.input = None;
         }
         Some(Watch {
-            output: running.output.watch(),
+            output: running.output.watch(whole),
             exit,
             input,
             turn,

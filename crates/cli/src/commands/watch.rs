@@ -23,7 +23,13 @@ const DETACH: [u8; 2] = [0x10, 0x11];
 pub(crate) fn attach(arguments: &Attach, printer: Printer) -> Result<ExitCode, Failure> {
     let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
     let write = !arguments.view && is_interactive();
-    let connection = Connection::ask(&task.directory, &Request::Attach { write })?;
+    let connection = Connection::ask(
+        &task.directory,
+        &Request::Attach {
+            write,
+            whole: false,
+        },
+    )?;
     show(connection, printer)?.report(&task.directory, printer)
 }
 
@@ -31,6 +37,7 @@ pub(crate) fn attach(arguments: &Attach, printer: Printer) -> Result<ExitCode, F
 pub(crate) fn follow(task: &TaskDirectory, printer: Printer) -> Result<ExitCode, Failure> {
     let request = Request::Attach {
         write: is_interactive(),
+        whole: true,
     };
     let seen = match Connection::ask(task, &request) {
         Ok(connection) => show(connection, printer)?,
@@ -132,7 +139,10 @@ pub(crate) fn command_in(
         }
     } else {
         look_into(task, argv, cwd.as_deref(), terminal)?;
-        Request::Attach { write: true }
+        Request::Attach {
+            write: true,
+            whole: true,
+        }
     };
     Ok(Connection::ask(task, &request)?)
 }

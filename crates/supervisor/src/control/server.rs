@@ -14,7 +14,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{Answer, LINE_MAX, Request, Typed, client::write_line};
-use crate::happening::Happening;
+use crate::{happening::Happening, output::Viewer};
 
 /// A request with the way to answer it.
 pub(crate) struct Asked {
@@ -32,8 +32,8 @@ pub(crate) enum Reply {
 
 /// A command that a client watches.
 pub(crate) struct Watch {
-    /// What it prints; closed at its end.
-    pub(crate) output: Receiver<Vec<u8>>,
+    /// What it prints.
+    pub(crate) output: Viewer,
     /// How it ended, sent once `output` is closed.
     pub(crate) exit: Receiver<i32>,
     /// Its standard input or terminal, if the client may type.
@@ -46,8 +46,9 @@ pub(crate) struct Watch {
 
 /// Clients that are being shown a command.
 static SHOWING: AtomicUsize = AtomicUsize::new(0);
-/// How long they may take to read its end.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long they may take to read its end: the next in a pipeline may be slow,
+/// and a person may read page by page.
+const LAST_WORDS: Duration = Duration::from_mins(10);
 
 /// Waits until every client has been told how its command ended.
 pub(crate) fn wait_for_viewers() {
@@ -121,7 +122,7 @@ fn show(
             drop(turn);
         });
     }
-    for bytes in &watch.output {
+    while let Some(bytes) = watch.output.next() {
         write_line(
             &mut stream,
             &Answer::Output {
