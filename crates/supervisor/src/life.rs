@@ -353,9 +353,9 @@ impl Supervisor {
             Request::Status => Reply::Once(Answer::State {
                 state: self.status.state.clone(),
             }),
-            Request::Attach { write } => match self
+            Request::Attach { write, whole } => match self
                 .execs
-                .watch(self.main, write)
+                .watch(self.main, write, whole)
                 .inspect(|_| self.watched = true)
             {
                 Some(watch) => Reply::Watch(watch),
@@ -410,7 +410,7 @@ impl Supervisor {
         match self.execs.start(&self.sandbox, &command) {
             Ok(id) => Ok(self
                 .execs
-                .watch(id, true)
+                .watch(id, true, true)
                 .map_or_else(|| refuse("it ended at once"), Reply::Watch)),
             Err(error) => Ok(refuse(&error.to_string())),
         }
@@ -504,6 +504,8 @@ impl Supervisor {
             .and_then(|()| note(&self.record, EventKind::TaskEnded, json!({ "state": end })));
         self.status = self.status.in_state(end);
         self.task.write(STATUS, &self.status)?;
+        // The task is free for others; only its last words are still said.
+        drop(self);
         control::wait_for_viewers();
         recorded
     }
