@@ -129,10 +129,10 @@ fn g8_a_full_disk_is_told_and_loses_nothing() {
             return;
         };
         assert_eq!(outcome.code, FAILED, "{size}: {outcome:?}");
-        assert!(
-            sentence(&outcome).contains("No space left on device"),
-            "{size}: {outcome:?}"
-        );
+        // The last is how git says it.
+        let told = ["No space left on device", "Out of diskspace"];
+        let told = told.iter().any(|words| sentence(&outcome).contains(words));
+        assert!(told, "{size}: {outcome:?}");
         let (_, tasks) = outcome.stdout.split_once("--- tasks\n").unwrap();
         assert!(tasks.starts_with("no tasks"), "{size}: {outcome:?}");
         assert_eq!(
