@@ -4,7 +4,7 @@
 
 mod host;
 
-use std::fs;
+use std::{fs, process::Stdio};
 
 use serde_json::Value;
 
@@ -148,7 +148,7 @@ fn g6_two_merges_at_once_do_not_lose_one() {
     let merges: Vec<_> = ["one", "two"]
         .map(|name| {
             host.command(&["--json", "merge", name, "--yes"])
-                .stdout(std::process::Stdio::null())
+                .stdout(Stdio::null())
                 .spawn()
                 .unwrap()
         })
@@ -352,6 +352,31 @@ fn deceptive_characters_are_spelled_out_wherever_they_are_shown() {
         !shown.contains('\u{202e}') && !shown.contains('\u{1b}'),
         "{shown}"
     );
+}
+
+#[test]
+fn a_reader_that_stands_still_does_not_keep_work_from_coming_back() {
+    let host = Host::new();
+    let mut reader = host
+        .command(&[
+            "run",
+            "--name",
+            "work",
+            "--",
+            "bash",
+            "-c",
+            "echo 1 > one.txt; seq 1 300000",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    host::eventually("the task is done", || {
+        host.json(&["ls"])[0]["state"]["name"] == "done"
+    });
+    assert_eq!(host.json(&["merge", "work", "--yes"])["merged"], true);
+    reader.kill().unwrap();
+    reader.wait().unwrap();
 }
 
 #[test]

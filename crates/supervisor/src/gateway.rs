@@ -146,7 +146,27 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
 /// The channel on which a sealed gateway tells events.
 pub(crate) struct EventChannel(Channel);
 
+/// Ends a gateway whose events another thread waits for.
+pub(crate) struct HangUp(OwnedFd);
+
+impl HangUp {
+    /// Closes the channel for both sides: the gateway ends, and so does the
+    /// wait for its events.
+    pub(crate) fn now(&self) {
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+    }
+}
+
 impl EventChannel {
+    /// A way to end the gateway from elsewhere.
+    pub(crate) fn hang_up(&self) -> Result<HangUp, SupervisorError> {
+        self.0
+            .as_fd()
+            .try_clone_to_owned()
+            .map(HangUp)
+            .map_err(failed)
+    }
+
     /// Passes every event to `record` until the gateway is gone. What could
     /// not be recorded is told, and does not happen.
     pub(crate) fn pump(&self, mut record: impl FnMut(&Event) -> bool) {

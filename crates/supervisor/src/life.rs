@@ -21,7 +21,7 @@ use crate::{
     control::{self, Answer, Asked, Reply, Request},
     error::SupervisorError,
     exec::{Command, Execs, exit_code},
-    gateway::{GatewayProcess, Keys},
+    gateway::{GatewayProcess, HangUp, Keys},
     happening::{Happening, watch_part},
     part::Part,
     recorder, save,
@@ -125,6 +125,7 @@ struct Supervisor {
     session: Option<Session>,
     /// Whether anybody has seen the main command.
     watched: bool,
+    gateway: HangUp,
     /// The last output after which a turn was saved.
     saved_for: Option<Instant>,
     _lock: TaskLock,
@@ -164,6 +165,7 @@ impl Supervisor {
         let report = serde_json::to_value(sandbox.report()).unwrap_or_default();
         note(&record, EventKind::SandboxVerified, report)?;
         let (gateway, events) = gateway.serve(listeners)?;
+        let hang_up = events.hang_up()?;
         watch_part(Part::Gateway, gateway, happenings.clone());
         let gateway_record = record.clone();
         std::thread::spawn(move || events.pump(|event| gateway_record.record(event).is_ok()));
@@ -195,6 +197,7 @@ impl Supervisor {
             main: 0,
             session,
             watched: false,
+            gateway: hang_up,
             saved_for: None,
             _lock: lock,
         };
@@ -504,7 +507,9 @@ impl Supervisor {
             .and_then(|()| note(&self.record, EventKind::TaskEnded, json!({ "state": end })));
         self.status = self.status.in_state(end);
         self.task.write(STATUS, &self.status)?;
-        // The task is free for others; only its last words are still said.
+        // The task and its record are free for others; only last words are
+        // still said.
+        self.gateway.now();
         drop(self);
         control::wait_for_viewers();
         recorded

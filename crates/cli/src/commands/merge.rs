@@ -12,7 +12,7 @@ use stockade_workspace::{
 
 use crate::{
     arguments::Merge,
-    commands::{review::path, run::confirm, work::Work},
+    commands::{review::path, run::confirm, watch, work::Work},
     failure::{Failure, Kind},
     host,
     print::{Printer, Tone},
@@ -20,6 +20,10 @@ use crate::{
 
 pub(crate) fn run(arguments: &Merge, printer: Printer) -> Result<ExitCode, Failure> {
     let work = Work::open(arguments.task.task.as_deref())?;
+    if !work.status.state.is_live() {
+        // Its supervisor may still be saying last words.
+        watch::settled(&work.directory)?;
+    }
     if work.directory.is_locked() {
         return Err(Failure::new(Kind::Refused, "the task still runs")
             .hint(format!("stockade stop {}", work.status.slug)));
