@@ -315,6 +315,18 @@ fn a_command_in_the_foreground_ends_with_its_own_code_and_gets_no_input() {
 }
 
 #[test]
+fn a_command_that_cannot_be_started_does_not_end_the_task() {
+    let host = Host::new();
+    let task = host.start("sleep 1000");
+    for _ in 0..20 {
+        let outcome = host.stockade(&["exec", &task.id, "--", "/no/such/program"]);
+        assert_eq!(outcome.code, 127, "{outcome:?}");
+    }
+    assert_eq!(host.exec(&task, "echo still here").1, "still here\n");
+    assert_eq!(host.status(&task)["state"]["name"], "running");
+}
+
+#[test]
 fn exec_passes_input_and_the_exit_code_through() {
     let host = Host::new();
     let task = host.start("sleep 1000");

@@ -20,7 +20,6 @@ pub(crate) const CONTINUE: i32 = libc::SIGCONT;
 
 /// A child that ended.
 pub(crate) struct Ended {
-    pub(crate) process: i32,
     pub(crate) status: ExitStatus,
     pub(crate) cpu_micros: u64,
     pub(crate) peak_kib: u64,
@@ -43,17 +42,36 @@ pub(crate) fn hide_from_siblings() -> Result<(), Errno> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-/// Waits for any child to end.
-pub(crate) fn wait_for_any() -> Result<Ended, Errno> {
+/// Waits for any child to end and leaves it as it is.
+pub(crate) fn wait_for_any() -> Result<i32, Errno> {
+    // SAFETY: an all-zero `siginfo_t` is a valid value of that plain C struct.
+    let mut seen: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: the pointer is to a live, writable value of the right type,
+    // which the kernel fills before the call returns (waitid(2)).
+    if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut seen, options) } < 0 {
+        return Err(last_error());
+    }
+    // SAFETY: `waitid` succeeded, so the structure describes a child.
+    Ok(unsafe { seen.si_pid() })
+}
+
+fn last_error() -> Errno {
+    let error = std::io::Error::last_os_error();
+    Errno::from_io_error(&error).unwrap_or(Errno::INVAL)
+}
+
+/// Reaps a child that has ended; `None` if somebody else has done so.
+pub(crate) fn reap(process: i32) -> Option<Ended> {
     let mut status = 0;
     // SAFETY: an all-zero `rusage` is a valid value of that plain C struct.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let options = libc::WNOHANG | libc::__WALL;
     // SAFETY: both pointers are to live, writable values of the right types,
     // which the kernel fills before the call returns (wait4(2)).
-    let process = unsafe { libc::wait4(-1, &raw mut status, libc::__WALL, &raw mut usage) };
-    if process < 0 {
-        let error = std::io::Error::last_os_error();
-        return Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
+    let reaped = unsafe { libc::wait4(process, &raw mut status, options, &raw mut usage) };
+    if reaped != process {
+        return None;
     }
     let status = if libc::WIFSIGNALED(status) {
         ExitStatus::Signal(libc::WTERMSIG(status))
@@ -68,8 +86,7 @@ pub(crate) fn wait_for_any() -> Result<Ended, Errno> {
         )
         .unwrap_or(0)
     };
-    Ok(Ended {
-        process,
+    Some(Ended {
         status,
         cpu_micros: micros(usage.ru_utime).saturating_add(micros(usage.ru_stime)),
         peak_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),

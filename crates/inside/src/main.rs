@@ -154,8 +154,15 @@ impl Init {
     fn reap(&self) {
         loop {
             match kernel::wait_for_any() {
-                Ok(ended) => {
-                    let id = self.running().id_of.remove(&ended.process);
+                Ok(process) => {
+                    // With the lock, no command is just being started: one that
+                    // cannot be executed is reaped by whoever started it.
+                    let mut running = self.running();
+                    let Some(ended) = kernel::reap(process) else {
+                        continue;
+                    };
+                    let id = running.id_of.remove(&process);
+                    drop(running);
                     let told = id.map(|id| {
                         self.reply(Reply::Exited {
                             id,
