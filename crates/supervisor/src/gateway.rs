@@ -14,6 +14,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::Path,
     process::{Child, Stdio},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -108,7 +109,7 @@ impl GatewayProcess {
             // Its reason says more than the channel that it left behind.
             (_, Ok(Heard::Failed(reason))) => Err(failed(reason)),
             (Err(error), _) | (_, Err(error)) => Err(failed(error)),
-            (Ok(()), Ok(Heard::Sealed)) => Ok((self.child, EventChannel(self.channel))),
+            (Ok(()), Ok(Heard::Sealed)) => Ok((self.child, EventChannel(Arc::new(self.channel)))),
             _ => Err(failed("it answered out of turn")),
         }
     }
@@ -144,27 +145,23 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
 }
 
 /// The channel on which a sealed gateway tells events.
-pub(crate) struct EventChannel(Channel);
+pub(crate) struct EventChannel(Arc<Channel>);
 
 /// Ends a gateway whose events another thread waits for.
-pub(crate) struct HangUp(OwnedFd);
+pub(crate) struct HangUp(Arc<Channel>);
 
 impl HangUp {
     /// Closes the channel for both sides: the gateway ends, and so does the
     /// wait for its events.
     pub(crate) fn now(&self) {
-        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+        let _ = rustix::net::shutdown(self.0.as_fd(), rustix::net::Shutdown::Both);
     }
 }
 
 impl EventChannel {
     /// A way to end the gateway from elsewhere.
-    pub(crate) fn hang_up(&self) -> Result<HangUp, SupervisorError> {
-        self.0
-            .as_fd()
-            .try_clone_to_owned()
-            .map(HangUp)
-            .map_err(failed)
+    pub(crate) fn hang_up(&self) -> HangUp {
+        HangUp(Arc::clone(&self.0))
     }
 
     /// Passes every event to `record` until the gateway is gone. What could

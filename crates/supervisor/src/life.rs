@@ -165,7 +165,7 @@ impl Supervisor {
         let report = serde_json::to_value(sandbox.report()).unwrap_or_default();
         note(&record, EventKind::SandboxVerified, report)?;
         let (gateway, events) = gateway.serve(listeners)?;
-        let hang_up = events.hang_up()?;
+        let hang_up = events.hang_up();
         watch_part(Part::Gateway, gateway, happenings.clone());
         let gateway_record = record.clone();
         std::thread::spawn(move || events.pump(|event| gateway_record.record(event).is_ok()));
