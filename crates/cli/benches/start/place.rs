@@ -1,6 +1,7 @@
 //! A folder with a repository and a state directory, and programs run in it.
 
 use std::{
+    cell::Cell,
     ffi::OsStr,
     fs::File,
     path::{Path, PathBuf},
@@ -22,6 +23,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 #[derive(Debug)]
 pub(crate) struct Place {
     folder: TempDir,
+    /// Which state directory is in use.
+    state: Cell<u32>,
 }
 
 impl Place {
@@ -31,7 +34,10 @@ impl Place {
             .prefix("stockade-bench-")
             .tempdir_in(folder)
             .map_err(Failure::file(folder))?;
-        let place = Self { folder };
+        let place = Self {
+            folder,
+            state: Cell::new(0),
+        };
         let home = place.join("home");
         std::fs::create_dir(&home).map_err(Failure::file(&home))?;
         Ok(place)
@@ -52,9 +58,15 @@ impl Place {
         self.join("project")
     }
 
-    /// The state directory.
+    /// The state directory in use.
     pub(crate) fn state(&self) -> PathBuf {
-        self.join("state")
+        self.join(&format!("state-{}", self.state.get()))
+    }
+
+    /// From now on another state directory, an empty one. The old one stays:
+    /// removing it would keep the disk busy while something else is measured.
+    pub(crate) fn forget_state(&self) {
+        self.state.set(self.state.get() + 1);
     }
 
     /// Waits until nothing is left to be written to the disk, so that nobody
@@ -126,13 +138,16 @@ impl Place {
         Ok((took, String::from_utf8_lossy(&output.stdout).into_owned()))
     }
 
-    /// Ends every task and removes the state directory, whose folders not
-    /// even their owner may read.
+    /// Ends every task and removes the state directories, some of whose
+    /// folders not even their owner may read.
     pub(crate) fn clear(&self) -> Result<(), Failure> {
-        if self.state().exists() {
-            finish(self.stockade(&["stop", "--all"]))?;
-            crate::task::wait_until_gone(&self.state())?;
-            finish(self.stockade(&["uninstall", "--yes"]))?;
+        for number in 0..=self.state.get() {
+            self.state.set(number);
+            if self.state().exists() {
+                finish(self.stockade(&["stop", "--all"]))?;
+                crate::task::wait_until_gone(&self.state())?;
+                finish(self.stockade(&["uninstall", "--yes"]))?;
+            }
         }
         Ok(())
     }

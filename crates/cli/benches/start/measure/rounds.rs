@@ -2,9 +2,9 @@
 //! samples of everything, so that a busy minute hits peers alike.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -25,8 +25,10 @@ const CHANGES: u32 = 10;
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
-    /// Rounds, each with a new base tree and two worktrees.
+    /// Rounds, each with a new base tree and a worktree made in parallel.
     pub(crate) rounds: u32,
+    /// How many of the rounds also make a worktree as git does it by default.
+    pub(crate) worktrees: u32,
     /// Starts of a task in a round.
     pub(crate) starts: u32,
     /// Starts in a round whose first instruction tells the time.
@@ -42,16 +44,18 @@ pub(crate) struct Round {
 impl Round {
     /// For the goals.
     pub(crate) const FULL: Self = Self {
-        rounds: 3,
-        starts: 34,
-        firsts: 34,
-        snapshots: 8,
+        rounds: 6,
+        worktrees: 3,
+        starts: 17,
+        firsts: 17,
+        snapshots: 5,
         execs: 100,
         demos: 3,
     };
     /// To see that it works.
     pub(crate) const QUICK: Self = Self {
         rounds: 2,
+        worktrees: 1,
         starts: 8,
         firsts: 15,
         snapshots: 3,
@@ -77,21 +81,25 @@ pub(crate) struct Rounds {
 }
 
 impl Rounds {
-    /// One round; afterwards nothing of it is left.
+    /// One round. What it made stays until the end, see [`Place`].
     pub(crate) fn measure(&mut self, place: &Place, round: Round) -> Result<(), Failure> {
         repository::new_commit(place)?;
+        place.forget_state();
         // Whoever is second finds warmer caches: take turns.
         let base_tree_first = self.count.is_multiple_of(2);
         if base_tree_first {
             self.base_tree(place)?;
         }
-        let parallel = worktree(place, &["-c", "checkout.workers=0"], "parallel")?;
-        self.parallel_checkout.push_time(parallel);
-        remove_worktree(place, "parallel")?;
+        let parallel = format!("parallel-{}", self.count);
+        let took = worktree(place, &["-c", "checkout.workers=0"], &parallel)?;
+        self.parallel_checkout.push_time(took);
         if !base_tree_first {
             self.base_tree(place)?;
         }
-        self.worktree.push_time(worktree(place, &[], "plain")?);
+        if self.count < round.worktrees {
+            let plain = format!("plain-{}", self.count);
+            self.worktree.push_time(worktree(place, &[], &plain)?);
+        }
         place.sync()?;
         for number in 0..round.starts.max(round.firsts) {
             if number < round.starts {
@@ -101,13 +109,11 @@ impl Rounds {
                 self.first(place, number)?;
             }
         }
-        for number in 0..round.snapshots {
-            self.snapshots(place, number)?;
+        for _ in 0..round.snapshots {
+            self.snapshots(place, &place.join(&parallel))?;
         }
-        remove_worktree(place, "plain")?;
-        place.clear()?;
         self.count += 1;
-        place.sync()
+        Ok(())
     }
 
     /// A task on a commit that nothing is kept for.
@@ -139,7 +145,7 @@ impl Rounds {
 
     /// Ten files changed by an agent and saved at its end; the same in a
     /// worktree, staged and written as a tree.
-    fn snapshots(&mut self, place: &Place, number: u32) -> Result<(), Failure> {
+    fn snapshots(&mut self, place: &Place, worktree: &Path) -> Result<(), Failure> {
         let listing = place.git(&place.repository(), &["ls-files"])?.1;
         let paths: Vec<&str> = listing.lines().collect();
         let step = (paths.len() / CHANGES as usize).max(1);
@@ -160,13 +166,12 @@ impl Rounds {
         }
         self.saving.push_time(task.saving()?);
 
-        let worktree = place.join("plain");
         for path in &paths {
-            append(&worktree.join(path), &format!("changed {number}\n"))
+            append(&worktree.join(path), "changed\n")
                 .map_err(Failure::file(worktree.join(path)))?;
         }
-        let staged = place.git(&worktree, &["add", "-A"])?.0;
-        let written = place.git(&worktree, &["write-tree"])?.0;
+        let staged = place.git(worktree, &["add", "-A"])?.0;
+        let written = place.git(worktree, &["write-tree"])?.0;
         self.git_saving.push_time(staged + written);
         Ok(())
     }
@@ -259,14 +264,7 @@ fn worktree(place: &Place, options: &[&str], name: &str) -> Result<Duration, Fai
     timed(git)
 }
 
-fn remove_worktree(place: &Place, name: &str) -> Result<(), Failure> {
-    let folder = place.join(name);
-    fs::remove_dir_all(&folder).map_err(Failure::file(&folder))?;
-    place.git(&place.repository(), &["worktree", "prune"])?;
-    Ok(())
-}
-
 fn append(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file: File = File::options().append(true).open(PathBuf::from(path))?;
+    let mut file = File::options().append(true).open(path)?;
     file.write_all(text.as_bytes())
 }
