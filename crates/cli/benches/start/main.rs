@@ -50,7 +50,7 @@ struct Arguments {
     /// Print one JSON document instead of a table
     #[arg(long)]
     json: bool,
-    /// Where the repository and the state directory are made, on a disk
+    /// Where repository and state directory are made: a disk; full size takes 4 GB
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     folder: PathBuf,
     /// Begin no further round after this many seconds
