@@ -26,8 +26,10 @@ const DETACH: &str = "\u{10}\u{11}";
 fn a_task_survives_the_terminal_that_started_it() {
     let host = Host::new();
     let (outer, inner) = pair();
-    let mut command = host.other_command("setsid");
-    command.args(["--ctty", env!("CARGO_BIN_EXE_stockade"), "run"]);
+    // Tests started by nohup would have it ignore the signal that is sent here.
+    let mut command = host.other_command("env");
+    command.args(["--default-signal=HUP", "setsid", "--ctty"]);
+    command.args([env!("CARGO_BIN_EXE_stockade"), "run"]);
     command.args(["--", "bash", "-c", COUNTING]);
     command
         .stdin(Stdio::from(inner.try_clone().unwrap()))

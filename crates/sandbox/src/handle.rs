@@ -1,7 +1,7 @@
 //! The supervisor's side of a sandbox.
 
 use std::{
-    io,
+    io::{self, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     process::{Child, Command, Stdio},
@@ -63,8 +63,8 @@ impl Sandbox {
             .as_mut()
             .ok_or(io::ErrorKind::BrokenPipe)
             .map_err(io::Error::from);
-        let sent =
-            sent.and_then(|stdin| serde_json::to_writer(stdin, spec).map_err(io::Error::from));
+        // In one piece: the anchor would be woken for every token.
+        let sent = sent.and_then(|stdin| stdin.write_all(&serde_json::to_vec(spec)?));
         drop(stdin);
         let told = sent.and_then(|()| hear(&channel));
         let outcome = match told {
