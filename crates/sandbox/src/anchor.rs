@@ -9,14 +9,14 @@
 //! namespaces were held by these processes alone.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read},
     time::Instant,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::{AsFd, OwnedFd},
-    fs::{MemfdFlags, Mode, OFlags, SealFlags, memfd_create},
+    fs::{Mode, OFlags},
     process::{
         DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, set_dumpable_behavior,
         set_parent_process_death_signal, waitpid,
@@ -34,7 +34,8 @@ use crate::{
     lockdown,
     mounts::Detached,
     network::{self, Listeners},
-    root::{self, Sources},
+    root, sealed,
+    sources::{Mounts, Sources},
     spec::{BuildReport, SandboxSpec},
     verify,
 };
@@ -132,21 +133,22 @@ impl Anchor {
         };
         rustix::system::sethostname(b"stockade").during(Layer::Namespaces, "set the host name")?;
         let (listeners, capture) = network::set_up()?;
-        let overlay = root::prepare_workspace(&sources)?;
+        let mounts = sources.lay_over()?;
         let terminals = Detached::new(
             "devpts",
             &[("ptmxmode", Some("0666")), ("mode", Some("0620"))],
             libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
         )
         .during(Layer::Files, "make a terminal file system")?;
-        let program = sealed_program().during(Layer::Processes, "prepare process 1")?;
+        let program =
+            sealed::executable("init", INSIDE).during(Layer::Processes, "prepare process 1")?;
         let (socket, inside) = Channel::pair().during(Layer::Processes, "make a channel")?;
         let (answer, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .during(Layer::Processes, "make a pipe")?;
 
         let init = match kernel::fork().during(Layer::Processes, "start process 1")? {
             Fork::Child => {
-                let outcome = become_init(spec, &sources, overlay.as_ref(), &terminals, &tell);
+                let outcome = become_init(spec, &mounts, &terminals, &tell);
                 let failed = outcome.and_then(|()| {
                     kernel::keep_only(inside.as_fd(), INIT_SOCKET)
                         .and_then(|()| Err(kernel::execute(&program, c"init")))
@@ -157,7 +159,7 @@ impl Anchor {
             }
             Fork::Parent(init) => init,
         };
-        drop((sources, overlay, inside, tell, program));
+        drop((mounts, inside, tell, program));
         let (landlock_abi, checked_inside) = hear(answer)?;
         let ended =
             pidfd_open(init, PidfdFlags::empty()).during(Layer::Processes, "watch process 1")?;
@@ -262,39 +264,17 @@ pub(crate) fn take_over(descriptors: Vec<OwnedFd>) -> Option<(OwnedFd, Listeners
     Some((socket, listeners))
 }
 
-/// A copy of process 1's executable that nobody can change: a memory file
-/// sealed against writing. One started from the host's file could be opened
-/// for writing through `/proc/self/exe`.
-fn sealed_program() -> io::Result<OwnedFd> {
-    // Where the system makes memory files inert by default (sysctl
-    // `vm.memfd_noexec`), one that is to run must say so; kernels before 6.3
-    // do not know the flag.
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let file = memfd_create("init", flags | MemfdFlags::EXEC).or_else(|error| match error {
-        rustix::io::Errno::INVAL => memfd_create("init", flags),
-        other => Err(other),
-    })?;
-    let mut file = std::fs::File::from(file);
-    file.write_all(INSIDE)?;
-    rustix::fs::fcntl_add_seals(
-        &file,
-        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
-    )?;
-    Ok(file.into())
-}
-
 /// Everything the child does before it executes process 1.
 fn become_init(
     spec: &SandboxSpec,
-    sources: &Sources,
-    overlay: Option<&Detached>,
+    mounts: &Mounts,
     terminals: &Detached,
     tell: &OwnedFd,
 ) -> Result<(), SandboxError> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .during(Layer::Processes, "tie process 1 to the anchor")?;
     kernel::unshare(UnshareFlags::NEWNS).during(Layer::Namespaces, "make a mount namespace")?;
-    root::build(spec, sources, overlay, terminals)?;
+    root::build(spec, mounts, terminals)?;
     let null = std::fs::OpenOptions::new()
         .read(true)
         .write(true)

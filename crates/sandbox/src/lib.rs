@@ -21,7 +21,9 @@ mod mounts;
 mod network;
 pub mod probe;
 mod root;
+mod sealed;
 mod seccomp;
+mod sources;
 mod spec;
 mod verify;
 

@@ -16,26 +16,10 @@ use crate::{
     error::{During, Layer, SandboxError},
     kernel::{MountAttributes, set_mount_attributes},
     mounts::{Detached, INERT, READ_ONLY, find, make_directory, make_file, relative},
-    spec::{Access, Grant, SandboxSpec, Tree},
+    sources::Mounts,
+    spec::SandboxSpec,
 };
 
-/// Mounts that were cloned from the host and wait for their places.
-#[derive(Debug)]
-pub(crate) struct Sources {
-    grants: Vec<(Grant, Detached)>,
-    devices: Vec<(&'static str, Detached)>,
-    workspace: Source,
-}
-
-/// Where the workspace comes from.
-#[derive(Debug)]
-enum Source {
-    Directory(Detached),
-    Overlay { lower: Detached, layers: Detached },
-}
-
-/// Devices that exist inside.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// Inodes of each scratch file system.
 const SCRATCH_INODES: u64 = 1 << 20;
 /// Bytes and inodes of the root itself, which holds mount points and a few
@@ -43,112 +27,21 @@ const SCRATCH_INODES: u64 = 1 << 20;
 const ROOT_BYTES: u64 = 16 << 20;
 const ROOT_INODES: u64 = 16_384;
 
-impl Sources {
-    /// Clones every source. Needs the rights to mount in the current
-    /// namespace; `map` is given when files of the host's root must appear as
-    /// the task's own.
-    pub(crate) fn collect(spec: &SandboxSpec, map: Option<&OwnedFd>) -> Result<Self, SandboxError> {
-        let mut grants = Vec::new();
-        for grant in &spec.grants {
-            let attributes = match grant.access {
-                Access::ReadOnly => INERT | READ_ONLY,
-                Access::ReadWrite => INERT,
-            };
-            let mount = Detached::clone_of(&grant.source, attributes)
-                .during(Layer::Files, format!("take {}", grant.source.display()))?;
-            grants.push((grant.clone(), mount));
-        }
-        // A mount point must exist before what is mounted below it.
-        grants.sort_by(|(one, _), (other, _)| one.target.cmp(&other.target));
-        let no_setuid = libc::MOUNT_ATTR_NOSUID;
-        let devices = DEVICES
-            .into_iter()
-            .map(|name| {
-                let path = Path::new("/dev").join(name);
-                let mount = Detached::clone_of(&path, no_setuid);
-                Ok((
-                    name,
-                    mount.during(Layer::Files, format!("take {}", path.display()))?,
-                ))
-            })
-            .collect::<Result<_, SandboxError>>()?;
-        let take = |path: &Path, attributes| {
-            Detached::clone_of(path, attributes)
-                .during(Layer::Workspace, format!("take {}", path.display()))
-        };
-        let workspace = match &spec.workspace.tree {
-            Tree::Directory(path) => Source::Directory(take(path, INERT)?),
-            Tree::Overlay { lower, layers } => {
-                let lower = take(lower, INERT | READ_ONLY)?;
-                if let Some(map) = map {
-                    lower
-                        .map_owner(map)
-                        .during(Layer::Workspace, "map the owner of the base tree")?;
-                }
-                Source::Overlay {
-                    lower,
-                    layers: take(layers, INERT)?,
-                }
-            }
-        };
-        Ok(Self {
-            grants,
-            devices,
-            workspace,
-        })
-    }
-}
-
-/// A place in the anchor's own mount namespace that exists on every system
-/// and that nothing needs once the sources are collected.
-const STAGE: &str = "/tmp";
-
-/// Makes the current mount namespace private and turns the workspace's source
-/// into one mount.
-pub(crate) fn prepare_workspace(sources: &Sources) -> Result<Option<Detached>, SandboxError> {
-    let Source::Overlay { lower, layers } = &sources.workspace else {
-        return Ok(None);
-    };
-    let stage = Detached::scratch(1 << 20, 16, "0700").during(Layer::Workspace, "make a stage")?;
-    let place = open_directory(Path::new(STAGE)).during(Layer::Workspace, "open the stage")?;
-    stage
-        .place(&place)
-        .during(Layer::Workspace, "place the stage")?;
-    for (name, mount) in [("lower", lower), ("layers", layers)] {
-        let target = make_directory(stage.descriptor(), Path::new(name))
-            .during(Layer::Workspace, "make a place")?;
-        mount
-            .place(&target)
-            .during(Layer::Workspace, format!("place the {name}"))?;
-    }
-    let options = [
-        ("source", Some("workspace")),
-        ("lowerdir", Some("/tmp/lower")),
-        ("upperdir", Some("/tmp/layers/upper")),
-        ("workdir", Some("/tmp/layers/work")),
-        ("userxattr", None),
-    ];
-    Detached::new("overlay", &options, INERT)
-        .map(Some)
-        .during(Layer::Workspace, "mount the overlay")
-}
-
 /// Stops mounts of this namespace from spreading to others and back.
 pub(crate) fn make_private() -> Result<(), SandboxError> {
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", flags).during(Layer::Namespaces, "make mounts private")
 }
 
-fn open_directory(path: &Path) -> std::io::Result<OwnedFd> {
+pub(crate) fn open_directory(path: &Path) -> std::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }
 
-/// Builds the root from `sources` and makes it this process's own.
+/// Builds the root from `mounts` and makes it this process's own.
 pub(crate) fn build(
     spec: &SandboxSpec,
-    sources: &Sources,
-    overlay: Option<&Detached>,
+    mounts: &Mounts,
     terminals: &Detached,
 ) -> Result<(), SandboxError> {
     let root =
@@ -157,7 +50,7 @@ pub(crate) fn build(
     root.place(&old).during(Layer::Files, "place the root")?;
     let root = root.descriptor();
 
-    for (grant, mount) in &sources.grants {
+    for (grant, mount) in &mounts.grants {
         place(root, mount, &grant.target)?;
         for hidden in &grant.hidden {
             hide(root, &grant.target.join(hidden))?;
@@ -182,7 +75,7 @@ pub(crate) fn build(
         make_file(root, &Path::new(crate::landlock::PROBE).join("file"))
             .during(Layer::Files, "make a probe")?,
     );
-    devices(root, &sources.devices, terminals, spec.limits.scratch_bytes)?;
+    devices(root, &mounts.devices, terminals, spec.limits.scratch_bytes)?;
     proc(root)?;
     for path in ["/tmp", "/var/tmp"] {
         let scratch = Detached::scratch(spec.limits.scratch_bytes, SCRATCH_INODES, "1777")
@@ -194,12 +87,7 @@ pub(crate) fn build(
 
     leave_old_root(root)?;
 
-    match (overlay, &sources.workspace) {
-        (Some(mount), _) | (None, Source::Directory(mount)) => {
-            place(root, mount, &spec.workspace.target)?;
-        }
-        (None, Source::Overlay { .. }) => {}
-    }
+    place(root, &mounts.workspace, &spec.workspace.target)?;
     for cover in &spec.covers {
         let step = || format!("cover {}", cover.over.display());
         let file = find(root, &cover.file).during(Layer::Files, step())?;

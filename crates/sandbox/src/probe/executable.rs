@@ -2,7 +2,6 @@ use std::{fs, io, io::Write, os::fd::AsFd};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{MemfdFlags, SealFlags, memfd_create},
     process::{PidfdFlags, WaitOptions, pidfd_open, waitpid},
 };
 
@@ -10,6 +9,7 @@ use super::{Probe, WALL, child::in_child, setting, words};
 use crate::{
     error::{During, Layer, SandboxError},
     kernel::{self, Fork},
+    sealed,
 };
 
 const NAME: &str = "sealed executables";
@@ -24,7 +24,7 @@ pub(super) fn probe() -> Probe {
         Err(error) => {
             let setting = setting("/proc/sys/vm/memfd_noexec");
             let fix = match setting.as_deref() {
-                Some("1" | "2") => "sudo sysctl vm.memfd_noexec=0",
+                Some("2") => "sudo sysctl vm.memfd_noexec=0",
                 _ => {
                     "the kernel needs CONFIG_MEMFD_CREATE, and no mount or module may keep \
                       memory files from running"
@@ -36,18 +36,13 @@ pub(super) fn probe() -> Probe {
 }
 
 fn run_sealed() -> Result<(), SandboxError> {
-    let file = memfd_create("probe", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-        .during(Layer::Processes, "make a memory file")?;
-    let mut file = fs::File::from(file);
     let program = PROGRAMS.iter().find_map(|path| fs::read(path).ok());
     let program = program
         .ok_or(io::ErrorKind::NotFound)
         .map_err(io::Error::from)
         .during(Layer::Processes, "find a program to run")?;
-    file.write_all(&program)
-        .during(Layer::Processes, "fill a memory file")?;
-    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&file, seals).during(Layer::Processes, "seal a memory file")?;
+    let mut file = sealed::executable("probe", &program)
+        .during(Layer::Processes, "make a sealed memory file")?;
     if file.write_all(b"x").is_ok() {
         return Err(io::Error::other("it was written all the same"))
             .during(Layer::Processes, "seal a memory file");

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     error::{During, Layer, SandboxError},
     identity, root,
+    sources::Sources,
     spec::{Identity, Limits, SandboxSpec, Tree, WORKSPACES, WorkspaceMount},
 };
 
@@ -147,7 +148,7 @@ impl Drop for Folder {
         // Overlayfs leaves a folder of mode 000 behind, into which even its
         // owner can look only after changing that.
         let private = fs::Permissions::from_mode(0o700);
-        let _ = fs::set_permissions(self.0.join("layers/work/work"), private);
+        let _ = fs::set_permissions(self.0.join("layers/work/upper/work"), private);
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -165,21 +166,17 @@ enum Moves {
 fn lay_over(spec: &SandboxSpec) -> Result<Moves, SandboxError> {
     let sources = if let Some(identity) = spec.identity {
         let map = identity::owner_map(identity)?;
-        root::Sources::collect(spec, Some(&map))?
+        Sources::collect(spec, Some(&map))?
     } else {
         enter(None, UnshareFlags::NEWNS)?;
         root::make_private()?;
-        root::Sources::collect(spec, None)?
+        Sources::collect(spec, None)?
     };
     if spec.identity.is_some() {
         enter(spec.identity, UnshareFlags::NEWNS)?;
         root::make_private()?;
     }
-    let workspace = root::prepare_workspace(&sources)?
-        .ok_or(io::ErrorKind::InvalidInput)
-        .map_err(io::Error::from)
-        .during(Layer::Workspace, "mount the overlay")?;
-    work_in(workspace.descriptor())
+    work_in(sources.lay_over()?.workspace.descriptor())
 }
 
 fn work_in(tree: impl AsFd) -> Result<Moves, SandboxError> {

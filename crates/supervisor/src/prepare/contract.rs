@@ -58,8 +58,20 @@ pub(super) fn of(
         setup: project.setup.run.clone(),
         caps,
         switched_off: agent.launch.inner_switches.clone(),
-        weaker: groups::that_matter(),
+        weaker: weaker(back_end),
     }
+}
+
+fn weaker(back_end: BackEnd) -> Vec<String> {
+    let mut weaker = groups::that_matter();
+    if back_end != BackEnd::Overlay {
+        weaker.push(
+            "folders are shown as they are: /proc/self/mountinfo tells inside where on this \
+             machine they lie"
+                .to_owned(),
+        );
+    }
+    weaker
 }
 
 /// The task's own folders are the same in each contract but for their id.
