@@ -163,6 +163,15 @@ pub(crate) struct Run {
     /// Cap on time, such as 90s, 30m, 4h
     #[arg(long, value_name = "TIME", default_value = "4h", value_parser = seconds)]
     pub(crate) wall: u64,
+    /// Cap on the memory of everything inside, such as 512M, 4G [default: three quarters]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Cap on the processor time of everything inside, such as 1.5 processors
+    #[arg(long, value_name = "N", value_parser = hundredths)]
+    pub(crate) cpus: Option<u32>,
+    /// Refuse to start with less assurance than this
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Weak)]
+    pub(crate) require: Level,
     /// How the workspace is made
     #[arg(long, value_enum, default_value_t = BackEndName::Auto)]
     pub(crate) backend: BackEndName,
@@ -175,6 +184,17 @@ pub(crate) struct Run {
     /// Accept a contract that is wider than the last one
     #[arg(long, short)]
     pub(crate) yes: bool,
+}
+
+/// How strong a sandbox must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// Whatever can start
+    Weak,
+    /// Every wall stands
+    Reduced,
+    /// Every wall stands, and the kernel keeps every cap that was asked for
+    Full,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -338,6 +358,35 @@ pub(crate) struct ModelServer {
     /// Write each request to this file, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
+}
+
+/// Reads a size such as `512M` or `4G`; at least 16 MiB, below which nothing
+/// starts.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'K' | 'k')) => (&text[..at], 10),
+        Some((at, 'M' | 'm')) => (&text[..at], 20),
+        Some((at, 'G' | 'g')) => (&text[..at], 30),
+        Some((at, 'T' | 't')) => (&text[..at], 40),
+        _ => (text, 0),
+    };
+    let count = digits.parse::<u64>().ok();
+    match count.and_then(|count| count.checked_mul(1 << shift)) {
+        Some(bytes) if bytes >= 16 << 20 => Ok(bytes),
+        Some(_) => Err("at least 16M is needed to start anything".to_owned()),
+        None => Err("expected a size such as 512M or 4G".to_owned()),
+    }
+}
+
+/// Reads a number of processors such as `2` or `0.5`, as hundredths.
+fn hundredths(text: &str) -> Result<u32, String> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+    let number = format!("{whole}{part:0<2}");
+    match number.parse::<u32>() {
+        Ok(hundredths) if hundredths > 0 && part.len() <= 2 && digits(&number) => Ok(hundredths),
+        _ => Err("expected a number of processors such as 2 or 0.5".to_owned()),
+    }
 }
 
 /// Reads a time such as `90s`, `30m`, `4h` or plain seconds.

@@ -165,6 +165,10 @@ impl Anchor {
             pidfd_open(init, PidfdFlags::empty()).during(Layer::Processes, "watch process 1")?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .during(Layer::Processes, "hide the anchor")?;
+        if let Some(seconds) = spec.limits.seconds {
+            // Its end is the end of process 1, and so of everything inside.
+            kernel::end_after(seconds);
+        }
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let report = BuildReport {
             init: init.as_raw_pid(),

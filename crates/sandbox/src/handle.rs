@@ -16,6 +16,7 @@ use stockade_types::wire::{REPLY_SIZE, Reply, Request};
 
 use crate::{
     anchor::{self, MESSAGE_MAX, Told},
+    caps::Group,
     channel::Channel,
     error::{During, Layer, SandboxError},
     network::Listeners,
@@ -32,6 +33,8 @@ pub struct Sandbox {
     /// A pidfd of process 1: readable once everything inside is gone.
     ended: OwnedFd,
     report: BuildReport,
+    /// Removed after everything inside is gone, so it stands last.
+    group: Option<Group>,
 }
 
 /// The channel to process 1; it may be cloned to read replies elsewhere.
@@ -56,6 +59,8 @@ impl Sandbox {
     /// # Errors
     /// Names the layer that is missing; nothing is left running then.
     pub fn start(program: &Path, spec: &SandboxSpec) -> Result<(Self, Listeners), SandboxError> {
+        let group = Group::create(&spec.task, &spec.limits)
+            .during(Layer::Limits, "cap memory and processor time")?;
         let (channel, theirs) = Channel::pair().during(Layer::Processes, "make a channel")?;
         let mut anchor = spawn(program, theirs).during(Layer::Processes, "start the anchor")?;
         let mut stdin = anchor.stdin.take();
@@ -73,6 +78,12 @@ impl Sandbox {
                 .during(Layer::Processes, "take the sandbox over")
                 .and_then(|(init, listeners)| {
                     let seen_outside = verify::outside(report.init)?;
+                    // It has started nothing yet; whatever it starts is in too.
+                    if let Some(group) = &group {
+                        group
+                            .admit(report.init)
+                            .during(Layer::Limits, "move process 1 into its group")?;
+                    }
                     let ended = watch(report.init).during(Layer::Processes, "watch process 1")?;
                     let report = BuildReport {
                         seen_outside,
@@ -93,6 +104,7 @@ impl Sandbox {
                     init: InitChannel(init),
                     ended,
                     report,
+                    group,
                 },
                 listeners,
             )),
@@ -112,6 +124,12 @@ impl Sandbox {
     /// The channel to process 1.
     pub fn init(&self) -> &InitChannel {
         &self.init
+    }
+
+    /// How many processes inside the kernel has ended because all of them
+    /// together reached the cap on memory.
+    pub fn ended_for_memory(&self) -> u64 {
+        self.group.as_ref().map_or(0, Group::ended_for_memory)
     }
 
     /// The process id of the anchor.

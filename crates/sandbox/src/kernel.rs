@@ -122,6 +122,16 @@ pub(crate) fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Has the kernel end this process after so many seconds (alarm(2)), even if
+/// whoever started it ignores the signal.
+pub(crate) fn end_after(seconds: u32) {
+    // SAFETY: plain numbers; the default action runs no code of this process.
+    unsafe {
+        libc::signal(libc::SIGALRM, libc::SIG_DFL);
+        libc::alarm(seconds);
+    }
+}
+
 /// Ends this process at once, running nothing else.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes a number and does not return.

@@ -8,6 +8,7 @@
 //! processes: they fork.
 
 pub mod anchor;
+pub mod caps;
 mod channel;
 mod confine;
 mod error;
@@ -36,6 +37,6 @@ pub use self::{
     network::{CAPTURE_PORT, Capture, Listeners},
     spec::{
         Access, BuildReport, Cover, Grant, INSIDE_HOME, INSIDE_ID, Identity, InsideFile,
-        InsideLink, Limits, SandboxSpec, Tree, WORKSPACES, WorkspaceMount,
+        InsideLink, Keeper, Limits, MemoryCap, SandboxSpec, Tree, WORKSPACES, WorkspaceMount,
     },
 };

@@ -110,7 +110,8 @@ pub enum Tree {
     Directory(PathBuf),
 }
 
-/// Caps that the kernel keeps for every process inside.
+/// Caps on every process inside, or on all of them together. The kernel keeps
+/// them, but for memory where it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Processes and threads in the sandbox.
@@ -121,6 +122,36 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Bytes of each of `/tmp`, `/var/tmp` and `/dev/shm`.
     pub scratch_bytes: u64,
+    /// Memory of everything inside together.
+    #[serde(default)]
+    pub memory: Option<MemoryCap>,
+    /// Processor time of everything inside together, in hundredths of one
+    /// processor.
+    #[serde(default)]
+    pub processor_hundredths: Option<u32>,
+    /// Seconds after which everything inside is ended, whatever becomes of
+    /// whoever started it.
+    #[serde(default)]
+    pub seconds: Option<u32>,
+}
+
+/// A cap on memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryCap {
+    /// How much.
+    pub bytes: u64,
+    /// Who keeps it.
+    pub keeper: Keeper,
+}
+
+/// Who keeps a cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keeper {
+    /// The kernel: it cannot be passed.
+    Kernel,
+    /// The supervisor, which looks and then ends the task.
+    Watched,
 }
 
 impl Default for Limits {
@@ -130,6 +161,9 @@ impl Default for Limits {
             open_files: 65_536,
             file_bytes: 16 << 30,
             scratch_bytes: 2 << 30,
+            memory: None,
+            processor_hundredths: None,
+            seconds: None,
         }
     }
 }

@@ -20,6 +20,9 @@ pub(crate) enum Happening {
     Tick,
     /// The time of the task is up.
     TimeUp,
+    /// Everything inside together uses this many bytes of memory, which is
+    /// more than its cap.
+    MemoryOver(u64),
 }
 
 /// Tells when a part ends.

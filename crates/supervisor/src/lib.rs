@@ -6,6 +6,7 @@
 //! [`Connection`] reaches it. Each of Stockade's processes is this executable
 //! with a hidden argument, see [`Part`].
 
+mod caps;
 mod checks;
 mod config;
 mod contract;

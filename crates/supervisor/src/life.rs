@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use stockade_audit::RecorderClient;
 use stockade_sandbox::{Sandbox, files};
 use stockade_types::{
-    Event, EventKind, Redacted,
+    Denial, Event, EventKind, Redacted,
     wire::{self, Request as InitRequest},
 };
 
 use crate::{
+    caps,
     control::{self, Answer, Asked, Reply, Request},
     error::SupervisorError,
     exec::{Command, Execs, exit_code},
@@ -44,6 +45,8 @@ pub(crate) enum Started {
 const QUIET: Duration = Duration::from_secs(4);
 /// How long the end of a short look waits for whoever asked for it.
 const LOOKED_FOR: Duration = Duration::from_secs(5);
+/// The exit code of a command that was killed: 128 and the signal's number.
+const KILLED: i32 = 128 + 9;
 /// The largest set of keys that is read.
 const KEYS_MAX: u64 = 1 << 20;
 
@@ -128,6 +131,8 @@ struct Supervisor {
     gateway: HangUp,
     /// The last output after which a turn was saved.
     saved_for: Option<Instant>,
+    /// How many processes the kernel has ended at the cap on memory.
+    ended_for_memory: u64,
     _lock: TaskLock,
 }
 
@@ -178,6 +183,7 @@ impl Supervisor {
             std::thread::sleep(Duration::from_secs(seconds));
             let _ = clock.send(Happening::TimeUp);
         });
+        caps::watch_memory(&sandbox, spec.limits.memory, happenings.clone());
         if plan.main.terminal && session.is_none() {
             let ticks = happenings.clone();
             std::thread::spawn(move || {
@@ -199,6 +205,7 @@ impl Supervisor {
             watched: false,
             gateway: hang_up,
             saved_for: None,
+            ended_for_memory: 0,
             _lock: lock,
         };
         supervisor.main = supervisor.start_main()?;
@@ -302,6 +309,14 @@ impl Supervisor {
                 let reason = format!("its time of {} s is up", self.plan.wall_seconds);
                 Ok(Some(TaskState::Stopped { reason }))
             }
+            Happening::MemoryOver(used) => {
+                let cap = self.plan.sandbox.limits.memory.map_or(0, |cap| cap.bytes);
+                let denial = caps::memory_denial(cap, Some(used));
+                note(&self.record, EventKind::Denied, json!({ "denial": denial }))?;
+                Ok(Some(TaskState::Stopped {
+                    reason: denial.to_string(),
+                }))
+            }
             Happening::Asked(asked) => self.answer(asked),
             Happening::Tick => {
                 self.save_turn()?;
@@ -332,6 +347,7 @@ impl Supervisor {
             EventKind::ExecEnded,
             json!({ "exec": id, "exit": exit, "details": details }),
         )?;
+        let starved = self.starved()?;
         self.execs.ended(id, exit);
         if id != self.main {
             return Ok(None);
@@ -346,8 +362,31 @@ impl Supervisor {
                     ),
                 }))
             }
-            None => Ok(Some(TaskState::Done { exit })),
+            None => Ok(Some(TaskState::Done {
+                exit,
+                cause: starved
+                    .filter(|_| exit == KILLED)
+                    .map(|denial| denial.to_string()),
+            })),
         }
+    }
+
+    /// Records that the kernel has ended processes at the cap on memory, if it
+    /// has since the last time.
+    fn starved(&mut self) -> Result<Option<Denial>, SupervisorError> {
+        let ended = self.sandbox.ended_for_memory();
+        if ended == self.ended_for_memory {
+            return Ok(None);
+        }
+        self.ended_for_memory = ended;
+        let cap = self.plan.sandbox.limits.memory.map_or(0, |cap| cap.bytes);
+        let denial = caps::memory_denial(cap, None);
+        note(
+            &self.record,
+            EventKind::Denied,
+            json!({ "denial": denial, "processes": ended }),
+        )?;
+        Ok(Some(denial))
     }
 
     fn answer(&mut self, asked: Asked) -> Result<Option<TaskState>, SupervisorError> {

@@ -1,6 +1,7 @@
 //! From what a person wants to what a sandbox, a gateway and a workspace are
 //! told. Nothing runs yet.
 
+mod caps;
 mod contract;
 mod create;
 mod environment;
@@ -36,7 +37,7 @@ use stockade_workspace::{
 
 use crate::{
     config::Config,
-    contract::Contract,
+    contract::{Assurance, Contract},
     error::SupervisorError,
     project::{Project, after_setup},
     state::{StateDirectory, TaskDirectory},
@@ -85,6 +86,12 @@ pub struct Wish {
     pub byte_limit: u64,
     /// After how many seconds it is ended.
     pub wall_seconds: u64,
+    /// How many bytes of memory everything inside may use; `None` chooses.
+    pub memory_bytes: Option<u64>,
+    /// How much processor time, in hundredths of a processor.
+    pub processor_hundredths: Option<u32>,
+    /// The least assurance with which it starts.
+    pub require: Assurance,
     /// How its tree is made; `None` chooses.
     pub back_end: Option<BackEnd>,
 }
@@ -181,7 +188,8 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     let task = host.state.task(&TaskId::from_random(rand::rng().random()));
     let back_end = wish.back_end.unwrap_or(BackEnd::Overlay);
     let slug = Slug::from_prompt(wish.name.as_deref().unwrap_or(&agent.prompt));
-    let sandbox = sandbox(host, &task, &repository, &pool, &agent, back_end);
+    let mut sandbox = sandbox(host, &task, &repository, &pool, &agent, back_end);
+    sandbox.limits = caps::limits(wish)?;
     let environment = environment::inside(host, &task, &agent.launch);
     let mut plan = Plan {
         format: FORMAT,
@@ -208,6 +216,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         contract: Contract::default(),
     };
     plan.contract = contract::of(&plan, &agent, &pool, back_end, &project);
+    caps::require(&plan.contract, wish.require)?;
     let created_at = now();
     let status = TaskStatus {
         format: FORMAT,

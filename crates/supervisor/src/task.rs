@@ -134,6 +134,9 @@ pub enum TaskState {
     Done {
         /// With this code, or 128 and the signal's number.
         exit: i32,
+        /// What ended it, if that was a cap.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
     },
     /// It was ended before its command was.
     Stopped {

@@ -6,14 +6,14 @@ use serde_json::json;
 use stockade_agents::{AgentError, AgentKind};
 use stockade_sandbox::Layer;
 use stockade_supervisor::{
-    Contract, Host, Made, Prepared, Runs, SupervisorError, Wish, gateway::Keys, prepare, read_json,
-    start, write_json,
+    Assurance, Contract, Host, Made, Prepared, Runs, SupervisorError, Wish, gateway::Keys, prepare,
+    read_json, start, write_json,
 };
 use stockade_types::Redacted;
 use stockade_workspace::BackEnd;
 
 use crate::{
-    arguments::{BackEndName, Run},
+    arguments::{BackEndName, Level, Run},
     commands::watch,
     failure::{Failure, Kind},
     host,
@@ -98,6 +98,13 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         request_limit: arguments.max_requests,
         byte_limit: BYTE_LIMIT,
         wall_seconds: arguments.wall,
+        memory_bytes: arguments.memory,
+        processor_hundredths: arguments.cpus,
+        require: match arguments.require {
+            Level::Weak => Assurance::Weak,
+            Level::Reduced => Assurance::Reduced,
+            Level::Full => Assurance::Full,
+        },
         back_end: match arguments.backend {
             BackEndName::Auto => None,
             BackEndName::Overlay => Some(BackEnd::Overlay),

@@ -33,15 +33,22 @@ fn row(task: &Task, printer: Printer) -> String {
     let status = &task.status;
     let state = &status.state;
     let tone = match state {
-        TaskState::Running | TaskState::Merged { .. } | TaskState::Done { exit: 0 } => Tone::Good,
+        TaskState::Running | TaskState::Merged { .. } | TaskState::Done { exit: 0, .. } => {
+            Tone::Good
+        }
         TaskState::Failed { .. } | TaskState::Done { .. } => Tone::Bad,
         TaskState::Preparing | TaskState::Paused | TaskState::Stopped { .. } => Tone::Notice,
     };
     let detail = match state {
-        TaskState::Done { exit } if *exit != 0 => format!("exit {exit}"),
-        TaskState::Stopped { reason } | TaskState::Failed { reason } => {
-            visible::line(reason.as_bytes())
-        }
+        TaskState::Done {
+            exit, cause: None, ..
+        } if *exit != 0 => format!("exit {exit}"),
+        TaskState::Stopped { reason }
+        | TaskState::Failed { reason }
+        | TaskState::Done {
+            cause: Some(reason),
+            ..
+        } => visible::line(reason.as_bytes()),
         TaskState::Merged { commit } => commit.get(..12).unwrap_or(commit).to_owned(),
         _ => String::new(),
     };

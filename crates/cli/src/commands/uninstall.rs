@@ -44,6 +44,7 @@ pub(crate) fn run(yes: bool, printer: Printer) -> Result<ExitCode, Failure> {
         }
     }
     stockade_workspace::remove_folder(state.path())?;
+    stockade_sandbox::caps::sweep();
     printer.line(&format!(
         "removed {} and {forgotten} references below refs/stockade/",
         state.path().display()

@@ -170,14 +170,17 @@ impl Seen {
         let status = settled(task)?;
         let name = printer.paint(Tone::Strong, &status.slug);
         match &status.state {
-            TaskState::Done { exit: 0 } => {
+            TaskState::Done { exit: 0, .. } => {
                 printer.note(&format!(
                     "{name} done; next: stockade review {}",
                     status.slug
                 ));
                 Ok(ExitCode::SUCCESS)
             }
-            TaskState::Done { exit } => {
+            TaskState::Done { exit, cause } => {
+                if let Some(cause) = cause {
+                    printer.note(cause);
+                }
                 printer.note(&format!(
                     "{name} ended with {exit}; its work is kept: stockade review {}",
                     status.slug

@@ -1,7 +1,7 @@
 //! What the plan of a task comes to, in words.
 
 use stockade_gateway::Upstream;
-use stockade_sandbox::{Access, Grant};
+use stockade_sandbox::{Access, Grant, Keeper};
 use stockade_workspace::{BackEnd, PoolEntry, visible};
 
 use super::{Agent, groups};
@@ -32,8 +32,9 @@ pub(super) fn of(
     let mut writes = vec![format!("{own} (a copy; nothing comes back but by review)")];
     writes.extend(shown(Access::ReadWrite));
     let caps = caps(plan);
+    let weaker = weaker(back_end);
     Contract {
-        assurance: assurance(&caps),
+        assurance: assurance(&caps, &weaker),
         agent: AgentLine {
             name: agent.name.clone(),
             version: agent.found.as_ref().and_then(|found| found.version.clone()),
@@ -58,7 +59,7 @@ pub(super) fn of(
         setup: project.setup.run.clone(),
         caps,
         switched_off: agent.launch.inner_switches.clone(),
-        weaker: weaker(back_end),
+        weaker,
     }
 }
 
@@ -138,8 +139,21 @@ fn caps(plan: &Plan) -> Vec<Cap> {
         cap("size of a file", bytes(limits.file_bytes), Strength::Kernel),
         cap("/tmp", bytes(limits.scratch_bytes), Strength::Kernel),
         cap("sent outward", bytes(plan.byte_limit), Strength::Gateway),
-        cap("time", duration(plan.wall_seconds), Strength::Watched),
+        // The supervisor ends it in time to save its work; if it cannot, the
+        // kernel ends everything inside a minute later.
+        cap("time", duration(plan.wall_seconds), Strength::Kernel),
     ];
+    if let Some(memory) = limits.memory {
+        let strength = match memory.keeper {
+            Keeper::Kernel => Strength::Kernel,
+            Keeper::Watched => Strength::Watched,
+        };
+        caps.push(cap("memory", bytes(memory.bytes), strength));
+    }
+    if let Some(hundredths) = limits.processor_hundredths {
+        let limit = format!("{}.{:02} processors", hundredths / 100, hundredths % 100);
+        caps.push(cap("processor time", limit, Strength::Kernel));
+    }
     if let Some(requests) = plan.request_limit {
         caps.push(cap(
             "model requests",
@@ -147,15 +161,22 @@ fn caps(plan: &Plan) -> Vec<Cap> {
             Strength::Gateway,
         ));
     }
-    for of in ["memory", "processor", "workspace size"] {
+    let unlimited = [
+        ("memory", limits.memory.is_none()),
+        ("processor time", limits.processor_hundredths.is_none()),
+        ("workspace size", true),
+    ];
+    for (of, _) in unlimited.into_iter().filter(|(_, unlimited)| *unlimited) {
         caps.push(cap(of, "not capped".to_owned(), Strength::None));
     }
     caps
 }
 
-fn assurance(caps: &[Cap]) -> Assurance {
-    let soft = |cap: &Cap| matches!(cap.strength, Strength::Watched | Strength::None);
-    if caps.iter().any(soft) {
+/// What nobody asked to be capped does not make a sandbox weaker; a cap that
+/// is only watched does, and so does whatever the contract names as weaker.
+fn assurance(caps: &[Cap], weaker: &[String]) -> Assurance {
+    let soft = |cap: &Cap| cap.strength == Strength::Watched;
+    if caps.iter().any(soft) || !weaker.is_empty() {
         Assurance::Reduced
     } else {
         Assurance::Full

@@ -13,7 +13,7 @@ use stockade_rehearsal::{
     server::{ServerHandle, ServerOptions},
     transcript::{Canary, Transcript},
 };
-use stockade_supervisor::{Host, Runs, StateDirectory, TaskState, Wish, prepare};
+use stockade_supervisor::{Assurance, Host, Runs, StateDirectory, TaskState, Wish, prepare};
 use stockade_types::Redacted;
 use stockade_workspace::MergePlan;
 
@@ -112,6 +112,9 @@ impl Stage {
             request_limit,
             byte_limit: run::BYTE_LIMIT,
             wall_seconds: LONGEST,
+            memory_bytes: None,
+            processor_hundredths: None,
+            require: Assurance::Weak,
             back_end: None,
         };
         let prepared = prepare(&self.host, &wish)?;

@@ -1,0 +1,195 @@
+//! A control group of a sandbox's own.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use stockade_types::TaskId;
+
+use super::{Controller, Hierarchy, hierarchies};
+use crate::spec::{Keeper, Limits};
+
+/// How the folders of groups begin; the task's id and a process's number
+/// follow.
+const PREFIX: &str = "stockade-";
+/// The period over which processor time is counted, in microseconds: the
+/// kernel's own default.
+const PERIOD: u64 = 100_000;
+/// How long an ended sandbox's last processes keep a group.
+const LONGEST_REMOVAL: Duration = Duration::from_secs(2);
+/// From which age on an empty group is nobody's: a sandbox that is being built
+/// has none in it for some milliseconds.
+const ABANDONED: Duration = Duration::from_mins(1);
+
+/// The groups of one sandbox, one for each hierarchy in which it has a cap.
+/// They are removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Group {
+    folders: Vec<PathBuf>,
+    /// The file that counts processes ended for want of memory.
+    events: Option<PathBuf>,
+}
+
+impl Group {
+    /// Makes the groups that the kernel's part of `limits` asks for.
+    ///
+    /// # Errors
+    /// If a cap cannot be set, or reads differently afterwards; nothing is
+    /// left then.
+    pub(crate) fn create(task: &TaskId, limits: &Limits) -> io::Result<Option<Self>> {
+        let hierarchies = hierarchies();
+        let mut group = Self {
+            folders: Vec::new(),
+            events: None,
+        };
+        let memory = limits.memory.filter(|cap| cap.keeper == Keeper::Kernel);
+        if let Some(cap) = memory {
+            let (hierarchy, folder) = group.folder(&hierarchies, Controller::Memory, task)?;
+            if hierarchy.unified {
+                set(&folder, "memory.max", &cap.bytes.to_string())?;
+                set_if_there(&folder, "memory.swap.max", "0")?;
+                group.events = Some(folder.join("memory.events"));
+            } else {
+                set(&folder, "memory.limit_in_bytes", &cap.bytes.to_string())?;
+                set_if_there(
+                    &folder,
+                    "memory.memsw.limit_in_bytes",
+                    &cap.bytes.to_string(),
+                )?;
+                group.events = Some(folder.join("memory.oom_control"));
+            }
+        }
+        if let Some(hundredths) = limits.processor_hundredths {
+            let (hierarchy, folder) = group.folder(&hierarchies, Controller::Processors, task)?;
+            let quota = PERIOD * u64::from(hundredths) / 100;
+            if hierarchy.unified {
+                set(&folder, "cpu.max", &format!("{quota} {PERIOD}"))?;
+            } else {
+                set(&folder, "cpu.cfs_period_us", &PERIOD.to_string())?;
+                set(&folder, "cpu.cfs_quota_us", &quota.to_string())?;
+            }
+        }
+        Ok((!group.folders.is_empty()).then_some(group))
+    }
+
+    /// The group in the hierarchy of `controller`, made once.
+    fn folder<'a>(
+        &mut self,
+        hierarchies: &'a [Hierarchy],
+        controller: Controller,
+        task: &TaskId,
+    ) -> io::Result<(&'a Hierarchy, PathBuf)> {
+        let found = hierarchies
+            .iter()
+            .find_map(|hierarchy| Some((hierarchy, hierarchy.place(controller)?)));
+        let (hierarchy, parent) = found.ok_or_else(|| {
+            let name = controller.name();
+            io::Error::other(format!("no group with the controller `{name}` can be made"))
+        })?;
+        let name = format!("{PREFIX}{task}-{}", std::process::id());
+        let folder = parent.join(name);
+        if !self.folders.contains(&folder) {
+            sweep_folder(parent, ABANDONED);
+            fs::create_dir(&folder)?;
+            self.folders.push(folder.clone());
+        }
+        Ok((hierarchy, folder))
+    }
+
+    /// Moves a process in, and with it whatever it starts from now on.
+    pub(crate) fn admit(&self, process: i32) -> io::Result<()> {
+        for folder in &self.folders {
+            fs::write(folder.join("cgroup.procs"), process.to_string())?;
+            let inside = fs::read_to_string(folder.join("cgroup.procs"))?;
+            if !inside.lines().any(|line| line == process.to_string()) {
+                return Err(io::Error::other("the process is not in its group"));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many processes the kernel has ended for want of memory.
+    pub(crate) fn ended_for_memory(&self) -> u64 {
+        let text = self
+            .events
+            .as_ref()
+            .and_then(|path| fs::read_to_string(path).ok());
+        let counted = text.as_deref().and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+            line?.trim().parse().ok()
+        });
+        counted.unwrap_or(0)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + LONGEST_REMOVAL;
+        for folder in &self.folders {
+            // Processes that have ended leave their group a moment later.
+            while fs::remove_dir(folder).is_err() && folder.exists() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
+}
+
+/// Sets a cap and reads it back: a file may take what it does not keep. The
+/// kernel rounds bytes down to whole pages.
+fn set(folder: &Path, file: &str, value: &str) -> io::Result<()> {
+    let path = folder.join(file);
+    fs::write(&path, value)?;
+    let kept = fs::read_to_string(&path)?;
+    let kept = kept.trim();
+    let rounded = match (kept.parse::<u64>(), value.parse::<u64>()) {
+        (Ok(kept), Ok(wanted)) => kept <= wanted && wanted - kept < 65_536,
+        _ => kept == value,
+    };
+    if rounded {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!(
+            "{file} is {kept} after {value} was written"
+        )))
+    }
+}
+
+/// Sets a cap that a kernel without swap accounting does not have.
+fn set_if_there(folder: &Path, file: &str, value: &str) -> io::Result<()> {
+    if folder.join(file).exists() {
+        set(folder, file, value)
+    } else {
+        Ok(())
+    }
+}
+
+/// Removes groups of sandboxes whose processes were killed before they could
+/// do it. The kernel removes no group that holds a process.
+pub fn sweep() {
+    for hierarchy in hierarchies() {
+        for controller in [Controller::Memory, Controller::Processors] {
+            if let Some(parent) = hierarchy.place(controller) {
+                sweep_folder(parent, Duration::ZERO);
+            }
+        }
+    }
+}
+
+fn sweep_folder(parent: &Path, age: Duration) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let made = entry.metadata().and_then(|metadata| metadata.modified());
+        let old = made.is_ok_and(|made| {
+            let now = SystemTime::now();
+            now.duration_since(made).unwrap_or_default() >= age
+        });
+        if ours && old {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
