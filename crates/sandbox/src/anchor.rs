@@ -50,6 +50,8 @@ const SPEC_MAX: u64 = 16 << 20;
 /// What the anchor tells the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Told {
+    /// Process 1 has this number and is building the rest.
+    Forked(i32),
     /// The sandbox stands. With it come the socket to process 1, the DNS
     /// sockets (UDP, TCP) and the capture listeners.
     Built(BuildReport),
@@ -69,7 +71,7 @@ pub fn run() -> io::Result<()> {
     let channel = Channel::from_descriptor(io::stdout().as_fd().try_clone_to_owned()?);
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let started = Instant::now();
-    let built = read_spec().and_then(|spec| Anchor::build(&spec, started));
+    let built = read_spec().and_then(|spec| Anchor::build(&spec, started, &channel));
     match built {
         Ok((anchor, report, handover)) => {
             let descriptors: Vec<_> = handover.iter().map(AsFd::as_fd).collect();
@@ -117,6 +119,7 @@ impl Anchor {
     fn build(
         spec: &SandboxSpec,
         started: Instant,
+        channel: &Channel,
     ) -> Result<(Self, BuildReport, Vec<OwnedFd>), SandboxError> {
         let sources = if let Some(identity) = spec.identity {
             // As root: sources that only root may reach are taken first.
@@ -160,6 +163,8 @@ impl Anchor {
             Fork::Parent(init) => init,
         };
         drop((mounts, inside, tell, program));
+        self::tell(channel, &Told::Forked(init.as_raw_pid()), &[])
+            .during(Layer::Processes, "tell of process 1")?;
         let (landlock_abi, checked_inside) = hear(answer)?;
         let ended =
             pidfd_open(init, PidfdFlags::empty()).during(Layer::Processes, "watch process 1")?;

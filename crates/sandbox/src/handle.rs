@@ -71,19 +71,16 @@ impl Sandbox {
         // In one piece: the anchor would be woken for every token.
         let sent = sent.and_then(|stdin| stdin.write_all(&serde_json::to_vec(spec)?));
         drop(stdin);
-        let told = sent.and_then(|()| hear(&channel));
+        let told = sent
+            .and_then(|()| hear(&channel))
+            .during(Layer::Processes, "hear the anchor")
+            .and_then(|told| admitted(told, group.as_ref(), &channel));
         let outcome = match told {
             Ok((Told::Built(report), descriptors)) => anchor::take_over(descriptors)
                 .ok_or_else(|| io::Error::other("descriptors are missing"))
                 .during(Layer::Processes, "take the sandbox over")
                 .and_then(|(init, listeners)| {
                     let seen_outside = verify::outside(report.init)?;
-                    // It has started nothing yet; whatever it starts is in too.
-                    if let Some(group) = &group {
-                        group
-                            .admit(report.init)
-                            .during(Layer::Limits, "move process 1 into its group")?;
-                    }
                     let ended = watch(report.init).during(Layer::Processes, "watch process 1")?;
                     let report = BuildReport {
                         seen_outside,
@@ -91,10 +88,9 @@ impl Sandbox {
                     };
                     Ok((report, init, ended, listeners))
                 }),
-            Ok((Told::Failed(error), _)) => Err(error),
+            Ok((Told::Failed(error), _)) | Err(error) => Err(error),
             Ok(_) => Err(io::Error::other("an answer out of turn"))
                 .during(Layer::Processes, "hear the anchor"),
-            Err(error) => Err(error).during(Layer::Processes, "hear the anchor"),
         };
         match outcome {
             Ok((report, init, ended, listeners)) => Ok((
@@ -206,6 +202,25 @@ impl AsFd for InitChannel {
 fn watch(process: i32) -> io::Result<OwnedFd> {
     let process = Pid::from_raw(process).ok_or(io::ErrorKind::InvalidInput)?;
     Ok(pidfd_open(process, PidfdFlags::empty())?)
+}
+
+/// Moves process 1 into its group once it has a number, and hears what becomes
+/// of it. The kernel may take milliseconds for the move, during which process 1
+/// builds; it starts nothing before it is asked to.
+fn admitted(
+    (told, descriptors): (Told, Vec<OwnedFd>),
+    group: Option<&Group>,
+    channel: &Channel,
+) -> Result<(Told, Vec<OwnedFd>), SandboxError> {
+    let Told::Forked(init) = told else {
+        return Ok((told, descriptors));
+    };
+    if let Some(group) = group {
+        group
+            .admit(init)
+            .during(Layer::Limits, "move process 1 into its group")?;
+    }
+    hear(channel).during(Layer::Processes, "hear the anchor")
 }
 
 fn hear(channel: &Channel) -> io::Result<(Told, Vec<OwnedFd>)> {
