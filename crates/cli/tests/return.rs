@@ -149,17 +149,19 @@ fn g6_two_merges_at_once_do_not_lose_one() {
         .map(|name| {
             host.command(&["--json", "merge", name, "--yes"])
                 .stdout(Stdio::null())
+                .stderr(Stdio::piped())
                 .spawn()
                 .unwrap()
         })
         .into_iter()
-        .map(|mut merge| merge.wait().unwrap().success())
+        .map(|merge| merge.wait_with_output().unwrap())
         .collect();
-    assert!(merges.iter().any(|landed| *landed));
-    for (name, landed) in ["one", "two"].iter().zip(&merges) {
+    let landed = |merge: &std::process::Output| merge.status.success();
+    assert!(merges.iter().any(landed), "{merges:?}");
+    for (name, landed) in ["one", "two"].iter().zip(merges.iter().map(landed)) {
         assert_eq!(
             host.repository().join(format!("{name}.txt")).exists(),
-            *landed
+            landed
         );
         if !landed {
             host.json(&["merge", name, "--yes"]);

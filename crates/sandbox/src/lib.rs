@@ -8,6 +8,7 @@
 //! processes: they fork.
 
 pub mod anchor;
+pub mod btrfs;
 pub mod caps;
 mod channel;
 mod confine;

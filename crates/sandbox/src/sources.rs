@@ -48,9 +48,10 @@ enum Source {
         folder: Detached,
         file: Option<OsString>,
     },
-    /// A folder of the task's own folder, over nothing or over another one.
+    /// A folder below the task's own folder, over nothing or over another one.
     Own {
-        name: OsString,
+        upper: PathBuf,
+        work: PathBuf,
         over: Option<Detached>,
     },
 }
@@ -73,6 +74,15 @@ impl Sources {
     pub(crate) fn collect(spec: &SandboxSpec, map: Option<&OwnedFd>) -> Result<Self, SandboxError> {
         let (workspace, layers) = match &spec.workspace.tree {
             Tree::Directory(path) => (Source::Clone(take(Layer::Workspace, path, INERT)?), None),
+            Tree::Subvolume { name, layers } => {
+                let folder = Path::new(name);
+                let tree = Source::Own {
+                    upper: folder.join("ws"),
+                    work: folder.join("work"),
+                    over: None,
+                };
+                (tree, Some(layers))
+            }
             Tree::Overlay { lower, layers } => {
                 let lower = take(Layer::Workspace, lower, INERT | READ_ONLY)?;
                 if let Some(map) = map {
@@ -81,7 +91,8 @@ impl Sources {
                         .during(Layer::Workspace, "map the owner of the base tree")?;
                 }
                 let tree = Source::Own {
-                    name: "upper".into(),
+                    upper: "upper".into(),
+                    work: "work/upper".into(),
                     over: Some(lower),
                 };
                 (tree, Some(layers))
@@ -157,7 +168,8 @@ impl Source {
                 Ok(Self::Clone(take(Layer::Files, source, attributes)?))
             }
             (_, Some(name)) if own && grant.access == Access::ReadWrite => Ok(Self::Own {
-                name: name.to_owned(),
+                upper: name.into(),
+                work: Path::new("work").join(name),
                 over: None,
             }),
             _ if grant.access == Access::ReadWrite => {
@@ -209,7 +221,7 @@ impl Stage {
     fn mount(&mut self, source: Source) -> io::Result<Detached> {
         match source {
             Source::Clone(mount) => Ok(mount),
-            Source::Own { name, over } => self.own(&name, over.as_ref()),
+            Source::Own { upper, work, over } => self.own(&upper, &work, over.as_ref()),
             Source::View { folder, file: None } => self.view(&folder),
             Source::View {
                 folder,
@@ -242,20 +254,19 @@ impl Stage {
         Detached::new("overlay", &options, INERT | READ_ONLY)
     }
 
-    /// The task's own folder `name`, over another one or over nothing; then
+    /// The task's own folder `upper`, over another one or over nothing; then
     /// it holds whatever is written and nothing else.
-    fn own(&mut self, name: &OsString, over: Option<&Detached>) -> io::Result<Detached> {
+    fn own(&mut self, upper: &Path, work: &Path, over: Option<&Detached>) -> io::Result<Detached> {
         let lower = match over {
             Some(over) => self.name(over)?,
             None => format!("{STAGE}/empty"),
         };
-        let work = Path::new("work").join(name);
-        match rustix::fs::mkdirat(&self.layers, &work, Mode::RWXU) {
+        match rustix::fs::mkdirat(&self.layers, work, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
         let below = |path: &Path| format!("{STAGE}/layers/{}", path.display());
-        let (upper, work) = (below(Path::new(name)), below(&work));
+        let (upper, work) = (below(upper), below(work));
         let options = [
             ("source", Some("own")),
             ("lowerdir", Some(&*lower)),

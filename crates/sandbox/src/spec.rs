@@ -106,7 +106,15 @@ pub enum Tree {
         /// A folder that holds `upper` and `work`, on one file system.
         layers: PathBuf,
     },
-    /// A folder of the task's own.
+    /// A folder that holds the whole tree, `ws`, and an empty one, `work`, both
+    /// in one subvolume.
+    Subvolume {
+        /// That folder, directly in `layers`.
+        name: String,
+        /// The task's own folder.
+        layers: PathBuf,
+    },
+    /// A folder of the task's own, shown as it is.
     Directory(PathBuf),
 }
 

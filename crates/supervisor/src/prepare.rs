@@ -31,8 +31,8 @@ use stockade_sandbox::{
 };
 use stockade_types::TaskId;
 use stockade_workspace::{
-    AGENT_GIT_INSIDE, BackEnd, Git, POOL_GIT_INSIDE, Pool, PoolEntry, Repository, SecretPatterns,
-    Slug, visible,
+    AGENT_GIT_INSIDE, BTRFS, BackEnd, Git, POOL_GIT_INSIDE, Pool, PoolEntry, Repository,
+    SecretPatterns, Slug, visible,
 };
 
 use crate::{
@@ -186,7 +186,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
 
     let project = Project::of_tree(&pool.tree())?;
     let task = host.state.task(&TaskId::from_random(rand::rng().random()));
-    let back_end = wish.back_end.unwrap_or(BackEnd::Overlay);
+    let back_end = wish.back_end.unwrap_or_else(|| fastest(&pool));
     let slug = Slug::from_prompt(wish.name.as_deref().unwrap_or(&agent.prompt));
     let mut sandbox = sandbox(host, &task, &repository, &pool, &agent, back_end);
     sandbox.limits = caps::limits(wish)?;
@@ -422,6 +422,17 @@ fn workspace_target(repository: &Repository) -> PathBuf {
     Path::new(WORKSPACES).join(if name.is_empty() { "repository" } else { name })
 }
 
+/// How a tree is made if nobody says. Both take the same time for any number of
+/// files; in a snapshot folders can also be renamed. As root each task has a
+/// user id of its own, to whom every file of a snapshot would have to be given.
+fn fastest(pool: &PoolEntry) -> BackEnd {
+    if pool.subvolume().is_some() && !rustix::process::geteuid().is_root() {
+        BackEnd::Btrfs
+    } else {
+        BackEnd::Overlay
+    }
+}
+
 /// The toolchains of the caller's `PATH`, secrets in them hidden.
 fn toolchains(host: &Host, home: &Path) -> files::Toolchains {
     let hidden = host.config.hidden_paths();
@@ -477,7 +488,11 @@ fn sandbox(
             lower: pool.tree(),
             layers: task.path().to_owned(),
         },
-        BackEnd::Checkout | BackEnd::Btrfs => Tree::Directory(task.join("ws")),
+        BackEnd::Btrfs => Tree::Subvolume {
+            name: BTRFS.to_owned(),
+            layers: task.path().to_owned(),
+        },
+        BackEnd::Checkout => Tree::Directory(task.join("ws")),
     };
     SandboxSpec {
         task: task.id().clone(),

@@ -51,7 +51,7 @@ pub use self::{
     secrets::{HIDDEN_VALUE, SecretPatternError, SecretPatterns},
     snapshot::{START, Skipped, Snapshot, SnapshotError, SnapshotLimits},
     task::{
-        AGENT_GIT_INSIDE, BackEnd, Created, POOL_GIT_INSIDE, Slug, SlugError, TaskError,
+        AGENT_GIT_INSIDE, BTRFS, BackEnd, Created, POOL_GIT_INSIDE, Slug, SlugError, TaskError,
         TaskRecord, TaskSpace,
     },
     trash::{KEPT, MergedBy, Removed, Trash, TrashError},

@@ -65,7 +65,7 @@ pub(super) fn of(
 
 fn weaker(back_end: BackEnd) -> Vec<String> {
     let mut weaker = groups::that_matter();
-    if back_end != BackEnd::Overlay {
+    if back_end == BackEnd::Checkout {
         weaker.push(
             "folders are shown as they are: /proc/self/mountinfo tells inside where on this \
              machine they lie"

@@ -75,10 +75,8 @@ impl Prepared {
         if let Some(identity) = self.plan.sandbox.identity {
             let give =
                 |path: &Path| hand_over(path, identity).map_err(SupervisorError::state(path));
-            for path in [home, created.space.agent_git(), created.space.ws()] {
-                give(&path)?;
-            }
-            for path in [created.space.upper(), created.space.work()] {
+            let space = &created.space;
+            for path in [home, space.agent_git(), space.layer(), space.work()] {
                 if path.exists() {
                     give(&path)?;
                 }
@@ -124,7 +122,7 @@ pub fn give_tree(plan: &Plan, space: &TaskSpace) -> Result<(), SupervisorError> 
     let Some(identity) = plan.sandbox.identity else {
         return Ok(());
     };
-    for path in [space.ws(), space.upper(), space.work()] {
+    for path in [space.layer(), space.work()] {
         if path.exists() {
             hand_over(&path, identity).map_err(SupervisorError::state(&path))?;
         }

@@ -1,10 +1,19 @@
-use std::{collections::HashSet, io::Read, io::Write, path::Path};
+use std::{
+    collections::HashSet,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+};
 
-use super::{Base, MaskedFile, PoolError, VERSION};
+use rustix::fs::{AtFlags, CWD, statat};
+use stockade_sandbox::btrfs;
+
+use super::{
+    Base, MaskedFile, PoolError, SUBVOLUME, TREE_IN_SUBVOLUME, VERSION, WORK_IN_SUBVOLUME,
+};
 use crate::{
-    files::{self, failed},
+    files::{self, FileError, failed},
     git::{Git, GitDir, TreeEntry},
-    manifest::{Manifest, Tracked},
+    manifest::{Manifest, Stamp, Stamps, Tracked},
     object::{FileMode, ObjectId},
     path::TreePath,
     remove,
@@ -39,7 +48,7 @@ pub(super) fn entry(
     }
 
     let pool = GitDir::create(&folder.join("repo.git"), format, &[])?;
-    let tree = folder.join("tree");
+    let tree = make_tree(folder)?;
     // Neither needs the other's result, and git packs in one thread only.
     std::thread::scope(|scope| {
         let packed = scope.spawn(|| pack(git, &scratch, &pool, &agent_commit, &listing));
@@ -62,6 +71,9 @@ pub(super) fn entry(
     let lfs_pointers = lfs_pointers(&tree, &listing);
     let files: Vec<_> = listing.into_iter().filter_map(tracked).collect();
     let count = files.len();
+    if tree.ends_with(TREE_IN_SUBVOLUME) {
+        stamps(&tree, &files)?.write(&folder.join("stamps"))?;
+    }
     Manifest::new(files).write(&folder.join("manifest"))?;
     let base = Base {
         version: VERSION,
@@ -74,6 +86,33 @@ pub(super) fn entry(
         files: count,
     };
     Ok(files::write_json(&folder.join("base.json"), &base)?)
+}
+
+/// An empty folder for the tree: on btrfs in a subvolume of its own.
+fn make_tree(folder: &Path) -> Result<PathBuf, FileError> {
+    let create = |path: PathBuf| {
+        std::fs::create_dir(&path).map_err(failed("create the folder", &path))?;
+        Ok(path)
+    };
+    if !btrfs::holds(folder) || btrfs::create(folder, SUBVOLUME).is_err() {
+        return create(folder.join("tree"));
+    }
+    let subvolume = folder.join(SUBVOLUME);
+    create(subvolume.join(WORK_IN_SUBVOLUME))?;
+    create(subvolume.join(TREE_IN_SUBVOLUME))
+}
+
+/// What the files of the tree look like; a snapshot of it has the same numbers
+/// and times.
+fn stamps(tree: &Path, files: &[Tracked]) -> Result<Stamps, FileError> {
+    let mut stamps = Stamps::default();
+    for file in files {
+        let path = tree.join(file.path.as_path());
+        let stat = statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| failed("look at", &path)(error.into()))?;
+        stamps.insert(file.path.clone(), Stamp::of(&stat));
+    }
+    Ok(stamps)
 }
 
 fn list(git: &Git, scratch: &GitDir, commit: &ObjectId) -> Result<Vec<TreeEntry>, PoolError> {
@@ -240,7 +279,6 @@ fn check_out(
     folder: &Path,
     tree: &Path,
 ) -> Result<(), PoolError> {
-    std::fs::create_dir(tree).map_err(failed("create the folder", tree))?;
     let index = folder.join("index");
     git.call(scratch, "read-tree")
         .writes()

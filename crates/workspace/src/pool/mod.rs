@@ -19,6 +19,13 @@ use crate::{
     secrets::SecretPatterns,
 };
 
+/// The name of an entry's subvolume.
+const SUBVOLUME: &str = "subvolume";
+/// Where the tree is in a subvolume.
+pub(crate) const TREE_IN_SUBVOLUME: &str = "ws";
+/// What the sandbox needs beside the tree in a subvolume.
+const WORK_IN_SUBVOLUME: &str = "work";
+
 /// The version of `base.json`.
 const VERSION: u32 = 1;
 
@@ -120,7 +127,23 @@ impl PoolEntry {
     /// The checked-out tree: the lower layer of overlays. Nobody may write
     /// into it.
     pub fn tree(&self) -> PathBuf {
-        self.folder.join("tree")
+        self.subvolume().map_or_else(
+            || self.folder.join("tree"),
+            |subvolume| subvolume.join(TREE_IN_SUBVOLUME),
+        )
+    }
+
+    /// On btrfs, the subvolume that holds the tree and nothing else: what
+    /// snapshots are made from.
+    pub fn subvolume(&self) -> Option<PathBuf> {
+        let subvolume = self.folder.join(SUBVOLUME);
+        subvolume.is_dir().then_some(subvolume)
+    }
+
+    /// What the files of a subvolume's tree look like, and so those of its
+    /// snapshots.
+    pub(crate) fn stamps(&self) -> PathBuf {
+        self.folder.join("stamps")
     }
 
     /// The repository with this commit's objects and no others; it is what

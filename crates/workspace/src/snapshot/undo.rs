@@ -14,6 +14,9 @@ use crate::{
     task::{BackEnd, TaskSpace, TreeWriter},
 };
 
+/// The name of a tree that is being built to take the place of another.
+const BESIDE: &str = "tree.new";
+
 impl TaskSpace {
     /// Puts the tree back to the snapshot `number`, ignored files included;
     /// 0 is the base. What was there is kept: the returned folder has it.
@@ -28,19 +31,23 @@ impl TaskSpace {
             number => self.find_snapshot(Some(number))?.with_ignored,
         };
         let _lock = self.lock()?;
-        let tree = self.writable_tree();
-        let beside = self.folder().join("tree.new");
+        let place = self.layer();
+        let beside = self.folder().join(BESIDE);
         let stamps = self.folder().join("stamps.new");
         remove::folder(&beside).map_err(failed("remove", &beside))?;
         match self.record().back_end {
             BackEnd::Overlay => {
                 std::fs::create_dir(&beside).map_err(failed("create the folder", &beside))?;
             }
-            BackEnd::Checkout | BackEnd::Btrfs => self.copy_base_tree(&beside, &stamps)?,
+            BackEnd::Checkout => self.copy_base_tree(&beside, &stamps)?,
+            BackEnd::Btrfs => self.snapshot_base_tree(BESIDE, &stamps)?,
         }
-        self.apply(git, &base, &target, &beside)?;
-        let kept = self.keep_old_tree(&tree)?;
-        std::fs::rename(&beside, &tree).map_err(failed("put in place", &tree))?;
+        // Where the tree is in what is replaced: a subvolume holds more.
+        let tree = self.writable_tree();
+        let inner = tree.strip_prefix(&place).unwrap_or(Path::new(""));
+        self.apply(git, &base, &target, &beside.join(inner))?;
+        let kept = self.keep_old_tree(&place)?;
+        std::fs::rename(&beside, &place).map_err(failed("put in place", &place))?;
         match self.record().back_end {
             BackEnd::Overlay => {
                 // Its content belongs to the old upper layer.

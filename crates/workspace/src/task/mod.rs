@@ -12,6 +12,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use stockade_sandbox::btrfs;
 use stockade_types::TaskId;
 
 pub use self::slug::{Slug, SlugError};
@@ -21,7 +22,7 @@ use crate::{
     git::{GitDir, write_skeleton},
     manifest::Manifest,
     object::ObjectId,
-    pool::{PoolEntry, PoolError},
+    pool::{PoolEntry, PoolError, TREE_IN_SUBVOLUME},
     remove,
     repository::Repository,
 };
@@ -30,6 +31,9 @@ use crate::{
 pub const AGENT_GIT_INSIDE: &str = "/agent.git";
 /// Where the pool's repository appears inside a sandbox, read-only.
 pub const POOL_GIT_INSIDE: &str = "/pool.git";
+
+/// The subvolume of a task, in its folder.
+pub const BTRFS: &str = "btrfs";
 
 /// The version of `task.json`.
 const VERSION: u32 = 1;
@@ -55,9 +59,6 @@ pub enum TaskError {
     /// No task of this id.
     #[error("there is no task {0}; `stockade ls` lists them")]
     NoSuchTask(TaskId),
-    /// The back end cannot be used here.
-    #[error("the {0:?} back end is not available in this version; use `overlay` or `checkout`")]
-    Unavailable(BackEnd),
     /// The task was written by a newer Stockade.
     #[error(
         "the task {id} has format {found}, this version of Stockade knows up to {VERSION}; update Stockade"
@@ -125,9 +126,6 @@ impl TaskSpace {
         back_end: BackEnd,
     ) -> Result<Created, TaskError> {
         let started = Instant::now();
-        if back_end == BackEnd::Btrfs {
-            return Err(TaskError::Unavailable(back_end));
-        }
         let tasks = state.join("tasks");
         std::fs::create_dir_all(&tasks).map_err(failed("create the folder", &tasks))?;
         let folder = tasks.join(id.as_str());
@@ -188,18 +186,23 @@ impl TaskSpace {
     }
 
     fn build(&self) -> Result<(), TaskError> {
-        for name in ["ws", "home"] {
-            let folder = self.folder.join(name);
-            std::fs::create_dir(&folder).map_err(failed("create the folder", &folder))?;
-        }
+        let create = |folder: PathBuf| {
+            std::fs::create_dir(&folder).map_err(failed("create the folder", &folder))
+        };
+        create(self.home())?;
         match self.record.back_end {
             BackEnd::Overlay => {
-                for folder in [self.upper(), self.work()] {
-                    std::fs::create_dir(&folder).map_err(failed("create the folder", &folder))?;
-                }
+                create(self.ws())?;
+                create(self.upper())?;
+                create(self.work())?;
             }
-            BackEnd::Checkout | BackEnd::Btrfs => {
+            BackEnd::Checkout => {
+                create(self.ws())?;
                 self.copy_base_tree(&self.ws(), &self.stamps())?;
+            }
+            BackEnd::Btrfs => {
+                create(self.work())?;
+                self.snapshot_base_tree(BTRFS, &self.stamps())?;
             }
         }
         self.make_agent_repository()?;
@@ -262,6 +265,21 @@ impl TaskSpace {
         .write(stamps)
     }
 
+    /// Makes `name` in this space's folder a snapshot of the pool's subvolume,
+    /// and records what it looks like.
+    pub(crate) fn snapshot_base_tree(&self, name: &str, stamps: &Path) -> Result<(), FileError> {
+        let none = || {
+            let reason = "it is no btrfs subvolume; keep tasks on btrfs (STOCKADE_STATE_DIR), or \
+                          use `--backend overlay`";
+            failed("take a snapshot of", &self.pool.tree())(std::io::Error::other(reason))
+        };
+        let subvolume = self.pool.subvolume().ok_or_else(none)?;
+        btrfs::snapshot(&subvolume, &self.folder, name)
+            .map_err(failed("take a snapshot of", &subvolume))?;
+        std::fs::copy(self.pool.stamps(), stamps).map_err(failed("write", stamps))?;
+        Ok(())
+    }
+
     /// Keeps other processes from taking a snapshot, undoing or merging this
     /// task until the value is dropped.
     pub(crate) fn lock(&self) -> Result<File, FileError> {
@@ -299,7 +317,10 @@ impl TaskSpace {
 
     /// The agent's tree; with the overlay back end, where it is mounted.
     pub fn ws(&self) -> PathBuf {
-        self.folder.join("ws")
+        match self.record.back_end {
+            BackEnd::Overlay | BackEnd::Checkout => self.folder.join("ws"),
+            BackEnd::Btrfs => self.folder.join(BTRFS).join(TREE_IN_SUBVOLUME),
+        }
     }
 
     /// The overlay's writable layer.
@@ -327,6 +348,15 @@ impl TaskSpace {
         match self.record.back_end {
             BackEnd::Overlay => self.upper(),
             BackEnd::Checkout | BackEnd::Btrfs => self.ws(),
+        }
+    }
+
+    /// The folder with everything that the agent can change of its tree: the
+    /// writable tree, or the subvolume that holds it. An undo replaces it.
+    pub fn layer(&self) -> PathBuf {
+        match self.record.back_end {
+            BackEnd::Overlay | BackEnd::Checkout => self.writable_tree(),
+            BackEnd::Btrfs => self.folder.join(BTRFS),
         }
     }
 
