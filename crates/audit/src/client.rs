@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -16,6 +16,8 @@ use crate::{
 /// How long a recorder may take for one reply, disk included, before it
 /// counts as lost.
 const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
+/// How many events may be on their way to the disk with nobody waiting.
+const POSTED_MAX: usize = 256;
 
 /// Why an event is not known to be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,8 @@ struct Replies {
     next: u64,
     /// Read by one thread for others that have not woken up yet.
     waiting: BTreeMap<u64, Reply>,
+    /// Requests whose reply nobody waits for.
+    posted: BTreeSet<u64>,
     /// Whether a thread is reading at the moment.
     reading: bool,
     /// Why no reply can arrive any more.
@@ -88,6 +92,27 @@ impl RecorderClient {
         let frame = encode(event)?;
         let number = self.send(&frame)?;
         Ok(self.reply(number)??)
+    }
+
+    /// Hands over one event, to be recorded after those before it, and does
+    /// not wait for the disk: after a crash of the machine the last of these
+    /// may be missing. For what acts on nothing outside the sandbox.
+    ///
+    /// If one is refused, nothing can be recorded through this client again.
+    pub fn post(&self, event: &Event) -> Result<(), RecordError> {
+        let frame = encode(event)?;
+        let number = self.send(&frame)?;
+        let mut replies = lock(&self.shared.replies);
+        if replies.posted.len() >= POSTED_MAX {
+            drop(replies);
+            self.reply(number)??;
+            return Ok(());
+        }
+        if let Some(reply) = replies.waiting.remove(&number) {
+            return Ok(reply.map(|_| ())?);
+        }
+        replies.posted.insert(number);
+        Ok(())
     }
 
     /// Writes one request; its number says which reply belongs to it.
@@ -133,7 +158,11 @@ impl RecorderClient {
                 Ok(reply) => {
                     let arrived = replies.next;
                     replies.next += 1;
-                    replies.waiting.insert(arrived, reply);
+                    if !replies.posted.remove(&arrived) {
+                        replies.waiting.insert(arrived, reply);
+                    } else if reply.is_err() {
+                        self.fail(&mut replies, io::ErrorKind::Other);
+                    }
                     self.shared.arrived.notify_all();
                 }
                 Err(error) => self.fail(&mut replies, error.kind()),

@@ -196,3 +196,39 @@ fn a_lost_recorder_is_an_error_for_everybody_who_waits_and_for_ever_after() {
         Err(RecordError::Lost(_))
     ));
 }
+
+#[test]
+fn events_that_nobody_waits_for_are_recorded_in_their_place() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("record.jsonl");
+    let (channel, recorder) = start(&path);
+    let client = RecorderClient::connect(channel).unwrap();
+    for number in 0..1_000 {
+        client.post(&event(number)).unwrap();
+        if number % 300 == 0 {
+            let receipt = client.record(&event(number)).unwrap();
+            verify_against(&path, receipt).unwrap();
+        }
+    }
+    let receipt = client.record(&event(1_000)).unwrap();
+    assert_eq!(receipt.seq, 1_004);
+    drop(client);
+    recorder.join().unwrap().unwrap();
+    let numbers: Vec<_> = read(&path)
+        .unwrap()
+        .map(|record| record.unwrap().body["number"].as_u64().unwrap())
+        .collect();
+    assert!(numbers.is_sorted());
+}
+
+#[test]
+fn a_refusal_that_nobody_waited_for_ends_the_recording() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    // The log is open; the disk is full.
+    theirs.write_all(&[[0; 41], [1; 41]].concat()).unwrap();
+    let client = RecorderClient::connect(ours).unwrap();
+    client.post(&event(0)).unwrap();
+    let lost = client.record(&event(1)).unwrap_err();
+    assert!(matches!(lost, RecordError::Lost(_)), "{lost:?}");
+    assert!(client.post(&event(2)).is_err());
+}
