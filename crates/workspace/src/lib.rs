@@ -49,7 +49,7 @@ pub use self::{
     repository::{Repository, RepositoryError},
     risk::{Mark, Risk},
     secrets::{HIDDEN_VALUE, SecretPatternError, SecretPatterns},
-    snapshot::{START, Skipped, Snapshot, SnapshotError, SnapshotLimits},
+    snapshot::{START, Skipped, Snapshot, SnapshotError, SnapshotLimits, TreeChanges, TreeSight},
     task::{
         AGENT_GIT_INSIDE, BTRFS, BackEnd, Created, POOL_GIT_INSIDE, Slug, SlugError, TaskError,
         TaskRecord, TaskSpace,

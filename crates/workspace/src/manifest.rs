@@ -90,6 +90,11 @@ impl Stamp {
         }
     }
 
+    /// Whether size, mode and time of writing are those of `other`.
+    pub(crate) fn is_copy_of(&self, other: &Self) -> bool {
+        (self.mode, self.size, self.modified) == (other.mode, other.size, other.modified)
+    }
+
     fn fields(self) -> [i128; 7] {
         let (modified, changed) = (self.modified, self.changed);
         let numbers = [modified.0, modified.1, changed.0, changed.1].map(i128::from);

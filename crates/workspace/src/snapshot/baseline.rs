@@ -21,6 +21,7 @@ pub(super) enum Tracked {
 }
 
 /// The state that changes are told from.
+#[derive(Debug)]
 pub(super) enum Baseline {
     /// The tree that the overlay lies over; only what changed is walked.
     Lower(Beneath),
@@ -82,6 +83,16 @@ impl Baseline {
             Self::Lower(_) => false,
             Self::Copy { stamps, .. } => stamps.get(path) == Some(&Stamp::of(stat)),
         }
+    }
+
+    /// Whether a file in an overlay's own layer has size, mode and time of the
+    /// base's: it was copied there and not written to.
+    pub(super) fn is_copy(&self, path: &TreePath, stamp: &Stamp) -> bool {
+        let Self::Lower(tree) = self else {
+            return false;
+        };
+        let below = tree.stat(path.as_path()).ok().flatten();
+        below.is_some_and(|below| stamp.is_copy_of(&Stamp::of(&below)))
     }
 
     /// The `.gitignore` of the base in `folder`, where the overlay shows it.

@@ -3,6 +3,7 @@
 
 mod baseline;
 mod ignored;
+mod sight;
 mod stream;
 mod undo;
 mod walk;
@@ -14,6 +15,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::sight::{TreeChanges, TreeSight};
 use self::{baseline::Baseline, walk::Walk};
 use crate::{
     beneath::Beneath,
