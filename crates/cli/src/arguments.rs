@@ -1,5 +1,7 @@
 //! The words of the command line.
 
+mod values;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -54,12 +56,16 @@ pub(crate) enum Verb {
     /// Watch a task, and type if nobody else does (detach: Ctrl-P Ctrl-Q)
     Attach(Attach),
     /// Show what a task has printed
-    Logs(TaskName),
+    Logs(Logs),
     /// Open a shell in a task's sandbox
     Shell(TaskName),
     /// Run a command in a task's sandbox
-    #[command(after_help = "Example:\n  stockade exec fix-login -- git log --oneline")]
-    Exec(Exec),
+    #[command(
+        after_help = "Examples:\n  stockade exec fix-login -- git log --oneline\n  \
+        stockade exec fix-login --timeout 30s --files --json --shell 'make test | tail'\n\n\
+        It ends with the code of the command, or with 124 when its time was up."
+    )]
+    Exec(Box<Exec>),
     /// Freeze a task
     Pause(TaskName),
     /// Let a frozen task go on, or start an ended one again on its workspace
@@ -161,13 +167,13 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N")]
     pub(crate) max_requests: Option<u64>,
     /// Cap on time, such as 90s, 30m, 4h
-    #[arg(long, value_name = "TIME", default_value = "4h", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", default_value = "4h", value_parser = values::seconds)]
     pub(crate) wall: u64,
     /// Cap on the memory of everything inside, such as 512M, 4G [default: three quarters]
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub(crate) memory: Option<u64>,
     /// Cap on the processor time of everything inside, such as 1.5 processors
-    #[arg(long, value_name = "N", value_parser = hundredths)]
+    #[arg(long, value_name = "N", value_parser = values::hundredths)]
     pub(crate) cpus: Option<u32>,
     /// Refuse to start with less assurance than this
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Weak)]
@@ -223,11 +229,41 @@ pub(crate) struct Exec {
     #[command(flatten)]
     pub(crate) task: TaskName,
     /// The folder, relative to the workspace
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<String>,
+    /// A further variable, as NAME=VALUE; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::variable)]
+    pub(crate) env: Vec<(String, String)>,
+    /// End it, and everything it started, after this time, such as 500ms, 30s, 5m
+    #[arg(long, value_name = "TIME", value_parser = values::milliseconds)]
+    pub(crate) timeout: Option<u64>,
+    /// Cap on the processor time of each of its processes, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) cpu: Option<u64>,
+    /// Cap on the address space of each of its processes, such as 512M, 2G
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    pub(crate) address_space: Option<u64>,
+    /// Cap on each file that it writes, such as 10M
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    pub(crate) file_size: Option<u64>,
+    /// Tell which files changed
+    #[arg(long)]
+    pub(crate) files: bool,
+    /// A text for the shell, instead of a program with arguments
+    #[arg(long, value_name = "TEXT", conflicts_with = "command")]
+    pub(crate) shell: Option<String>,
     /// Program and arguments
-    #[arg(last = true, required = true)]
+    #[arg(last = true, required_unless_present = "shell")]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+    /// Of this command: the number that `exec --json` told
+    #[arg(long, value_name = "N")]
+    pub(crate) exec: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -358,51 +394,4 @@ pub(crate) struct ModelServer {
     /// Write each request to this file, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
-}
-
-/// Reads a size such as `512M` or `4G`; at least 16 MiB, below which nothing
-/// starts.
-fn bytes(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.char_indices().last() {
-        Some((at, 'K' | 'k')) => (&text[..at], 10),
-        Some((at, 'M' | 'm')) => (&text[..at], 20),
-        Some((at, 'G' | 'g')) => (&text[..at], 30),
-        Some((at, 'T' | 't')) => (&text[..at], 40),
-        _ => (text, 0),
-    };
-    let count = digits.parse::<u64>().ok();
-    match count.and_then(|count| count.checked_mul(1 << shift)) {
-        Some(bytes) if bytes >= 16 << 20 => Ok(bytes),
-        Some(_) => Err("at least 16M is needed to start anything".to_owned()),
-        None => Err("expected a size such as 512M or 4G".to_owned()),
-    }
-}
-
-/// Reads a number of processors such as `2` or `0.5`, as hundredths.
-fn hundredths(text: &str) -> Result<u32, String> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
-    let number = format!("{whole}{part:0<2}");
-    match number.parse::<u32>() {
-        Ok(hundredths) if hundredths > 0 && part.len() <= 2 && digits(&number) => Ok(hundredths),
-        _ => Err("expected a number of processors such as 2 or 0.5".to_owned()),
-    }
-}
-
-/// Reads a time such as `90s`, `30m`, `4h` or plain seconds.
-fn seconds(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.char_indices().last() {
-        Some((at, 's')) => (&text[..at], 1),
-        Some((at, 'm')) => (&text[..at], 60),
-        Some((at, 'h')) => (&text[..at], 3600),
-        _ => (text, 1),
-    };
-    match digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|count| count.checked_mul(factor))
-    {
-        Some(seconds) if seconds > 0 => Ok(seconds),
-        _ => Err("expected a time such as 90s, 30m or 4h".to_owned()),
-    }
 }

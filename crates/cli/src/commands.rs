@@ -3,6 +3,7 @@
 mod copy;
 pub(crate) mod demo;
 mod doctor;
+mod exec;
 mod keep;
 mod merge;
 mod model_server;
@@ -32,9 +33,9 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Run(run) => run::run(&run, printer),
         Verb::Ls => tasks::list(printer),
         Verb::Attach(attach) => watch::attach(&attach, printer),
-        Verb::Logs(name) => watch::logs(&name, printer),
+        Verb::Logs(logs) => watch::logs(&logs, printer),
         Verb::Shell(name) => watch::shell(&name, printer),
-        Verb::Exec(exec) => watch::exec(&exec, printer),
+        Verb::Exec(exec) => exec::run(*exec, printer),
         Verb::Pause(name) => tasks::pause(&name, printer),
         Verb::Resume(resume) => tasks::resume(&resume, printer),
         Verb::Stop(stop) => tasks::stop(&stop, printer),

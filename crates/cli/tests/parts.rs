@@ -84,7 +84,7 @@ fn descriptors_beyond(process: &Process, name: &str, task: &Task) -> Vec<String>
             ("TASK/supervisor.log", 1),
             ("anon_inode", 1),
             ("pipe", 3),
-            ("socket", 6),
+            ("socket", 5),
         ],
         "__recorder" => &[
             ("/dev/null", 1),

@@ -75,13 +75,16 @@ fn nothing_is_left_and_the_work_goes_on(death: &Death) {
          setsid nohup sleep 1000 >/dev/null 2>&1 & touch ready; sleep 1000; :",
     );
     wait_for_file(&host, &task, "ready");
+    // Four parts of Stockade's own; init, bash and two that wait inside.
+    eventually("all of it runs", || {
+        processes::tree(&task.folder).len() >= 8
+    });
     let tree = processes::tree(&task.folder);
     let parts = ["__supervisor", "__recorder", "__gateway", "__anchor"];
     for part in parts {
         let count = tree.iter().filter(|process| process.is_part(part)).count();
         assert_eq!(count, 1, "{part}: {tree:?}");
     }
-    assert!(tree.len() >= 8, "{tree:?}");
     let namespaces: Vec<_> = tree.iter().flat_map(Process::own_namespaces).collect();
     for kind in ["mnt", "net", "pid", "user", "ipc", "uts", "cgroup"] {
         let seen = namespaces.iter().any(|(name, _)| name == kind);
@@ -244,13 +247,32 @@ fn a_paused_task_makes_no_progress_until_it_is_resumed() {
     let paused = host.stockade(&["pause", &task.id]);
     assert_eq!(paused.code, 0, "{paused:?}");
     assert_eq!(host.status(&task)["state"]["name"], "paused");
-    let before = count(&host, &task);
+    let counted = || {
+        let layers = ["upper", "ws"].map(|layer| task.folder.join(layer).join("n"));
+        layers
+            .iter()
+            .find_map(|path| std::fs::read(path).ok())
+            .unwrap()
+    };
+    let before = counted();
     // Fifteen times as long as one step of the count takes.
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(count(&host, &task), before);
+    assert_eq!(counted(), before);
+    for words in [
+        &["--json", "exec"][..],
+        &["exec"],
+        &["exec", "--timeout", "5s"],
+    ] {
+        let words = [words, &[task.id.as_str(), "--", "touch", "ran"]].concat();
+        let refused = host.stockade(&words);
+        assert_eq!(refused.code, host::failure::REFUSED, "{refused:?}");
+        assert!(refused.stderr.contains("paused"), "{refused:?}");
+    }
+    let before = String::from_utf8(before).unwrap().trim().parse().unwrap();
     let resumed = host.stockade(&["resume", &task.id]);
     assert_eq!(resumed.code, 0, "{resumed:?}");
     eventually("it goes on", || count(&host, &task) > before);
+    assert_ne!(host.exec(&task, "test -e ran").0, 0);
     assert_eq!(host.status(&task)["state"]["name"], "running");
     let paused = host.stockade(&["pause", &task.id]);
     assert_eq!(paused.code, 0, "{paused:?}");

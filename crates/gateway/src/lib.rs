@@ -35,6 +35,7 @@ pub use self::{
     authority::CertificateAuthority,
     error::{GatewayError, ResolveError, SettingsError},
     record::{EventSink, SinkError},
+    redact::{RedactedStream, Redactor},
     server::{Gateway, Listeners, OriginalDestination},
     settings::{
         Endpoint, ModelApi, ModelRoute, PathPattern, Scheme, Settings, Upstream, UpstreamHost,

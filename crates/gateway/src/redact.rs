@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 /// Finds a secret in text that comes back, in every form that an echo server
 /// is likely to give it, and puts the placeholder in its place.
-pub(crate) struct Redactor {
+pub struct Redactor {
     automaton: AhoCorasick,
     patterns: Vec<Vec<u8>>,
     longest: usize,
@@ -23,7 +23,10 @@ impl std::fmt::Debug for Redactor {
 impl Redactor {
     /// A redactor of `secret`: raw, base64 in all three alignments and both
     /// alphabets, hexadecimal, percent-encoded and JSON-escaped.
-    pub(crate) fn new(secret: &str, placeholder: &str) -> Result<Self, aho_corasick::BuildError> {
+    ///
+    /// # Errors
+    /// If the secret has more forms than can be searched for at once.
+    pub fn new(secret: &str, placeholder: &str) -> Result<Self, aho_corasick::BuildError> {
         let mut patterns = forms(secret);
         patterns.sort();
         patterns.dedup();
@@ -81,7 +84,7 @@ impl Redactor {
 /// A [`Redactor`] over one stream. It holds back no more than a tail that is
 /// the beginning of a form of the secret, so that events pass as they come.
 #[derive(Debug, Default)]
-pub(crate) struct RedactedStream {
+pub struct RedactedStream {
     held: Vec<u8>,
     /// Forms of the secret that were replaced.
     pub(crate) found: u64,
@@ -89,7 +92,7 @@ pub(crate) struct RedactedStream {
 
 impl RedactedStream {
     /// What may pass on once `chunk` has arrived; possibly nothing yet.
-    pub(crate) fn push(&mut self, redactor: &Redactor, chunk: Bytes) -> Bytes {
+    pub fn push(&mut self, redactor: &Redactor, chunk: Bytes) -> Bytes {
         if self.held.is_empty()
             && !redactor.automaton.is_match(&chunk)
             && redactor.held_from(&chunk, 0) == chunk.len()
@@ -109,7 +112,7 @@ impl RedactedStream {
     }
 
     /// The rest, when the stream has ended.
-    pub(crate) fn finish(&mut self) -> Bytes {
+    pub fn finish(&mut self) -> Bytes {
         std::mem::take(&mut self.held).into()
     }
 }

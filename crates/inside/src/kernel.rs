@@ -2,12 +2,13 @@
 
 #![expect(
     unsafe_code,
-    reason = "adopting a descriptor, wait4 and kill(-1) have no safe binding"
+    reason = "adopting a descriptor, Landlock, wait4 and kill(-1) have no safe binding"
 )]
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::{
+    fs::{Mode, OFlags},
     io::Errno,
     process::{DumpableBehavior, Signal},
 };
@@ -15,6 +16,8 @@ use stockade_types::wire::ExitStatus;
 
 /// The signal that stops a process and cannot be caught.
 pub(crate) const STOP: i32 = libc::SIGSTOP;
+/// The signal that ends a process at once.
+pub(crate) const KILL: i32 = libc::SIGKILL;
 /// The signal that lets a stopped process go on.
 pub(crate) const CONTINUE: i32 = libc::SIGCONT;
 
@@ -93,7 +96,86 @@ pub(crate) fn reap(process: i32) -> Option<Ended> {
     })
 }
 
-/// Sends `signal` to every process of this namespace but this one.
+/// `struct landlock_ruleset_attr` as of Landlock ABI 6 (Linux 6.12).
+#[repr(C)]
+struct Ruleset {
+    handled_files: u64,
+    handled_network: u64,
+    scoped: u64,
+}
+
+/// `struct landlock_path_beneath_attr`.
+#[repr(C, packed)]
+struct PathBeneath {
+    allowed: u64,
+    folder: i32,
+}
+
+/// `LANDLOCK_ACCESS_FS_REFER`: renames between folders.
+const REFER: u64 = 1 << 13;
+/// `LANDLOCK_SCOPE_SIGNAL`.
+const SCOPE_SIGNAL: u64 = 1 << 1;
+/// `LANDLOCK_RULE_PATH_BENEATH`.
+const RULE_PATH_BENEATH: libc::c_uint = 1;
+
+/// Restricts this thread, and all that it starts, to signals among one
+/// another. Nothing that it starts can ever leave that circle, so that one
+/// signal to everybody ends them all, and nobody else.
+///
+/// Fails where the kernel has no such scope (before Linux 6.12).
+pub(crate) fn confine_signals() -> Result<(), Errno> {
+    let rules = Ruleset {
+        // Rules that do not mention renames forbid them; a rule allows them.
+        handled_files: REFER,
+        handled_network: 0,
+        scoped: SCOPE_SIGNAL,
+    };
+    // SAFETY: the kernel reads `size_of` bytes of a live value and returns a
+    // new descriptor (landlock_create_ruleset(2)).
+    let ruleset = check(unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            &raw const rules,
+            size_of::<Ruleset>(),
+            0,
+        )
+    })?;
+    let ruleset = i32::try_from(ruleset).map_err(|_| Errno::OVERFLOW)?;
+    // SAFETY: the descriptor is new, so nobody else owns it.
+    let ruleset = unsafe { OwnedFd::from_raw_fd(ruleset) };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open("/", flags, Mode::empty())?;
+    let rule = PathBeneath {
+        allowed: REFER,
+        folder: root.as_raw_fd(),
+    };
+    // SAFETY: the kernel reads one live value of the type that the number of
+    // the rule stands for (landlock_add_rule(2)).
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            ruleset.as_raw_fd(),
+            RULE_PATH_BENEATH,
+            &raw const rule,
+            0,
+        )
+    })?;
+    // SAFETY: plain numbers; only the calling thread is restricted
+    // (landlock_restrict_self(2)).
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })?;
+    Ok(())
+}
+
+fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
+    if result < 0 {
+        Err(last_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Sends `signal` to every process of this namespace that this thread may
+/// signal, but to this process.
 pub(crate) fn signal_everyone(signal: i32) {
     // SAFETY: kill(2) touches no memory; from process 1 of a pid namespace,
     // -1 reaches that namespace's processes only and not the caller.

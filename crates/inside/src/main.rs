@@ -7,7 +7,8 @@
 //! process of its namespace with it.
 
 mod kernel;
-mod session;
+mod prelude;
+mod program;
 
 use std::{
     collections::HashMap,
@@ -17,7 +18,10 @@ use std::{
         unix::{ffi::OsStrExt, process::CommandExt},
     },
     process::{Command, ExitCode, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        mpsc::{Sender, channel},
+    },
     thread::Thread,
 };
 
@@ -29,22 +33,31 @@ use stockade_types::wire::{Exec, REQUEST_MAX, Reply, Request};
 
 /// The descriptor at which the socket to the supervisor is handed over.
 const SOCKET: i32 = 3;
+/// The stack of a thread that stands for a tree; it does very little.
+const TREE_STACK: usize = 128 * 1024;
 
-/// The execs that run, by the process id of their first process.
+/// The execs that run.
 #[derive(Default)]
 struct Running {
+    /// By the process id of their first process.
     id_of: HashMap<i32, u32>,
+    /// Those that are trees, and whom to tell that one is to be ended.
+    trees: HashMap<u32, Sender<()>>,
 }
 
 struct Init {
     socket: OwnedFd,
     running: Mutex<Running>,
+    reaper: OnceLock<Thread>,
 }
+
+/// Standard input, output and error of a command; none is `/dev/null`.
+type Streams = Option<[OwnedFd; 3]>;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
-    if arguments.next().as_deref() == Some(OsStr::new(session::NAME)) {
-        return session::run(arguments);
+    if arguments.next().as_deref() == Some(OsStr::new(prelude::NAME)) {
+        return prelude::run(arguments);
     }
     match init() {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,27 +69,34 @@ fn init() -> Result<(), Errno> {
     let init = Arc::new(Init {
         socket: kernel::take_descriptor(SOCKET)?,
         running: Mutex::default(),
+        reaper: OnceLock::new(),
     });
     kernel::hide_from_siblings()?;
     let reaper = {
         let init = Arc::clone(&init);
         std::thread::spawn(move || init.reap())
     };
+    let _ = init.reaper.set(reaper.thread().clone());
     init.reply(Reply::Ready)?;
-    init.serve(reaper.thread())
+    init.serve()
 }
 
 impl Init {
     /// Takes requests until the supervisor is gone.
-    fn serve(&self, reaper: &Thread) -> Result<(), Errno> {
+    fn serve(self: &Arc<Self>) -> Result<(), Errno> {
         let mut bytes = vec![0; REQUEST_MAX];
         while let Some((length, descriptors)) = self.receive(&mut bytes)? {
             let Ok(request) = Request::decode(bytes.get(..length).unwrap_or_default()) else {
                 return Err(Errno::PROTO);
             };
             match request {
-                Request::Exec(exec) => self.start(&exec, descriptors, reaper)?,
+                Request::Exec(exec) => self.exec(exec, descriptors)?,
                 Request::Signal { id, signal } => self.signal(id, signal),
+                Request::Kill { id } => {
+                    if let Some(tree) = self.running().trees.get(&id) {
+                        let _ = tree.send(());
+                    }
+                }
                 Request::Freeze => kernel::signal_everyone(kernel::STOP),
                 Request::Thaw => kernel::signal_everyone(kernel::CONTINUE),
             }
@@ -107,19 +127,62 @@ impl Init {
         Ok((message.bytes > 0).then_some((message.bytes, descriptors)))
     }
 
-    /// Starts a command. Its descriptors are exactly three, or it is refused.
-    fn start(&self, exec: &Exec, descriptors: Vec<OwnedFd>, reaper: &Thread) -> Result<(), Errno> {
-        let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(descriptors) else {
-            return self.reply(Reply::Failed {
-                id: exec.id,
-                errno: Errno::BADF.raw_os_error(),
-            });
+    /// Starts a command. Its descriptors are three or none, or it is refused.
+    fn exec(self: &Arc<Self>, exec: Exec, descriptors: Vec<OwnedFd>) -> Result<(), Errno> {
+        let streams = match descriptors.len() {
+            0 => None,
+            _ => match descriptors.try_into() {
+                Ok(streams) => Some(streams),
+                Err(_) => return self.failed(exec.id, Errno::BADF.raw_os_error()),
+            },
         };
-        let mut command = command(exec);
-        command
-            .stdin(Stdio::from(stdin))
-            .stdout(Stdio::from(stdout))
-            .stderr(Stdio::from(stderr));
+        if !exec.tree {
+            return self.start(&exec, streams, false).map(|_| ());
+        }
+        let id = exec.id;
+        let (end, ended) = channel();
+        self.running().trees.insert(id, end);
+        let init = Arc::clone(self);
+        let tree = std::thread::Builder::new().stack_size(TREE_STACK);
+        let tree = tree.spawn(move || {
+            let confined = kernel::confine_signals().is_ok();
+            if init.start(&exec, streams, confined) != Ok(true) || ended.recv().is_err() {
+                return;
+            }
+            if confined {
+                // Reaches those that this thread may signal: whatever
+                // inherited its restriction, in one step of the kernel.
+                kernel::signal_everyone(kernel::KILL);
+            } else {
+                init.signal(id, kernel::KILL);
+            }
+        });
+        match tree {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.running().trees.remove(&id);
+                self.failed(id, errno(&error))
+            }
+        }
+    }
+
+    /// Starts a command as a child of this thread; returns whether it runs.
+    fn start(&self, exec: &Exec, streams: Streams, tree: bool) -> Result<bool, Errno> {
+        let mut command = match command(exec) {
+            Ok(command) => command,
+            Err(error) => return self.not_started(exec.id, error.raw_os_error()),
+        };
+        if let Some([stdin, stdout, stderr]) = streams {
+            command
+                .stdin(Stdio::from(stdin))
+                .stdout(Stdio::from(stdout))
+                .stderr(Stdio::from(stderr));
+        } else {
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+        }
         // The lock is held until the exec is known, or the reaper could meet
         // a child that has ended before it has a name.
         let mut running = self.running();
@@ -127,15 +190,26 @@ impl Init {
             Ok(child) => {
                 let process = i32::try_from(child.id()).map_err(|_| Errno::OVERFLOW)?;
                 running.id_of.insert(process, exec.id);
-                self.reply(Reply::Started { id: exec.id })?;
-                reaper.unpark();
-                Ok(())
+                self.reply(Reply::Started { id: exec.id, tree })?;
+                if let Some(reaper) = self.reaper.get() {
+                    reaper.unpark();
+                }
+                Ok(true)
             }
             Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
-                self.reply(Reply::Failed { id: exec.id, errno })
+                drop(running);
+                self.not_started(exec.id, errno(&error))
             }
         }
+    }
+
+    fn not_started(&self, id: u32, errno: i32) -> Result<bool, Errno> {
+        self.running().trees.remove(&id);
+        self.failed(id, errno).map(|()| false)
+    }
+
+    fn failed(&self, id: u32, errno: i32) -> Result<(), Errno> {
+        self.reply(Reply::Failed { id, errno })
     }
 
     fn signal(&self, id: u32, signal: i32) {
@@ -162,6 +236,9 @@ impl Init {
                         continue;
                     };
                     let id = running.id_of.remove(&process);
+                    if let Some(id) = &id {
+                        running.trees.remove(id);
+                    }
                     drop(running);
                     let told = id.map(|id| {
                         self.reply(Reply::Exited {
@@ -191,22 +268,30 @@ impl Init {
     }
 }
 
-/// The command to start; one with a terminal goes through [`session`].
+fn errno(error: &std::io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error())
+}
+
+/// The command to start, by way of [`prelude`] if it needs that.
 #[expect(
     clippy::disallowed_methods,
     reason = "process 1 is what starts programs inside"
 )]
-fn command(exec: &Exec) -> Command {
+fn command(exec: &Exec) -> Result<Command, Errno> {
     let mut words = exec.argv.iter().map(|word| OsStr::from_bytes(word));
-    let mut command = if exec.terminal {
+    let mut command = if prelude::is_needed(exec) {
         let mut command = Command::new("/proc/self/exe");
-        command.arg0(session::NAME);
+        command.arg0(prelude::NAME).args(prelude::arguments(exec));
         command
     } else {
-        let mut command = Command::new(words.next().unwrap_or_default());
-        command.process_group(0);
+        let name = words.next().unwrap_or_default();
+        let mut command = Command::new(program::find(name, exec)?);
+        command.arg0(name);
         command
     };
+    if !exec.terminal {
+        command.process_group(0);
+    }
     command
         .args(words)
         .current_dir(OsStr::from_bytes(&exec.cwd))
@@ -220,5 +305,5 @@ fn command(exec: &Exec) -> Command {
             );
         }
     }
-    command
+    Ok(command)
 }

@@ -5,6 +5,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
 
 use rustix::{
@@ -37,9 +38,9 @@ pub struct Sandbox {
     group: Option<Group>,
 }
 
-/// The channel to process 1; it may be cloned to read replies elsewhere.
-#[derive(Debug)]
-pub struct InitChannel(OwnedFd);
+/// The channel to process 1; clones share it.
+#[derive(Clone, Debug)]
+pub struct InitChannel(Arc<Channel>);
 
 /// The argument that makes the `stockade` executable an anchor.
 pub const ANCHOR_ARGUMENT: &str = "__anchor";
@@ -97,7 +98,7 @@ impl Sandbox {
                 Self {
                     anchor,
                     channel,
-                    init: InitChannel(init),
+                    init: InitChannel(Arc::new(Channel::from_descriptor(init))),
                     ended,
                     report,
                     group,
@@ -163,14 +164,9 @@ impl Drop for Sandbox {
 }
 
 impl InitChannel {
-    /// Another handle on the same channel.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
-    }
-
     /// Asks process 1 for something; an exec brings its three descriptors.
     pub fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        Channel::from_descriptor(self.0.try_clone()?).send(&request.encode(), descriptors)
+        self.0.send(&request.encode(), descriptors)
     }
 
     /// Waits for the next reply; `None` once process 1 is gone.

@@ -200,10 +200,7 @@ fn run(spec: &SandboxSpec, plan: &Plan, command: &str, log: &Path) -> Result<i32
     let id = execs
         .start(&sandbox, &words)
         .map_err(SupervisorError::Control)?;
-    let init = sandbox
-        .init()
-        .try_clone()
-        .map_err(SupervisorError::Control)?;
+    let init = sandbox.init().clone();
     std::thread::spawn(move || {
         std::thread::sleep(LONGEST);
         // Nothing happens if it ended long ago.

@@ -2,6 +2,7 @@
 //! that only its owner can reach and that no sandbox contains.
 
 mod client;
+mod lines;
 mod server;
 
 use std::{
@@ -12,11 +13,21 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::client::Connection;
-pub(crate) use self::server::{Asked, Reply, Watch, serve, wait_for_viewers};
-use crate::{error::SupervisorError, state::TaskDirectory, task::TaskState};
+pub(crate) use self::{
+    lines::{Lines, encode_line, write_line},
+    server::{Asked, Reply, Watch, serve, wait_for_viewers},
+};
+use crate::{
+    error::SupervisorError,
+    exec::{ExecRequest, ExecResult},
+    state::TaskDirectory,
+    task::TaskState,
+};
 
-/// The longest line, in bytes.
-const LINE_MAX: u64 = 1 << 20;
+/// The longest line that a client may send, in bytes.
+const LINE_MAX: usize = 1 << 20;
+/// The longest line that it gets.
+const ANSWER_MAX: u64 = 16 << 20;
 
 /// What a client asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,16 +43,14 @@ pub enum Request {
         #[serde(default)]
         whole: bool,
     },
-    /// To run another command inside and see it.
-    Exec {
+    /// To run another command inside, for this client.
+    Exec(Box<ExecRequest>),
+    /// To run another command inside at a terminal.
+    Shell {
         /// Program and arguments.
         argv: Vec<String>,
         /// The folder, absolute inside or relative to the workspace.
         cwd: Option<String>,
-        /// Further variables.
-        env: Vec<(String, String)>,
-        /// Whether it gets a terminal.
-        terminal: bool,
     },
     /// Freeze everything inside.
     Pause,
@@ -100,11 +109,17 @@ pub enum Answer {
     Output {
         /// In base64.
         bytes: String,
+        /// Whether to standard error, where that is told apart.
+        #[serde(default)]
+        error: bool,
     },
     /// The command ended.
     Ended {
         /// With this code, or 128 and the signal's number.
         exit: i32,
+        /// What else is known of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Box<ExecResult>>,
     },
     /// The work was saved.
     Saved {

@@ -14,6 +14,8 @@ pub(crate) enum Happening {
     SandboxEnded,
     /// A process of Stockade's own is gone.
     PartEnded(Part),
+    /// The record takes no more events.
+    RecordLost,
     /// A client asks.
     Asked(Asked),
     /// A moment to see whether a turn has ended.

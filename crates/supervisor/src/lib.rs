@@ -33,6 +33,10 @@ pub use self::{
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
     control::{Answer, Connection, Request, Typed},
     error::SupervisorError,
+    exec::{
+        DenialSeen, ExecEnd, ExecError, ExecLimits, ExecRequest, ExecResult, ExecText, Report,
+        Stdin,
+    },
     git::find_git,
     launch::{look_into, resume, start},
     part::Part,

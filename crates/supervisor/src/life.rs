@@ -4,7 +4,10 @@ use std::{
     io::{self, Read, Write},
     os::fd::AsFd,
     path::Path,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc, Mutex, OnceLock,
+        mpsc::{Receiver, Sender, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,16 +15,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stockade_audit::RecorderClient;
 use stockade_sandbox::{Sandbox, files};
-use stockade_types::{
-    Denial, Event, EventKind, Redacted,
-    wire::{self, Request as InitRequest},
-};
+use stockade_types::{Denial, Event, EventKind, Redacted, wire};
 
 use crate::{
     caps,
     control::{self, Answer, Asked, Reply, Request},
     error::SupervisorError,
-    exec::{Command, Execs, exit_code},
+    exec::{Command, Context, ExecError, Execs, Gate, Refusals, exit_code},
     gateway::{GatewayProcess, HangUp, Keys},
     happening::{Happening, watch_part},
     part::Part,
@@ -123,6 +123,8 @@ struct Supervisor {
     status: TaskStatus,
     sandbox: Sandbox,
     record: RecorderClient,
+    /// Where commands start, of clients' threads too.
+    gate: Gate,
     execs: Execs,
     main: u32,
     session: Option<Session>,
@@ -173,10 +175,17 @@ impl Supervisor {
         let hang_up = events.hang_up();
         watch_part(Part::Gateway, gateway, happenings.clone());
         let gateway_record = record.clone();
-        std::thread::spawn(move || events.pump(|event| gateway_record.record(event).is_ok()));
-
-        control::serve(control::listen(&task)?, happenings.clone());
-        watch_init(&sandbox, happenings.clone())?;
+        let refusals = Arc::new(Refusals::default());
+        let noted = Arc::clone(&refusals);
+        std::thread::spawn(move || {
+            events.pump(|event| {
+                let recorded = gateway_record.record(event).is_ok();
+                noted.note(event);
+                recorded
+            });
+        });
+        let gate = Gate::new(sandbox.init().clone(), record.clone());
+        watch_init(&sandbox, gate.clone(), happenings.clone());
         let seconds = plan.wall_seconds;
         let clock = happenings.clone();
         std::thread::spawn(move || {
@@ -199,7 +208,8 @@ impl Supervisor {
             status,
             sandbox,
             record,
-            execs: Execs::default(),
+            execs: Execs::new(gate.numbers()),
+            gate,
             main: 0,
             session,
             watched: false,
@@ -210,13 +220,49 @@ impl Supervisor {
         };
         supervisor.main = supervisor.start_main()?;
         supervisor.task.write(STATUS, &supervisor.status)?;
+        let commands = supervisor.context(keys, refusals, happenings);
+        let listener = control::listen(&supervisor.task)?;
+        control::serve(listener, happenings.clone(), Arc::new(commands));
         Ok(supervisor)
+    }
+
+    /// What the commands of clients share.
+    fn context(
+        &self,
+        keys: &Keys,
+        refusals: Arc<Refusals>,
+        happenings: &Sender<Happening>,
+    ) -> Context {
+        let placeholders = self
+            .plan
+            .routes
+            .iter()
+            .map(|route| route.placeholder.clone());
+        let secrets = keys.values().map(|key| key.expose().clone());
+        let secrets = secrets
+            .chain(placeholders)
+            .filter(|secret| !secret.is_empty());
+        let keys = self.plan.routes.iter().map(|route| route.key.clone());
+        let trust = self.trust_variables();
+        let task = self.task.clone();
+        Context {
+            gate: self.gate.clone(),
+            cwd: self.plan.main.cwd.clone(),
+            env: self.environment(),
+            kept: keys.chain(trust).collect(),
+            secrets: secrets.collect(),
+            redactors: OnceLock::new(),
+            refusals,
+            logs: self.task.logs(),
+            space: Box::new(move || save::space(&task).map_err(|error| error.to_string())),
+            happenings: Mutex::new(happenings.clone()),
+        }
     }
 
     fn start_main(&mut self) -> Result<u32, SupervisorError> {
         let main = self.command().clone();
         let log = self.task.output();
-        let env = self.environment(&[]);
+        let env = self.environment();
         note(
             &self.record,
             EventKind::ExecStarted,
@@ -242,19 +288,18 @@ impl Supervisor {
             .map_or(&self.plan.main, |session| &session.main)
     }
 
-    /// The environment of every command: the plan's, the trust variables, and
-    /// `more`.
-    fn environment(&self, more: &[(String, String)]) -> Vec<(String, String)> {
-        let main = self.command();
-        let trust = files::TRUST_VARIABLES.iter().map(|name| (*name).to_owned());
-        let trust = trust.chain(main.trust_variables.iter().cloned());
-        let trust = trust.map(|name| (name, files::BUNDLE.to_owned()));
-        main.env
-            .iter()
-            .cloned()
-            .chain(trust)
-            .chain(more.iter().cloned())
+    /// Variables that name the certificate bundle.
+    fn trust_variables(&self) -> Vec<String> {
+        let all = files::TRUST_VARIABLES.iter().map(|name| (*name).to_owned());
+        all.chain(self.command().trust_variables.iter().cloned())
             .collect()
+    }
+
+    /// The environment of every command: the plan's, and the trust variables.
+    fn environment(&self) -> Vec<(String, String)> {
+        let trust = self.trust_variables().into_iter();
+        let trust = trust.map(|name| (name, files::BUNDLE.to_owned()));
+        self.command().env.iter().cloned().chain(trust).collect()
     }
 
     /// Acts on what happens until the task has ended.
@@ -317,6 +362,9 @@ impl Supervisor {
                     reason: denial.to_string(),
                 }))
             }
+            Happening::RecordLost => Ok(Some(TaskState::Failed {
+                reason: "its record takes no more events".to_owned(),
+            })),
             Happening::Asked(asked) => self.answer(asked),
             Happening::Tick => {
                 self.save_turn()?;
@@ -403,12 +451,9 @@ impl Supervisor {
                 Some(watch) => Reply::Watch(watch),
                 None => refuse("the task has no command"),
             },
-            Request::Exec {
-                argv,
-                cwd,
-                env,
-                terminal,
-            } => self.exec(&argv, cwd.as_deref(), &env, terminal)?,
+            Request::Shell { argv, cwd } => self.shell(&argv, cwd.as_deref())?,
+            // Clients' threads run these themselves.
+            Request::Exec(_) => refuse("it came to the wrong place"),
             Request::Pause => self.freeze(true)?,
             Request::Resume => self.freeze(false)?,
             Request::Snapshot => self.snapshot("asked for")?,
@@ -425,13 +470,10 @@ impl Supervisor {
         Ok(end)
     }
 
-    fn exec(
-        &mut self,
-        argv: &[String],
-        cwd: Option<&str>,
-        env: &[(String, String)],
-        terminal: bool,
-    ) -> Result<Reply, SupervisorError> {
+    fn shell(&mut self, argv: &[String], cwd: Option<&str>) -> Result<Reply, SupervisorError> {
+        if self.gate.is_paused() {
+            return Ok(refuse(&ExecError::Paused.to_string()));
+        }
         let base = Path::new(&self.plan.main.cwd);
         let cwd = cwd.map_or_else(|| base.to_owned(), |cwd| base.join(cwd));
         let cwd = cwd.to_string_lossy().into_owned();
@@ -440,12 +482,12 @@ impl Supervisor {
             EventKind::ExecStarted,
             json!({ "main": false, "argv": shortened(argv), "cwd": cwd }),
         )?;
-        let env = self.environment(env);
+        let env = self.environment();
         let command = Command {
             argv,
             env: &env,
             cwd: &cwd,
-            terminal,
+            terminal: true,
             log: None,
             input: true,
         };
@@ -459,15 +501,12 @@ impl Supervisor {
     }
 
     fn freeze(&mut self, freeze: bool) -> Result<Reply, SupervisorError> {
-        let (request, state) = if freeze {
-            (InitRequest::Freeze, TaskState::Paused)
+        let state = if freeze {
+            TaskState::Paused
         } else {
-            (InitRequest::Thaw, TaskState::Running)
+            TaskState::Running
         };
-        self.sandbox
-            .init()
-            .send(&request, &[])
-            .map_err(SupervisorError::Control)?;
+        self.gate.freeze(freeze).map_err(SupervisorError::Control)?;
         note(&self.record, EventKind::Paused, json!({ "paused": freeze }))?;
         self.status = self.status.in_state(state);
         self.task.write(STATUS, &self.status)?;
@@ -493,20 +532,10 @@ impl Supervisor {
 
     /// Saves the work while everything inside stands still.
     fn snapshot(&mut self, label: &str) -> Result<Reply, SupervisorError> {
-        let still = self.status.state == TaskState::Paused;
-        let send = |request| {
-            self.sandbox
-                .init()
-                .send(&request, &[])
-                .map_err(SupervisorError::Control)
-        };
-        if !still {
-            send(InitRequest::Freeze)?;
-        }
-        let saved = save::snapshot(&self.task, &self.plan, label);
-        if !still {
-            send(InitRequest::Thaw)?;
-        }
+        let saved = self
+            .gate
+            .while_still(|| save::snapshot(&self.task, &self.plan, label))
+            .map_err(SupervisorError::Control)?;
         match saved {
             Ok((number, body)) => {
                 note(&self.record, EventKind::Snapshot, body)?;
@@ -524,6 +553,7 @@ impl Supervisor {
             }
             _ => json!({ "imported": false, "reason": "the task was ended" }),
         };
+        self.gate.close();
         self.sandbox.end();
         let saved = save::snapshot(&self.task, &self.plan, "end");
         let (body, end) = match saved {
@@ -577,18 +607,14 @@ fn shortened(argv: &[String]) -> Vec<String> {
         .collect()
 }
 
-fn watch_init(sandbox: &Sandbox, happenings: Sender<Happening>) -> Result<(), SupervisorError> {
-    let init = sandbox
-        .init()
-        .try_clone()
-        .map_err(SupervisorError::Control)?;
+fn watch_init(sandbox: &Sandbox, gate: Gate, happenings: Sender<Happening>) {
+    let init = sandbox.init().clone();
     std::thread::spawn(move || {
         while let Ok(Some(reply)) = init.receive() {
-            if happenings.send(Happening::Init(reply)).is_err() {
+            if !gate.told(&reply) && happenings.send(Happening::Init(reply)).is_err() {
                 return;
             }
         }
         let _ = happenings.send(Happening::SandboxEnded);
     });
-    Ok(())
 }

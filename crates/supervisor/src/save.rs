@@ -9,12 +9,12 @@ use std::{
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
 use stockade_sandbox::Sandbox;
-use stockade_types::wire::{Exec, Request};
+use stockade_types::wire::{Exec, ExecLimits, Request};
 use stockade_workspace::{BundleLimits, SnapshotLimits, TaskSpace};
 
 use crate::{error::SupervisorError, git, state::TaskDirectory, task::Plan};
 
-fn space(task: &TaskDirectory) -> Result<TaskSpace, SupervisorError> {
+pub(crate) fn space(task: &TaskDirectory) -> Result<TaskSpace, SupervisorError> {
     let state = task
         .path()
         .parent()
@@ -82,6 +82,8 @@ fn take_commits(
     let exec = Exec {
         id: EXEC,
         terminal: false,
+        tree: false,
+        limits: ExecLimits::NONE,
         cwd: plan.main.cwd.clone().into_bytes(),
         argv: argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
         env: plan
@@ -99,7 +101,7 @@ fn take_commits(
         )
         .map_err(refused)?;
     drop((stdin, stdout, stderr));
-    let init = sandbox.init().try_clone().map_err(refused)?;
+    let init = sandbox.init().clone();
     std::thread::spawn(move || {
         std::thread::sleep(LONGEST);
         // Nothing happens if it ended long ago.

@@ -145,6 +145,11 @@ impl TaskDirectory {
         self.join("output.log")
     }
 
+    /// The folder of what commands printed that was too long for a result.
+    pub fn logs(&self) -> PathBuf {
+        self.join("exec")
+    }
+
     /// Makes the folder with those that every task has.
     pub fn create(&self) -> Result<(), SupervisorError> {
         for folder in [self.path.clone(), self.join("control")] {

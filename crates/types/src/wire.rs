@@ -12,7 +12,8 @@ pub const REPLY_SIZE: usize = 48;
 /// What process 1 is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Start a command; its standard input, output and error come along.
+    /// Start a command. Its standard input, output and error come along, or
+    /// nothing does and all three are the sandbox's `/dev/null`.
     Exec(Exec),
     /// Send `signal` to the process group of an exec.
     Signal {
@@ -20,6 +21,12 @@ pub enum Request {
         id: u32,
         /// The signal's number.
         signal: i32,
+    },
+    /// End a command that is a [`tree`](Exec::tree), with everything that it
+    /// started, wherever that went.
+    Kill {
+        /// The exec's id.
+        id: u32,
     },
     /// Stop every process but process 1 itself.
     Freeze,
@@ -34,6 +41,11 @@ pub struct Exec {
     pub id: u32,
     /// Whether the descriptors are a terminal that becomes the controlling one.
     pub terminal: bool,
+    /// Whether it can be ended with everything it starts. It may then signal
+    /// nothing but that.
+    pub tree: bool,
+    /// Caps on each process that it starts.
+    pub limits: ExecLimits,
     /// The working directory.
     pub cwd: Vec<u8>,
     /// The program and its arguments; the program is looked up on the `PATH`
@@ -41,6 +53,36 @@ pub struct Exec {
     pub argv: Vec<Vec<u8>>,
     /// The whole environment, `NAME=value` each.
     pub env: Vec<Vec<u8>>,
+}
+
+/// Caps on each process of a command, kept by the kernel; [`u64::MAX`] where
+/// there is none beyond the sandbox's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecLimits {
+    /// Seconds of processor time.
+    pub cpu_seconds: u64,
+    /// Bytes of address space.
+    pub address_bytes: u64,
+    /// Bytes of one file.
+    pub file_bytes: u64,
+    /// Open files.
+    pub open_files: u64,
+}
+
+impl ExecLimits {
+    /// No caps beyond the sandbox's own.
+    pub const NONE: Self = Self {
+        cpu_seconds: u64::MAX,
+        address_bytes: u64::MAX,
+        file_bytes: u64::MAX,
+        open_files: u64::MAX,
+    };
+}
+
+impl Default for ExecLimits {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 /// What process 1 tells.
@@ -52,6 +94,9 @@ pub enum Reply {
     Started {
         /// The exec's id.
         id: u32,
+        /// Whether [`Request::Kill`] reaches what has left its process group:
+        /// it was asked for, and the kernel can (Linux 6.12).
+        tree: bool,
     },
     /// The exec could not start.
     Failed {
@@ -98,6 +143,7 @@ const EXEC: u8 = 1;
 const SIGNAL: u8 = 2;
 const FREEZE: u8 = 3;
 const THAW: u8 = 4;
+const KILL: u8 = 5;
 
 impl Request {
     /// The bytes of this request.
@@ -108,6 +154,16 @@ impl Request {
                 bytes.push(EXEC);
                 bytes.extend(exec.id.to_le_bytes());
                 bytes.push(u8::from(exec.terminal));
+                bytes.push(u8::from(exec.tree));
+                let limits = &exec.limits;
+                for limit in [
+                    limits.cpu_seconds,
+                    limits.address_bytes,
+                    limits.file_bytes,
+                    limits.open_files,
+                ] {
+                    bytes.extend(limit.to_le_bytes());
+                }
                 put(&mut bytes, &exec.cwd);
                 put_list(&mut bytes, &exec.argv);
                 put_list(&mut bytes, &exec.env);
@@ -116,6 +172,10 @@ impl Request {
                 bytes.push(SIGNAL);
                 bytes.extend(id.to_le_bytes());
                 bytes.extend(signal.to_le_bytes());
+            }
+            Self::Kill { id } => {
+                bytes.push(KILL);
+                bytes.extend(id.to_le_bytes());
             }
             Self::Freeze => bytes.push(FREEZE),
             Self::Thaw => bytes.push(THAW),
@@ -130,6 +190,13 @@ impl Request {
             EXEC => Self::Exec(Exec {
                 id: reader.u32()?,
                 terminal: reader.byte()? != 0,
+                tree: reader.byte()? != 0,
+                limits: ExecLimits {
+                    cpu_seconds: reader.u64()?,
+                    address_bytes: reader.u64()?,
+                    file_bytes: reader.u64()?,
+                    open_files: reader.u64()?,
+                },
                 cwd: reader.string()?,
                 argv: reader.list()?,
                 env: reader.list()?,
@@ -138,6 +205,7 @@ impl Request {
                 id: reader.u32()?,
                 signal: reader.i32()?,
             },
+            KILL => Self::Kill { id: reader.u32()? },
             FREEZE => Self::Freeze,
             THAW => Self::Thaw,
             _ => return Err(Malformed),
@@ -162,9 +230,10 @@ impl Reply {
         let mut bytes = Vec::with_capacity(REPLY_SIZE);
         match *self {
             Self::Ready => bytes.push(READY),
-            Self::Started { id } => {
+            Self::Started { id, tree } => {
                 bytes.push(STARTED);
                 bytes.extend(id.to_le_bytes());
+                bytes.push(u8::from(tree));
             }
             Self::Failed { id, errno } => {
                 bytes.push(FAILED);
@@ -200,7 +269,10 @@ impl Reply {
         let mut reader = Reader { rest: bytes };
         match reader.byte()? {
             READY => Ok(Self::Ready),
-            STARTED => Ok(Self::Started { id: reader.u32()? }),
+            STARTED => Ok(Self::Started {
+                id: reader.u32()?,
+                tree: reader.byte()? != 0,
+            }),
             FAILED => Ok(Self::Failed {
                 id: reader.u32()?,
                 errno: reader.i32()?,
@@ -305,9 +377,12 @@ mod tests {
     proptest! {
         #[test]
         fn an_exec_arrives_as_it_was_sent(
-            id: u32, terminal: bool, cwd: Vec<u8>, argv in strings(), env in strings(),
+            id: u32, terminal: bool, tree: bool, caps: [u64; 4],
+            cwd: Vec<u8>, argv in strings(), env in strings(),
         ) {
-            let request = Request::Exec(Exec { id, terminal, cwd, argv, env });
+            let [cpu_seconds, address_bytes, file_bytes, open_files] = caps;
+            let limits = ExecLimits { cpu_seconds, address_bytes, file_bytes, open_files };
+            let request = Request::Exec(Exec { id, terminal, tree, limits, cwd, argv, env });
             prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
         }
 

@@ -9,12 +9,12 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
-use stockade_supervisor::{Answer, TaskDirectory, Typed};
+use stockade_supervisor::{Answer, ExecRequest, Stdin, TaskDirectory, Typed};
 use stockade_workspace::{Pool, Risk};
 
 use crate::{
     arguments::Checkout,
-    commands::{review::path, watch, work::Work},
+    commands::{exec::Inside, review::path, watch, work::Work},
     failure::{Failure, Kind},
     host,
     print::Printer,
@@ -133,15 +133,20 @@ fn out(task: &TaskDirectory, source: &str, to: &Path) -> Result<(), Failure> {
         to.to_owned()
     };
     let argv = ["/bin/cat", "--", source].map(str::to_owned).to_vec();
-    let mut connection = watch::command_in(task, argv, None, false)?;
-    let _ = connection.typing()?(&Typed::EndOfInput);
+    let request = ExecRequest {
+        argv,
+        merged: true,
+        ..ExecRequest::default()
+    };
+    let mut inside = Inside::ask(task, request)?;
+    let connection = &mut inside.connection;
     let mut bytes = Vec::new();
     let exit = loop {
         match connection.answer()? {
-            Some(Answer::Output { bytes: more }) => {
+            Some(Answer::Output { bytes: more, .. }) => {
                 bytes.extend(STANDARD.decode(more).unwrap_or_default());
             }
-            Some(Answer::Ended { exit }) => break exit,
+            Some(Answer::Ended { exit, .. }) => break exit,
             Some(Answer::Refused { reason }) => return Err(Failure::new(Kind::Refused, reason)),
             Some(_) => {}
             None => break 1,
@@ -167,7 +172,14 @@ fn into(task: &TaskDirectory, source: &Path, target: &str) -> Result<(), Failure
     let argv = ["/bin/sh", "-c", "cat > \"$0\"", target]
         .map(str::to_owned)
         .to_vec();
-    let mut connection = watch::command_in(task, argv, None, false)?;
+    let request = ExecRequest {
+        argv,
+        stdin: Stdin::Typed,
+        merged: true,
+        ..ExecRequest::default()
+    };
+    let mut inside = Inside::ask(task, request)?;
+    let connection = &mut inside.connection;
     let mut typing = connection.typing()?;
     let mut piece = vec![0; PIECE];
     loop {
@@ -182,9 +194,9 @@ fn into(task: &TaskDirectory, source: &Path, target: &str) -> Result<(), Failure
     typing(&Typed::EndOfInput)?;
     loop {
         match connection.answer()? {
-            Some(Answer::Ended { exit: 0 }) => return Ok(()),
+            Some(Answer::Ended { exit: 0, .. }) => return Ok(()),
             Some(Answer::Refused { reason }) => return Err(Failure::new(Kind::Refused, reason)),
-            Some(Answer::Ended { exit }) => {
+            Some(Answer::Ended { exit, .. }) => {
                 return Err(Failure::failed(format!(
                     "writing {target} inside ended with {exit}"
                 )));

@@ -1,4 +1,4 @@
-//! Verbs that show a command inside: `attach`, `logs`, `shell`, `exec`.
+//! Verbs that show what a task runs: `attach`, `logs`, `shell`.
 
 use std::{io::Write, process::ExitCode};
 
@@ -10,9 +10,9 @@ use stockade_supervisor::{
 };
 
 use crate::{
-    arguments::{Attach, Exec, TaskName},
+    arguments::{Attach, Logs, TaskName},
     failure::{Failure, Kind},
-    host,
+    host::{self, Task},
     print::{Printer, Tone},
     terminal::{Filter, Raw, is_interactive, size},
 };
@@ -52,13 +52,22 @@ pub(crate) fn follow(task: &TaskDirectory, printer: Printer) -> Result<ExitCode,
     seen.report(task, printer)
 }
 
-pub(crate) fn logs(name: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
-    let task = host::find(&host::state()?, name.task.as_deref())?;
+pub(crate) fn logs(arguments: &Logs, printer: Printer) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
+    let bytes = match arguments.exec {
+        None => read_log(&task.directory)?,
+        Some(exec) => {
+            std::fs::read(task.directory.logs().join(format!("{exec}.log"))).map_err(|_| {
+                let reason = format!("of command {exec} nothing is kept");
+                Failure::new(Kind::NotFound, reason)
+                    .hint("only what was too long for `exec --json` is kept, of the last 100")
+            })?
+        }
+    };
     if printer.is_json() {
-        let bytes = read_log(&task.directory)?;
         printer.json(&json!({ "task": task.status.id, "output": String::from_utf8_lossy(&bytes) }));
     } else {
-        print_log(&task.directory)?;
+        let _ = std::io::stdout().write_all(&Filter::default().pass(&bytes));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -78,73 +87,38 @@ fn print_log(task: &TaskDirectory) -> Result<(), Failure> {
 }
 
 pub(crate) fn shell(name: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
-    inside(
-        name,
-        vec!["/bin/bash".to_owned(), "-i".to_owned()],
-        None,
-        printer,
-    )
+    let task = host::find(&host::state()?, name.task.as_deref())?;
+    let argv = ["/bin/bash", "-i"].map(str::to_owned).to_vec();
+    at_terminal(&task, argv, None, printer)
 }
 
-pub(crate) fn exec(arguments: &Exec, printer: Printer) -> Result<ExitCode, Failure> {
-    inside(
-        &arguments.task,
-        arguments.command.clone(),
-        arguments.cwd.clone(),
-        printer,
-    )
-}
-
-fn inside(
-    name: &TaskName,
+/// Runs a command at a terminal of the sandbox; an ended task gets a sandbox
+/// for it.
+pub(crate) fn at_terminal(
+    task: &Task,
     argv: Vec<String>,
     cwd: Option<String>,
     printer: Printer,
 ) -> Result<ExitCode, Failure> {
-    let task = host::find(&host::state()?, name.task.as_deref())?;
-    let connection = command_in(
-        &task.directory,
-        argv,
-        cwd,
-        is_interactive() && !printer.is_json(),
-    )?;
-    let code = if printer.is_json() {
-        collect(connection, printer)?
+    let directory = &task.directory;
+    let request = if directory.is_locked() {
+        Request::Shell { argv, cwd }
     } else {
-        match show(connection, printer)? {
-            Seen::Ended(exit) => exit_code(exit.unwrap_or(1)),
-            Seen::Detached => ExitCode::SUCCESS,
-            Seen::Nothing => return Err(Failure::failed("the task ended first")),
-        }
-    };
-    if !task.status.state.is_live() {
-        settled(&task.directory)?;
-    }
-    Ok(code)
-}
-
-/// Starts a command in a task's sandbox; an ended task gets one for it.
-pub(crate) fn command_in(
-    task: &TaskDirectory,
-    argv: Vec<String>,
-    cwd: Option<String>,
-    terminal: bool,
-) -> Result<Connection, Failure> {
-    let request = if task.is_locked() {
-        Request::Exec {
-            argv,
-            cwd,
-            env: Vec::new(),
-            terminal,
-        }
-    } else {
-        look_into(task, argv, cwd.as_deref(), terminal)?;
+        look_into(directory, argv, cwd.as_deref(), true)?;
         Request::Attach {
             write: true,
             whole: true,
         }
     };
-    Ok(Connection::ask(task, &request)?)
+    let code = match show(Connection::ask(directory, &request)?, printer)? {
+        Seen::Ended(exit) => exit_code(exit.unwrap_or(1)),
+        Seen::Detached => ExitCode::SUCCESS,
+        Seen::Nothing => return Err(Failure::failed("the task ended first")),
+    };
+    if !task.status.state.is_live() {
+        settled(directory)?;
+    }
+    Ok(code)
 }
 
 /// How watching ended.
@@ -215,7 +189,7 @@ pub(crate) fn settled(task: &TaskDirectory) -> Result<TaskStatus, Failure> {
 }
 
 /// An exit code of a command as one of ours.
-fn exit_code(code: i32) -> ExitCode {
+pub(crate) fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
@@ -243,14 +217,14 @@ fn show(mut connection: Connection, printer: Printer) -> Result<Seen, Failure> {
         let mut filter = Filter::default();
         let exit = loop {
             match connection.answer() {
-                Ok(Some(Answer::Output { bytes })) => {
+                Ok(Some(Answer::Output { bytes, .. })) => {
                     let bytes = STANDARD.decode(bytes).unwrap_or_default();
                     let mut stdout = std::io::stdout().lock();
                     let _ = stdout
                         .write_all(&filter.pass(&bytes))
                         .and_then(|()| stdout.flush());
                 }
-                Ok(Some(Answer::Ended { exit })) => break Some(exit),
+                Ok(Some(Answer::Ended { exit, .. })) => break Some(exit),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break None,
             }
@@ -321,23 +295,4 @@ fn is_typed() -> bool {
     let mut events = [PollFd::new(&stdin, PollFlags::IN)];
     // An error is for the read to tell.
     poll(&mut events, Some(&WHILE)) != Ok(0)
-}
-
-/// The whole of a command as one document.
-fn collect(mut connection: Connection, printer: Printer) -> Result<ExitCode, Failure> {
-    let mut output = Vec::new();
-    let mut typing = connection.typing()?;
-    let _ = typing(&Typed::EndOfInput);
-    while let Some(answer) = connection.answer()? {
-        match answer {
-            Answer::Output { bytes } => output.extend(STANDARD.decode(bytes).unwrap_or_default()),
-            Answer::Ended { exit } => {
-                printer.json(&json!({ "exit": exit, "output": String::from_utf8_lossy(&output) }));
-                return Ok(exit_code(exit));
-            }
-            Answer::Refused { reason } => return Err(Failure::new(Kind::Refused, reason)),
-            _ => {}
-        }
-    }
-    Err(Failure::failed("the task ended first"))
 }

@@ -1,13 +1,13 @@
 //! The side of the command line.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read},
     os::unix::net::UnixStream,
 };
 
 use serde::Serialize;
 
-use super::{Answer, LINE_MAX, Request, Typed, connect};
+use super::{ANSWER_MAX, Answer, Request, Typed, connect, write_line};
 use crate::{error::SupervisorError, state::TaskDirectory};
 
 /// A connection to a task's supervisor.
@@ -41,7 +41,7 @@ impl Connection {
     /// The next answer; `None` once the supervisor is gone.
     pub fn answer(&mut self) -> Result<Option<Answer>, SupervisorError> {
         let mut line = String::new();
-        match (&mut self.reader).take(LINE_MAX).read_line(&mut line) {
+        match (&mut self.reader).take(ANSWER_MAX).read_line(&mut line) {
             Ok(0) => return Ok(None),
             Err(error) if is_end(&error) => return Ok(None),
             read => read.map_err(SupervisorError::Control)?,
@@ -53,12 +53,17 @@ impl Connection {
 
     /// A way to type while another thread reads answers.
     pub fn typing(&self) -> io::Result<impl FnMut(&Typed) -> io::Result<()> + Send + use<>> {
-        let mut writer = self.writer.try_clone()?;
-        Ok(move |typed: &Typed| write_line(&mut writer, typed))
+        let writer = self.writer.try_clone()?;
+        Ok(move |typed: &Typed| write_line(&writer, typed))
+    }
+
+    /// Asks again, once the last command of this connection has ended.
+    pub fn ask_again(&mut self, request: &Request) -> Result<(), SupervisorError> {
+        self.send(request).map_err(SupervisorError::Control)
     }
 
     fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
-        write_line(&mut self.writer, message)
+        write_line(&self.writer, message)
     }
 }
 
@@ -68,10 +73,4 @@ fn is_end(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
     )
-}
-
-pub(super) fn write_line(writer: &mut UnixStream, message: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(message)?;
-    line.push(b'\n');
-    writer.write_all(&line)
 }

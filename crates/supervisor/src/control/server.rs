@@ -1,8 +1,8 @@
 //! The side of the supervisor: a thread for the socket, one for each client.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    os::unix::net::{UnixListener, UnixStream},
+    io::Write,
+    os::unix::net::UnixListener,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,8 +13,12 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{Answer, LINE_MAX, Request, Typed, client::write_line};
-use crate::{happening::Happening, output::Viewer};
+use super::{Answer, Lines, Request, Typed, write_line};
+use crate::{
+    exec::{Context, Owned, Stdin},
+    happening::Happening,
+    output::Viewer,
+};
 
 /// A request with the way to answer it.
 pub(crate) struct Asked {
@@ -59,26 +63,37 @@ pub(crate) fn wait_for_viewers() {
 }
 
 /// Accepts clients for as long as the process lives.
-pub(crate) fn serve(listener: UnixListener, happenings: Sender<Happening>) {
+pub(crate) fn serve(listener: UnixListener, happenings: Sender<Happening>, commands: Arc<Context>) {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let happenings = happenings.clone();
+            let (happenings, commands) = (happenings.clone(), Arc::clone(&commands));
             std::thread::spawn(move || {
-                let _ = client(stream, &happenings);
+                let _ = client(Lines::new(stream), &happenings, commands);
             });
         }
     });
 }
 
-fn client(mut stream: UnixStream, happenings: &Sender<Happening>) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut line = String::new();
-    while (&mut reader).take(LINE_MAX).read_line(&mut line)? > 0 {
-        let Ok(request) = serde_json::from_str(&line) else {
+fn client(
+    mut lines: Lines,
+    happenings: &Sender<Happening>,
+    commands: Arc<Context>,
+) -> std::io::Result<()> {
+    let commands = Owned::new(commands)?;
+    while let Some(line) = lines.next()? {
+        let Ok(request) = serde_json::from_slice(&line) else {
             let reason = "the request is not understood".to_owned();
-            return write_line(&mut stream, &Answer::Refused { reason });
+            return write_line(lines.stream(), &Answer::Refused { reason });
         };
-        line.clear();
+        if let Request::Exec(request) = request {
+            let _showing = Showing::begin();
+            commands.run(&mut lines, &request)?;
+            if request.stdin == Stdin::Typed {
+                // What was typed for nobody is no request.
+                return Ok(());
+            }
+            continue;
+        }
         let (reply, answer) = channel();
         if happenings
             .send(Happening::Asked(Asked { request, reply }))
@@ -87,12 +102,10 @@ fn client(mut stream: UnixStream, happenings: &Sender<Happening>) -> std::io::Re
             return Ok(());
         }
         match answer.recv() {
-            Ok(Reply::Once(answer)) => write_line(&mut stream, &answer)?,
+            Ok(Reply::Once(answer)) => write_line(lines.stream(), &answer)?,
             Ok(Reply::Watch(watch)) => {
-                SHOWING.fetch_add(1, Ordering::AcqRel);
-                let shown = show(stream, reader, watch);
-                SHOWING.fetch_sub(1, Ordering::AcqRel);
-                return shown;
+                let _showing = Showing::begin();
+                return show(lines, watch);
             }
             Err(_) => return Ok(()),
         }
@@ -100,14 +113,27 @@ fn client(mut stream: UnixStream, happenings: &Sender<Happening>) -> std::io::Re
     Ok(())
 }
 
+/// Counts a client that is being shown a command.
+struct Showing;
+
+impl Showing {
+    fn begin() -> Self {
+        SHOWING.fetch_add(1, Ordering::AcqRel);
+        Self
+    }
+}
+
+impl Drop for Showing {
+    fn drop(&mut self) {
+        SHOWING.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Shows a command to a client until it ends or the client is gone.
-fn show(
-    mut stream: UnixStream,
-    reader: BufReader<UnixStream>,
-    watch: Watch,
-) -> std::io::Result<()> {
+fn show(lines: Lines, watch: Watch) -> std::io::Result<()> {
+    let stream = lines.stream().try_clone()?;
     write_line(
-        &mut stream,
+        &stream,
         &Answer::Watching {
             write: watch.input.is_some(),
             terminal: watch.terminal,
@@ -116,7 +142,7 @@ fn show(
     if let Some(input) = watch.input {
         let (terminal, turn) = (watch.terminal, watch.turn);
         std::thread::spawn(move || {
-            take_input(reader, input, terminal);
+            take_input(lines, input, terminal);
             // A client that left lets the next one type, even if nothing is
             // printed by which `show` would notice.
             drop(turn);
@@ -124,22 +150,22 @@ fn show(
     }
     while let Some(bytes) = watch.output.next() {
         write_line(
-            &mut stream,
+            &stream,
             &Answer::Output {
                 bytes: STANDARD.encode(bytes),
+                error: false,
             },
         )?;
     }
     if let Ok(exit) = watch.exit.recv() {
-        write_line(&mut stream, &Answer::Ended { exit })?;
+        write_line(&stream, &Answer::Ended { exit, result: None })?;
     }
     Ok(())
 }
 
-fn take_input(mut reader: BufReader<UnixStream>, mut input: std::fs::File, terminal: bool) {
-    let mut line = String::new();
-    while matches!((&mut reader).take(LINE_MAX).read_line(&mut line), Ok(1..)) {
-        match serde_json::from_str(&line) {
+fn take_input(mut lines: Lines, mut input: std::fs::File, terminal: bool) {
+    while let Ok(Some(line)) = lines.next() {
+        match serde_json::from_slice(&line) {
             Ok(Typed::Input { bytes }) => {
                 let Ok(bytes) = STANDARD.decode(bytes) else {
                     return;
@@ -152,7 +178,6 @@ fn take_input(mut reader: BufReader<UnixStream>, mut input: std::fs::File, termi
             Ok(Typed::Resize { .. }) => {}
             Ok(Typed::EndOfInput) | Err(_) => return,
         }
-        line.clear();
     }
 }
 

@@ -1,4 +1,5 @@
-//! Commands inside: their descriptors, their output, their end.
+//! Commands that go on whoever watches: the main one, and those that a
+//! person has at a terminal.
 
 use std::{
     collections::HashMap,
@@ -8,6 +9,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Weak,
+        atomic::{AtomicU32, Ordering},
         mpsc::{Sender, channel},
     },
     thread::JoinHandle,
@@ -16,17 +18,10 @@ use std::{
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use stockade_sandbox::Sandbox;
-use stockade_types::wire::{Exec, ExitStatus, Request};
+use stockade_types::wire::{Exec, ExecLimits, Request};
 
+use super::{GRACE, REST_MAX};
 use crate::{control::Watch, output::Output};
-
-/// How long the output of a command that ended is still awaited: a process it
-/// left behind may hold the other end for ever.
-const GRACE: Duration = Duration::from_millis(200);
-
-/// How much of it can be on its way when the command ends, in bytes: the
-/// largest pipe. What comes after is from a process that it left behind.
-const REST_MAX: u64 = 1 << 20;
 
 /// What a command gets and where its output goes.
 pub(crate) struct Command<'a> {
@@ -43,7 +38,7 @@ pub(crate) struct Command<'a> {
 /// The commands that run, and those that ended and are still watched.
 #[derive(Default)]
 pub(crate) struct Execs {
-    next: u32,
+    numbers: Arc<AtomicU32>,
     known: HashMap<u32, Running>,
 }
 
@@ -58,10 +53,17 @@ struct Running {
 }
 
 impl Execs {
+    /// None yet; others take numbers from the same count.
+    pub(crate) fn new(numbers: Arc<AtomicU32>) -> Self {
+        Self {
+            numbers,
+            known: HashMap::new(),
+        }
+    }
+
     /// Starts a command in `sandbox`; returns its id.
     pub(crate) fn start(&mut self, sandbox: &Sandbox, command: &Command<'_>) -> io::Result<u32> {
-        let id = self.next;
-        self.next += 1;
+        let id = self.numbers.fetch_add(1, Ordering::Relaxed);
         let output = match command.log {
             Some(log) => Output::logged(log)?,
             None => Output::shown(),
@@ -70,6 +72,8 @@ impl Execs {
         let exec = Exec {
             id,
             terminal: command.terminal,
+            tree: false,
+            limits: ExecLimits::NONE,
             cwd: command.cwd.as_bytes().to_vec(),
             argv: command
                 .argv
@@ -217,12 +221,4 @@ fn descriptors(sandbox: &Sandbox, command: &Command<'_>) -> io::Result<Descripto
         input,
         File::from(read),
     ))
-}
-
-/// An exit as shells count: the code, or 128 and the signal.
-pub(crate) fn exit_code(status: ExitStatus) -> i32 {
-    match status {
-        ExitStatus::Code(code) => code,
-        ExitStatus::Signal(signal) => 128 + signal,
-    }
 }

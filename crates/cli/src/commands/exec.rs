@@ -1,0 +1,199 @@
+//! `stockade exec`: a command in a task's sandbox.
+
+use std::{
+    io::{Read, Write},
+    process::ExitCode,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use stockade_supervisor::{
+    Answer, Connection, ExecEnd, ExecLimits, ExecRequest, ExecResult, Report, Request, Stdin,
+    TaskDirectory, Typed, look_into,
+};
+
+use crate::{
+    arguments::Exec,
+    commands::watch,
+    failure::{Failure, Kind},
+    host,
+    print::Printer,
+    terminal::{Filter, is_interactive},
+};
+
+/// What `timeout` of the system ends with when the time was up.
+const TIME_UP: u8 = 124;
+
+pub(crate) fn run(arguments: Exec, printer: Printer) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
+    let request = request(arguments, printer);
+    if is_interactive() && !printer.is_json() && is_plain(&request) {
+        return watch::at_terminal(&task, request.argv, request.cwd, printer);
+    }
+    let mut inside = Inside::ask(&task.directory, request)?;
+    let result = show(&mut inside.connection, printer)?;
+    drop(inside);
+    if !task.status.state.is_live() {
+        watch::settled(&task.directory)?;
+    }
+    Ok(match result.end {
+        ExecEnd::Timeout => ExitCode::from(TIME_UP),
+        _ => watch::exit_code(result.exit),
+    })
+}
+
+fn request(arguments: Exec, printer: Printer) -> ExecRequest {
+    ExecRequest {
+        argv: arguments.command,
+        shell: arguments.shell,
+        cwd: arguments.cwd,
+        env: arguments.env.into_iter().collect(),
+        limits: ExecLimits {
+            cpu_seconds: arguments.cpu,
+            address_bytes: arguments.address_space,
+            file_bytes: arguments.file_size,
+            open_files: None,
+        },
+        timeout_ms: arguments.timeout,
+        files: arguments.files,
+        leashed: false,
+        ..if printer.is_json() {
+            ExecRequest {
+                report: Report::Collected,
+                merged: true,
+                ..ExecRequest::default()
+            }
+        } else {
+            ExecRequest {
+                stdin: Stdin::Typed,
+                ..ExecRequest::default()
+            }
+        }
+    }
+}
+
+/// Whether a terminal can do what is asked for.
+fn is_plain(request: &ExecRequest) -> bool {
+    *request
+        == ExecRequest {
+            argv: request.argv.clone(),
+            cwd: request.cwd.clone(),
+            stdin: Stdin::Typed,
+            ..ExecRequest::default()
+        }
+}
+
+/// A command inside, and the sandbox that an ended task got for it.
+pub(crate) struct Inside {
+    pub(crate) connection: Connection,
+    /// Reads input that never comes: the sandbox ends with this connection.
+    _held: Option<Connection>,
+}
+
+impl Inside {
+    /// Starts a command in a task's sandbox; an ended task gets one for it.
+    pub(crate) fn ask(task: &TaskDirectory, request: ExecRequest) -> Result<Self, Failure> {
+        let held = if task.is_locked() {
+            None
+        } else {
+            look_into(task, vec!["/bin/cat".to_owned()], None, false)?;
+            let held = Request::Attach {
+                write: true,
+                whole: true,
+            };
+            let mut held = Connection::ask(task, &held)?;
+            held.answer()?;
+            Some(held)
+        };
+        Ok(Self {
+            connection: Connection::ask(task, &Request::Exec(Box::new(request)))?,
+            _held: held,
+        })
+    }
+}
+
+/// Shows a command until it ends.
+fn show(connection: &mut Connection, printer: Printer) -> Result<ExecResult, Failure> {
+    let mut filters = [Filter::default(), Filter::default()];
+    while let Some(answer) = connection.answer()? {
+        match answer {
+            Answer::Watching { write, .. } => {
+                let typing = connection.typing()?;
+                if write {
+                    std::thread::spawn(move || type_all(typing));
+                }
+            }
+            Answer::Output { bytes, error } => {
+                let bytes = STANDARD.decode(bytes).unwrap_or_default();
+                let [out, err] = &mut filters;
+                if error {
+                    let mut stderr = std::io::stderr().lock();
+                    let _ = stderr.write_all(&err.pass(&bytes));
+                } else {
+                    let mut stdout = std::io::stdout().lock();
+                    let shown = out.pass(&bytes);
+                    let _ = stdout.write_all(&shown).and_then(|()| stdout.flush());
+                }
+            }
+            Answer::Ended {
+                result: Some(result),
+                ..
+            } => {
+                tell(&result, printer);
+                return Ok(*result);
+            }
+            Answer::Refused { reason } => return Err(Failure::new(Kind::Refused, reason)),
+            _ => {}
+        }
+    }
+    Err(Failure::failed("the task ended first"))
+}
+
+/// Hands standard input on, up to its end.
+fn type_all(mut typing: impl FnMut(&Typed) -> std::io::Result<()>) {
+    const PIECE: usize = 64 * 1024;
+    let mut piece = vec![0; PIECE];
+    while let Ok(length @ 1..) = std::io::stdin().lock().read(&mut piece) {
+        let bytes = STANDARD.encode(piece.get(..length).unwrap_or_default());
+        if typing(&Typed::Input { bytes }).is_err() {
+            return;
+        }
+    }
+    let _ = typing(&Typed::EndOfInput);
+}
+
+fn tell(result: &ExecResult, printer: Printer) {
+    printer.json(&document(result));
+    match (result.end, &result.error) {
+        (ExecEnd::Timeout, _) => printer.note("its time was up; it and all it started are ended"),
+        (_, Some(error)) => printer.note(&format!("it could not be started: {error}")),
+        _ => {}
+    }
+    if let Some(files) = &result.files {
+        let kinds = [
+            ("created", &files.created),
+            ("modified", &files.modified),
+            ("deleted", &files.deleted),
+        ];
+        for (kind, paths) in kinds {
+            for path in paths {
+                printer.note(&format!("{kind}  {path}"));
+            }
+        }
+        if files.more > 0 {
+            printer.note(&format!("and {} more", files.more));
+        }
+    }
+}
+
+/// The result as one document: what was printed is `output`, as text.
+fn document(result: &ExecResult) -> Value {
+    let mut document = json!(result);
+    if let Some(output) = &result.output {
+        document["output"] = json!(output.text);
+        document["output_bytes"] = json!(output.bytes);
+        document["output_lines"] = json!(output.lines);
+        document["truncated"] = json!(output.truncated);
+    }
+    document
+}

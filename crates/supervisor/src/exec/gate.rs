@@ -1,0 +1,260 @@
+//! The way to process 1 that clients' threads share with the supervisor's
+//! loop: commands start one at a time, not while everything inside stands
+//! still, and not after the end.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use rustix::event::{EventfdFlags, eventfd};
+use serde_json::Value;
+use stockade_audit::{RecordError, RecorderClient};
+use stockade_sandbox::InitChannel;
+use stockade_types::{
+    Event, EventKind,
+    wire::{Exec, ExitStatus, Reply, Request},
+};
+
+use super::request::ExecError;
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    inside: Mutex<Inside>,
+    /// The number of the next command.
+    next: Arc<AtomicU32>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    /// Gone once the task ends.
+    open: Option<Open>,
+    paused: bool,
+    owned: HashMap<u32, Arc<Slot>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    init: InitChannel,
+    record: RecorderClient,
+}
+
+/// Where a command's owner hears how it fares.
+#[derive(Debug)]
+pub(super) struct Slot {
+    wake: Arc<OwnedFd>,
+    told: Mutex<Told>,
+}
+
+/// What process 1 told of a command.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    /// Whether it can be ended with all that it started.
+    pub(super) tree: bool,
+    /// How it ended.
+    pub(super) end: Option<End>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    Exited {
+        status: ExitStatus,
+        cpu_micros: u64,
+        peak_kib: u64,
+    },
+    NotStarted {
+        errno: i32,
+    },
+    /// Everything inside has ended.
+    SandboxGone,
+}
+
+impl Gate {
+    pub(crate) fn new(init: InitChannel, record: RecorderClient) -> Self {
+        Self(Arc::new(Shared {
+            inside: Mutex::new(Inside {
+                open: Some(Open { init, record }),
+                paused: false,
+                owned: HashMap::new(),
+            }),
+            next: Arc::default(),
+        }))
+    }
+
+    /// The count from which commands have their numbers.
+    pub(crate) fn numbers(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.0.next)
+    }
+
+    /// A number for a command.
+    pub(super) fn number(&self) -> u32 {
+        self.0.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Records and starts a command that belongs to a client.
+    pub(super) fn start(
+        &self,
+        exec: Exec,
+        descriptors: &[BorrowedFd<'_>],
+        wake: &Arc<OwnedFd>,
+        body: Value,
+    ) -> Result<Arc<Slot>, ExecError> {
+        let mut inside = self.lock();
+        if inside.paused {
+            return Err(ExecError::Paused);
+        }
+        let open = inside.open.as_ref().ok_or(ExecError::Ended)?;
+        // It acts on nothing outside the sandbox without the gateway, which
+        // waits for the disk; so its own record need not be waited for.
+        open.record
+            .post(&Event::new(EventKind::ExecStarted, body))?;
+        let id = exec.id;
+        let slot = Arc::new(Slot {
+            wake: Arc::clone(wake),
+            told: Mutex::default(),
+        });
+        open.init.send(&Request::Exec(exec), descriptors)?;
+        inside.owned.insert(id, Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    /// Records how a command ended.
+    pub(super) fn note_end(&self, body: Value) -> Result<(), RecordError> {
+        match &self.lock().open {
+            Some(open) => open.record.post(&Event::new(EventKind::ExecEnded, body)),
+            // The end of the task says it.
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a command with everything it started.
+    pub(super) fn kill(&self, id: u32) {
+        if let Some(open) = &self.lock().open {
+            let _ = open.init.send(&Request::Kill { id }, &[]);
+        }
+    }
+
+    /// Hands a reply to the owner of its command; false if it has none.
+    pub(crate) fn told(&self, reply: &Reply) -> bool {
+        let (id, end, tree) = match *reply {
+            Reply::Ready => return false,
+            Reply::Started { id, tree } => (id, None, tree),
+            Reply::Failed { id, errno } => (id, Some(End::NotStarted { errno }), false),
+            Reply::Exited {
+                id,
+                status,
+                cpu_micros,
+                peak_kib,
+            } => {
+                let end = End::Exited {
+                    status,
+                    cpu_micros,
+                    peak_kib,
+                };
+                (id, Some(end), false)
+            }
+        };
+        let mut inside = self.lock();
+        let slot = match end {
+            Some(_) => inside.owned.remove(&id),
+            None => inside.owned.get(&id).map(Arc::clone),
+        };
+        drop(inside);
+        let Some(slot) = slot else { return false };
+        match end {
+            Some(end) => slot.end(end),
+            // Nobody waits for the start alone.
+            None => slot.told().tree = tree,
+        }
+        true
+    }
+
+    /// Lets nothing start any more, and tells every owner that its command
+    /// has ended.
+    pub(crate) fn close(&self) {
+        let mut inside = self.lock();
+        inside.open = None;
+        for (_, slot) in inside.owned.drain() {
+            slot.end(End::SandboxGone);
+        }
+    }
+
+    /// Stops everything inside, or lets it go on.
+    pub(crate) fn freeze(&self, freeze: bool) -> io::Result<()> {
+        let mut inside = self.lock();
+        inside.send(if freeze {
+            &Request::Freeze
+        } else {
+            &Request::Thaw
+        })?;
+        inside.paused = freeze;
+        Ok(())
+    }
+
+    /// Whether everything inside stands still.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.lock().paused
+    }
+
+    /// Does something while everything inside stands still.
+    pub(crate) fn while_still<T>(&self, action: impl FnOnce() -> T) -> io::Result<T> {
+        let inside = self.lock();
+        if inside.paused {
+            return Ok(action());
+        }
+        inside.send(&Request::Freeze)?;
+        let done = action();
+        inside.send(&Request::Thaw)?;
+        Ok(done)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.0.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn send(&self, request: &Request) -> io::Result<()> {
+        match &self.open {
+            Some(open) => open.init.send(request, &[]),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+impl Slot {
+    /// What is known by now.
+    pub(super) fn now(&self) -> Told {
+        *self.told()
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, end: End) {
+        self.told().end = Some(end);
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+/// What an owner waits on for its command's end; it serves one after another.
+pub(super) fn wake() -> io::Result<Arc<OwnedFd>> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    Ok(Arc::new(eventfd(0, flags)?))
+}
+
+/// Takes the wake-up back.
+pub(super) fn awake(wake: &OwnedFd) {
+    let _ = rustix::io::read(wake.as_fd(), &mut [0_u8; 8]);
+}

@@ -1,0 +1,357 @@
+//! Commands that belong to the client that asked for them. One thread, the
+//! client's, moves everything: what is typed, what is printed, the time, the
+//! end. Nothing is held beyond fixed buffers: a client that does not read
+//! makes its command wait, as the next in a pipeline would.
+
+mod flow;
+
+use std::{
+    collections::VecDeque,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc::Sender},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustix::pipe::{PipeFlags, pipe_with};
+use serde_json::{Value, json};
+use stockade_gateway::Redactor;
+use stockade_types::{
+    Event, EventKind,
+    wire::{Exec, ExitStatus},
+};
+use stockade_workspace::TaskSpace;
+
+use self::flow::{Cut, Flow, Input, Sink};
+use super::{
+    clean, exit_code,
+    gate::{End, Gate, Told, wake},
+    request::{ExecError, ExecRequest, Report, Stdin},
+    result::{DenialSeen, ExecEnd, ExecResult},
+    text::Log,
+};
+use crate::{
+    control::{Answer, Lines, write_line},
+    happening::Happening,
+};
+
+/// How many refusals are listed with a result, and how many are remembered.
+const DENIALS_MAX: usize = 20;
+/// How many logs of commands are kept in a task's folder.
+const LOGS_MAX: u32 = 100;
+
+/// What is the same for all commands of a task.
+pub(crate) struct Context {
+    pub(crate) gate: Gate,
+    /// The folder of the main command.
+    pub(crate) cwd: String,
+    /// The environment of the main command.
+    pub(crate) env: Vec<(String, String)>,
+    /// Variables that nobody else sets.
+    pub(crate) kept: Vec<String>,
+    /// Keys and placeholders, which do not stand in collected output.
+    pub(crate) secrets: Vec<String>,
+    pub(crate) redactors: OnceLock<Arc<Vec<Redactor>>>,
+    pub(crate) refusals: Arc<Refusals>,
+    /// Where logs are kept.
+    pub(crate) logs: PathBuf,
+    /// The workspace, for telling what changed.
+    pub(crate) space: Box<dyn Fn() -> Result<TaskSpace, String> + Send + Sync>,
+    /// Whom to tell that the record is lost.
+    pub(crate) happenings: Mutex<Sender<Happening>>,
+}
+
+/// The gateway's last refusals.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Mutex<(u64, VecDeque<DenialSeen>)>);
+
+impl Refusals {
+    /// Remembers an event if it is a refusal.
+    pub(crate) fn note(&self, event: &Event) {
+        if event.kind != EventKind::Denied {
+            return;
+        }
+        let text = |name: &str| event.body[name].as_str().unwrap_or_default().to_owned();
+        let seen = DenialSeen {
+            host: text("host"),
+            port: event.body["port"].as_u64().unwrap_or_default(),
+            rule: text("rule"),
+        };
+        let mut refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.0 += 1;
+        refusals.1.push_back(seen);
+        if refusals.1.len() > DENIALS_MAX {
+            refusals.1.pop_front();
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// How many there were since the count was `before`, and the last of them.
+    fn since(&self, before: u64) -> (u64, Vec<DenialSeen>) {
+        let refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = refusals.0 - before;
+        let listed = usize::try_from(count)
+            .unwrap_or(usize::MAX)
+            .min(refusals.1.len());
+        let skipped = refusals.1.len() - listed;
+        (count, refusals.1.iter().skip(skipped).cloned().collect())
+    }
+}
+
+/// The commands of one client, one after another.
+pub(crate) struct Owned {
+    context: Arc<Context>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Owned {
+    pub(crate) fn new(context: Arc<Context>) -> std::io::Result<Self> {
+        Ok(Self {
+            context,
+            wake: wake()?,
+        })
+    }
+
+    /// Runs one command for `client` and tells it how it went.
+    pub(crate) fn run(&self, client: &mut Lines, request: &ExecRequest) -> std::io::Result<()> {
+        match self.try_run(client, request) {
+            Ok(Some(result)) => {
+                let answer = Answer::Ended {
+                    exit: result.exit,
+                    result: Some(Box::new(result)),
+                };
+                write_line(client.stream(), &answer)
+            }
+            // The task has ended, or the client has gone.
+            Ok(None) => Err(std::io::ErrorKind::ConnectionAborted.into()),
+            Err(error) => {
+                if let ExecError::Record(_) = &error {
+                    self.context.record_is_lost();
+                }
+                let reason = error.to_string();
+                write_line(client.stream(), &Answer::Refused { reason })
+            }
+        }
+    }
+
+    fn try_run(
+        &self,
+        client: &mut Lines,
+        request: &ExecRequest,
+    ) -> Result<Option<ExecResult>, ExecError> {
+        let context = &self.context;
+        request.check(&context.kept, |value| context.is_key(value))?;
+        let started = Instant::now();
+        let id = context.gate.number();
+        let argv = request.words()?;
+        let cwd = request.folder(&context.cwd);
+        let space = request.files.then(|| (context.space)());
+        let space = space.transpose().map_err(ExecError::Files)?;
+        let look = |space: &TaskSpace| {
+            space
+                .look()
+                .map_err(|error| ExecError::Files(error.to_string()))
+        };
+        let before = space.as_ref().map(look).transpose()?;
+        let refused = context.refusals.count();
+
+        let (inside, mut flow) = self.streams(id, request)?;
+        let body = json!({ "exec": id, "main": false, "argv": shortened(&argv), "cwd": cwd });
+        let exec = context.exec(id, request, &argv, &cwd);
+        let descriptors: Vec<_> = inside.iter().map(AsFd::as_fd).collect();
+        let slot = context.gate.start(exec, &descriptors, &self.wake, body)?;
+        drop(descriptors);
+        drop(inside);
+        if request.report == Report::Streamed {
+            let watching = Answer::Watching {
+                write: request.stdin == Stdin::Typed,
+                terminal: false,
+            };
+            write_line(client.stream(), &watching)?;
+        }
+        let deadline = request
+            .timeout_ms
+            .map(|time| started + Duration::from_millis(time));
+        let cut = flow.run(client, &slot, &self.wake, deadline, || {
+            context.gate.kill(id);
+        });
+        let told = slot.now();
+        let Some(mut result) = result(id, &told, cut) else {
+            return Ok(None);
+        };
+        result.wall_ms = millis(started.elapsed());
+        (result.denials_count, result.denials) = context.refusals.since(refused);
+        flow.report(id, &mut result);
+        if let (Some(space), Some(before)) = (&space, &before) {
+            result.files = Some(before.changes(&look(space)?));
+        }
+        context.gate.note_end(json!({
+            "exec": id,
+            "exit": result.exit,
+            "details": {
+                "end": result.end,
+                "cpu_micros": (result.cpu_ms * 1000.0).round(),
+                "peak_kib": result.peak_kib,
+                "error": result.error,
+            },
+        }))?;
+        Ok((!flow.client_is_gone()).then_some(result))
+    }
+
+    /// The descriptors for inside, and the other ends.
+    fn streams(&self, id: u32, request: &ExecRequest) -> Result<(Vec<OwnedFd>, Flow), ExecError> {
+        let bytes = match &request.stdin {
+            Stdin::Bytes(bytes) => STANDARD.decode(bytes).map_err(|_| ExecError::Base64)?,
+            Stdin::Nothing | Stdin::Typed => Vec::new(),
+        };
+        let typed = request.stdin == Stdin::Typed;
+        let silent = request.report == Report::Discarded;
+        let sink = match request.report {
+            Report::Streamed => Sink::Streamed,
+            Report::Discarded => Sink::Discarded,
+            Report::Collected => {
+                let path = self.context.logs.join(format!("{id}.log"));
+                let log = Log::new(path);
+                let _ = id
+                    .checked_sub(LOGS_MAX)
+                    .map(|old| std::fs::remove_file(self.context.logs.join(format!("{old}.log"))));
+                Sink::collected(log, &self.context.redactors(), request.merged)
+            }
+        };
+        if silent && !typed && bytes.is_empty() {
+            return Ok((
+                Vec::new(),
+                Flow::new(None, Vec::new(), sink, request.leashed),
+            ));
+        }
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from);
+        let (stdin, write) = pipe()?;
+        let input = (typed || !bytes.is_empty())
+            .then(|| Input::new(write, bytes, typed))
+            .transpose()?;
+        let (out, stdout) = pipe()?;
+        let (stderr, sources) = if request.merged {
+            (stdout.try_clone()?, vec![out])
+        } else {
+            let (error, stderr) = pipe()?;
+            (stderr, vec![out, error])
+        };
+        let flow = Flow::new(input, sources, sink, request.leashed);
+        Ok((vec![stdin, stdout, stderr], flow))
+    }
+}
+
+impl Context {
+    fn exec(&self, id: u32, request: &ExecRequest, argv: &[String], cwd: &str) -> Exec {
+        let own = self
+            .env
+            .iter()
+            .filter(|(name, _)| !request.env.contains_key(name));
+        let own = own.map(|(name, value)| (name, value));
+        Exec {
+            id,
+            terminal: false,
+            tree: request.is_tree(),
+            limits: request.limits.into(),
+            cwd: cwd.as_bytes().to_vec(),
+            argv: argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
+            env: own
+                .chain(&request.env)
+                .map(|(name, value)| format!("{name}={value}").into_bytes())
+                .collect(),
+        }
+    }
+
+    fn is_key(&self, value: &str) -> bool {
+        self.secrets
+            .iter()
+            .any(|secret| value.contains(secret.as_str()))
+    }
+
+    fn redactors(&self) -> Arc<Vec<Redactor>> {
+        let make = || {
+            let each = self.secrets.iter();
+            Arc::new(
+                each.filter_map(|secret| Redactor::new(secret, clean::REMOVED).ok())
+                    .collect(),
+            )
+        };
+        Arc::clone(self.redactors.get_or_init(make))
+    }
+
+    /// Without the record, nothing may go on.
+    fn record_is_lost(&self) {
+        let happenings = self
+            .happenings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let _ = happenings.send(Happening::RecordLost);
+    }
+}
+
+/// What is known from process 1; `None` if everything inside is gone.
+fn result(id: u32, told: &Told, cut: Option<Cut>) -> Option<ExecResult> {
+    let mut result = ExecResult {
+        exec: id,
+        exit: 0,
+        end: ExecEnd::Exited,
+        signal: None,
+        error: None,
+        wall_ms: 0.0,
+        cpu_ms: 0.0,
+        peak_kib: 0,
+        whole_tree: told.tree,
+        denials: Vec::new(),
+        denials_count: 0,
+        output: None,
+        stdout: None,
+        stderr: None,
+        log: false,
+        files: None,
+    };
+    match told.end {
+        Some(End::Exited {
+            status,
+            cpu_micros,
+            peak_kib,
+        }) => {
+            result.exit = exit_code(status);
+            result.cpu_ms = millis(Duration::from_micros(cpu_micros));
+            result.peak_kib = peak_kib;
+            if let ExitStatus::Signal(signal) = status {
+                result.signal = Some(signal);
+                result.end = match cut {
+                    Some(Cut::Timeout) => ExecEnd::Timeout,
+                    Some(Cut::ClientGone) => ExecEnd::ClientGone,
+                    None => ExecEnd::Signalled,
+                };
+            }
+        }
+        Some(End::NotStarted { errno }) => {
+            result.exit = NOT_FOUND;
+            result.end = ExecEnd::NotStarted;
+            result.error = Some(std::io::Error::from_raw_os_error(errno).to_string());
+        }
+        Some(End::SandboxGone) | None => return None,
+    }
+    Some(result)
+}
+
+/// What a shell returns for a command that it cannot find.
+const NOT_FOUND: i32 = 127;
+
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Words of a command as the record keeps them: bounded.
+fn shortened(argv: &[String]) -> Value {
+    let words = argv.iter().take(64);
+    words
+        .map(|word| word.chars().take(512).collect::<String>())
+        .collect()
+}

@@ -1,0 +1,262 @@
+//! What is asked for, and whether it can be had.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+use stockade_types::wire;
+
+/// The most bytes that argv and environment have together: what one request
+/// to process 1 holds, with room for the task's own variables.
+const WORDS_MAX: usize = 128 * 1024;
+
+/// A command to run inside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecRequest {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Text for a shell, instead of `argv`.
+    pub shell: Option<String>,
+    /// The folder, absolute inside or relative to the workspace.
+    pub cwd: Option<String>,
+    /// Variables on top of the task's own.
+    pub env: BTreeMap<String, String>,
+    /// What it reads.
+    pub stdin: Stdin,
+    /// What becomes of what it prints.
+    pub report: Report,
+    /// Whether both its outputs are one, in the order of printing.
+    pub merged: bool,
+    /// Caps on each process that it starts.
+    pub limits: ExecLimits,
+    /// After how many milliseconds it is ended, with everything it started.
+    pub timeout_ms: Option<u64>,
+    /// Whether to tell which files changed meanwhile.
+    pub files: bool,
+    /// Whether it is ended, with everything it started, when its client goes.
+    pub leashed: bool,
+}
+
+/// What a command reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stdin {
+    /// Nothing: the end of input at once.
+    #[default]
+    Nothing,
+    /// These bytes, in base64.
+    Bytes(String),
+    /// What the client types.
+    Typed,
+}
+
+/// What becomes of what a command prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Report {
+    /// It is passed on as it comes; a slow client slows the command down.
+    #[default]
+    Streamed,
+    /// It comes with the result, cleaned, and cut in the middle if long.
+    Collected,
+    /// Nothing; it goes to the sandbox's `/dev/null`.
+    Discarded,
+}
+
+/// Caps on each process of a command, which the kernel keeps. They can only
+/// be narrower than the sandbox's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecLimits {
+    /// Seconds of processor time.
+    pub cpu_seconds: Option<u64>,
+    /// Bytes of address space.
+    pub address_bytes: Option<u64>,
+    /// Bytes of one file.
+    pub file_bytes: Option<u64>,
+    /// Open files.
+    pub open_files: Option<u64>,
+}
+
+impl From<ExecLimits> for wire::ExecLimits {
+    fn from(limits: ExecLimits) -> Self {
+        let cap = |most: Option<u64>| most.unwrap_or(u64::MAX);
+        Self {
+            cpu_seconds: cap(limits.cpu_seconds),
+            address_bytes: cap(limits.address_bytes),
+            file_bytes: cap(limits.file_bytes),
+            open_files: cap(limits.open_files),
+        }
+    }
+}
+
+/// Why a command was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// There is nothing to run, or two things.
+    #[error("say what to run: a program with its arguments, or a text for the shell")]
+    NoCommand,
+    /// A word that no program can be given.
+    #[error("arguments, variables and folders cannot hold the character NUL")]
+    Nul,
+    /// Argv and environment are too long.
+    #[error(
+        "arguments and variables have {bytes} bytes together, more than the {WORDS_MAX} that \
+         are passed; write them to a file or to standard input"
+    )]
+    TooLong {
+        /// How long.
+        bytes: usize,
+    },
+    /// A variable with a name that is none.
+    #[error("`{0}` is no name of a variable")]
+    Name(String),
+    /// A variable that is Stockade's to set.
+    #[error("{0} is set by Stockade for every command and cannot be changed")]
+    Kept(String),
+    /// A variable that holds a key of the task.
+    #[error("{0} holds a key; a key does not go inside, the gateway puts it into requests")]
+    Key(String),
+    /// Standard input that is not base64.
+    #[error("standard input is not base64")]
+    Base64,
+    /// Everything inside stands still.
+    #[error("the task is paused; `stockade resume` lets it go on, then commands run again")]
+    Paused,
+    /// The task ends or has ended.
+    #[error("the task is being ended")]
+    Ended,
+    /// What the command would be recorded in is gone.
+    #[error("the record: {0}")]
+    Record(#[from] stockade_audit::RecordError),
+    /// The sandbox could not be asked.
+    #[error("the sandbox: {0}")]
+    Sandbox(#[from] std::io::Error),
+    /// The workspace could not be looked at.
+    #[error("which files change cannot be told: {0}")]
+    Files(String),
+}
+
+impl ExecRequest {
+    /// Program and arguments.
+    pub(crate) fn words(&self) -> Result<Vec<String>, ExecError> {
+        match (&self.shell, self.argv.is_empty()) {
+            (None, false) => Ok(self.argv.clone()),
+            (Some(text), true) => Ok(["/bin/bash", "-c", text].map(str::to_owned).to_vec()),
+            _ => Err(ExecError::NoCommand),
+        }
+    }
+
+    /// The folder, from that of the task's main command.
+    pub(crate) fn folder(&self, base: &str) -> String {
+        let base = Path::new(base);
+        let folder = self
+            .cwd
+            .as_ref()
+            .map_or_else(|| base.into(), |cwd| base.join(cwd));
+        folder.to_string_lossy().into_owned()
+    }
+
+    /// Whether it must be possible to end it with everything it started.
+    pub(crate) fn is_tree(&self) -> bool {
+        self.timeout_ms.is_some() || self.leashed
+    }
+
+    /// Checks words and variables: `kept` are the names that nobody sets,
+    /// `is_key` tells values that stay outside.
+    pub(crate) fn check(
+        &self,
+        kept: &[String],
+        is_key: impl Fn(&str) -> bool,
+    ) -> Result<(), ExecError> {
+        let words = self.argv.iter().chain(&self.shell).chain(&self.cwd);
+        let mut bytes = 0;
+        for word in words.chain(self.env.values()) {
+            if word.contains('\0') {
+                return Err(ExecError::Nul);
+            }
+            bytes += word.len() + 1;
+        }
+        bytes += self.env.keys().map(|name| name.len() + 1).sum::<usize>();
+        if bytes > WORDS_MAX {
+            return Err(ExecError::TooLong { bytes });
+        }
+        for (name, value) in &self.env {
+            if !is_name(name) {
+                return Err(ExecError::Name(name.clone()));
+            }
+            if kept.contains(name) {
+                return Err(ExecError::Kept(name.clone()));
+            }
+            if is_key(value) {
+                return Err(ExecError::Key(name.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether shells take it for a name (POSIX, XBD 3.216).
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &str, value: &str) -> ExecRequest {
+        ExecRequest {
+            argv: vec!["true".to_owned()],
+            env: BTreeMap::from([(name.to_owned(), value.to_owned())]),
+            ..ExecRequest::default()
+        }
+    }
+
+    #[test]
+    fn variables_need_a_name_and_may_neither_be_stockades_nor_hold_a_key() {
+        let check = |request: &ExecRequest| {
+            request.check(&["SSL_CERT_FILE".to_owned()], |value| {
+                value.contains("sk-1")
+            })
+        };
+        assert!(check(&with("FORCE_COLOR", "1")).is_ok());
+        for name in ["", "1A", "A-B", "A B", "A=B", "Ä"] {
+            assert!(
+                matches!(check(&with(name, "")), Err(ExecError::Name(_))),
+                "{name}"
+            );
+        }
+        assert!(matches!(check(&with("A", "x\0y")), Err(ExecError::Nul)));
+        assert!(matches!(
+            check(&with("A", "a sk-1")),
+            Err(ExecError::Key(_))
+        ));
+        assert!(matches!(
+            check(&with("SSL_CERT_FILE", "/x")),
+            Err(ExecError::Kept(_))
+        ));
+        let long = with("A", &"x".repeat(WORDS_MAX));
+        assert!(matches!(check(&long), Err(ExecError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_command_is_either_words_or_a_text_for_the_shell() {
+        let words = with("A", "");
+        assert_eq!(words.words().unwrap(), ["true"]);
+        let shell = ExecRequest {
+            shell: Some("a | b".to_owned()),
+            ..ExecRequest::default()
+        };
+        assert_eq!(shell.words().unwrap(), ["/bin/bash", "-c", "a | b"]);
+        let both = ExecRequest {
+            shell: Some(String::new()),
+            ..words
+        };
+        assert!(both.words().is_err());
+        assert!(ExecRequest::default().words().is_err());
+    }
+}
