@@ -169,6 +169,18 @@ pub(crate) struct Run {
     /// Cap on time, such as 90s, 30m, 4h
     #[arg(long, value_name = "TIME", default_value = "4h", value_parser = values::seconds)]
     pub(crate) wall: u64,
+    /// Show this file or folder of the host, read-only; remembered for the repository
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ro: Vec<PathBuf>,
+    /// Let this file or folder of the host be changed, without review; remembered
+    #[arg(long, value_name = "PATH")]
+    pub(crate) rw: Vec<PathBuf>,
+    /// Hide the content of these files of the repository, such as '*.secret'; remembered
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) hide: Vec<String>,
+    /// Let go of the paths that are remembered for the repository
+    #[arg(long)]
+    pub(crate) forget_paths: bool,
     /// Cap on the memory of everything inside, such as 512M, 4G [default: three quarters]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub(crate) memory: Option<u64>,

@@ -50,6 +50,12 @@ pub(crate) fn build(
     root.place(&old).during(Layer::Files, "place the root")?;
     let root = root.descriptor();
 
+    // Before the grants, of which some may lie below.
+    for path in ["/tmp", "/var/tmp"] {
+        let scratch = Detached::scratch(spec.limits.scratch_bytes, SCRATCH_INODES, "1777")
+            .during(Layer::Files, format!("make {path}"))?;
+        place(root, &scratch, Path::new(path))?;
+    }
     for (grant, mount) in &mounts.grants {
         place(root, mount, &grant.target)?;
         for hidden in &grant.hidden {
@@ -77,11 +83,6 @@ pub(crate) fn build(
     );
     devices(root, &mounts.devices, terminals, spec.limits.scratch_bytes)?;
     proc(root)?;
-    for path in ["/tmp", "/var/tmp"] {
-        let scratch = Detached::scratch(spec.limits.scratch_bytes, SCRATCH_INODES, "1777")
-            .during(Layer::Files, format!("make {path}"))?;
-        place(root, &scratch, Path::new(path))?;
-    }
     make_directory(root, &spec.workspace.target)
         .during(Layer::Workspace, "make its mount point")?;
 

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::CWD;
 use serde::Serialize;
-use stockade_sandbox::{Identity, Sandbox, SandboxSpec, Tree};
+use stockade_sandbox::{Access, Identity, Sandbox, SandboxSpec, Tree};
 use stockade_types::wire::{Reply, Request};
 use stockade_workspace::{AGENT_GIT_INSIDE, PoolEntry};
 
@@ -171,6 +171,10 @@ fn spec(plan: &Plan, task: &TaskDirectory, merged: &PoolEntry, folder: &Path) ->
     spec.grants
         .retain(|grant| grant.target != Path::new(AGENT_GIT_INSIDE));
     for grant in &mut spec.grants {
+        // A check judges; it changes nothing of the host, whoever wrote it.
+        if grant.source == grant.target {
+            grant.access = Access::ReadOnly;
+        }
         if grant.source == task.join("home") {
             grant.source = folder.join("home");
         }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use stockade_sandbox::files::DEFAULT_SECRET_PATHS;
-use stockade_workspace::SecretPatterns;
+use stockade_workspace::{Repository, SecretPatterns};
 
-use crate::error::SupervisorError;
+use crate::{error::SupervisorError, prepare::ExtraPaths, state::StateDirectory};
 
 /// What a user may set. Unknown keys are errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -43,9 +43,20 @@ impl Config {
             .map_err(|error| SupervisorError::Refused(format!("{}: {error}", path.display())))
     }
 
-    /// Which files of a repository are hidden.
-    pub fn secrets(&self) -> Result<SecretPatterns, SupervisorError> {
-        SecretPatterns::with(&self.hide.files, &self.hide.except)
+    /// Which files of a repository are hidden, here and by what is remembered
+    /// for it.
+    pub fn secrets(
+        &self,
+        state: &StateDirectory,
+        repository: &Repository,
+    ) -> Result<SecretPatterns, SupervisorError> {
+        self.secrets_and(&ExtraPaths::remembered(state, &repository.key()).hide)
+    }
+
+    /// Which files of a repository are hidden, `more` among them.
+    pub(crate) fn secrets_and(&self, more: &[String]) -> Result<SecretPatterns, SupervisorError> {
+        let files: Vec<String> = self.hide.files.iter().chain(more).cloned().collect();
+        SecretPatterns::with(&files, &self.hide.except)
             .map_err(|error| SupervisorError::Refused(error.to_string()))
     }
 

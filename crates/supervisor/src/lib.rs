@@ -41,7 +41,8 @@ pub use self::{
     launch::{look_into, resume, start},
     part::Part,
     prepare::{
-        BUILT_IN_ARGUMENT, Host, Made, PASSED, Prepared, Runs, Wish, give_tree, next_turn, prepare,
+        BUILT_IN_ARGUMENT, ExtraPaths, Host, Made, PASSED, Prepared, Runs, Wish, give_tree,
+        next_turn, prepare,
     },
     project::{PROJECT_FILE, Project, Setup},
     state::{StateDirectory, TaskDirectory, TaskLock, read_json, write_json},

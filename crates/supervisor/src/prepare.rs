@@ -5,6 +5,7 @@ mod caps;
 mod contract;
 mod create;
 mod environment;
+mod extra;
 mod groups;
 mod next_turn;
 
@@ -12,6 +13,7 @@ pub(crate) use self::create::hand_over;
 pub use self::{
     create::{Made, give_tree},
     environment::PASSED,
+    extra::ExtraPaths,
     next_turn::next_turn,
 };
 
@@ -86,6 +88,10 @@ pub struct Wish {
     pub byte_limit: u64,
     /// After how many seconds it is ended.
     pub wall_seconds: u64,
+    /// Paths of the host that it is shown beyond the usual.
+    pub extra: ExtraPaths,
+    /// Whether paths that are remembered for the repository are let go.
+    pub forget_extra: bool,
     /// How many bytes of memory everything inside may use; `None` chooses.
     pub memory_bytes: Option<u64>,
     /// How much processor time, in hundredths of a processor.
@@ -144,9 +150,16 @@ pub struct Prepared {
     with_dirty: bool,
     secrets: SecretPatterns,
     files: Vec<HomeFile>,
+    extra: ExtraPaths,
 }
 
 impl Prepared {
+    /// Remembers, for the next task of the repository, what of the host this
+    /// one is shown beyond the usual.
+    pub fn remember_paths(&self, state: &StateDirectory) -> Result<(), SupervisorError> {
+        self.extra.remember(state, &self.repository.key())
+    }
+
     /// Under which name the last contract is kept: one for each agent in each
     /// repository.
     pub fn project(&self) -> String {
@@ -179,7 +192,13 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     let base = repository.base(&host.git, wish.base.as_deref())?;
     let branch = repository.head_branch(&host.git).map_err(workspace)?;
     let agent = Agent::resolve(host, wish, &workspace_target(&repository))?;
-    let secrets = host.config.secrets()?;
+    let remembered = if wish.forget_extra {
+        ExtraPaths::default()
+    } else {
+        ExtraPaths::remembered(&host.state, &repository.key())
+    };
+    let extra = wish.extra.with(remembered, host, &repository)?;
+    let secrets = host.config.secrets_and(&extra.hide)?;
     let pool = Pool::new(host.state.path())
         .ensure(&host.git, &repository, &base, &secrets)
         .map_err(workspace)?;
@@ -190,6 +209,9 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     let slug = Slug::from_prompt(wish.name.as_deref().unwrap_or(&agent.prompt));
     let mut sandbox = sandbox(host, &task, &repository, &pool, &agent, back_end);
     sandbox.limits = caps::limits(wish)?;
+    sandbox
+        .grants
+        .extend(extra.grants(&host.config.hidden_paths()));
     let environment = environment::inside(host, &task, &agent.launch);
     let mut plan = Plan {
         format: FORMAT,
@@ -247,6 +269,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         with_dirty: wish.with_dirty,
         secrets,
         files: agent.launch.files,
+        extra,
     })
 }
 

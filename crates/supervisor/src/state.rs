@@ -92,6 +92,13 @@ impl StateDirectory {
         Ok(tasks)
     }
 
+    /// The file in which a repository's further paths are remembered.
+    pub fn project_paths(&self, repository: &str) -> PathBuf {
+        self.0
+            .join("projects")
+            .join(format!("{repository}.paths.json"))
+    }
+
     /// The file in which `project` (a repository's key) keeps its contract.
     pub fn project_contract(&self, project: &str) -> PathBuf {
         self.0

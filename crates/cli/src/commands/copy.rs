@@ -56,7 +56,7 @@ pub(crate) fn checkout(arguments: &Checkout, printer: Printer) -> Result<ExitCod
         .hint("write them all the same: --acknowledge-risks")
         .hint("or look at them in a sandbox: stockade checkout, without --on-host"));
     }
-    let secrets = host::config()?.secrets()?;
+    let secrets = host::config()?.secrets(&host::state()?, &work.repository)?;
     let entry = Pool::new(host::state()?.path())
         .ensure(&work.git, &work.repository, &work.imported.commit, &secrets)
         .map_err(Failure::failed)?;

@@ -139,7 +139,7 @@ fn check(
 ) -> Result<(), Failure> {
     let state = host::state()?;
     let pool = Pool::new(state.path());
-    let secrets = host::config()?.secrets()?;
+    let secrets = host::config()?.secrets(&state, &work.repository)?;
     let entry = |commit| {
         pool.ensure(&work.git, &work.repository, commit, &secrets)
             .map_err(Failure::failed)

@@ -6,8 +6,8 @@ use serde_json::json;
 use stockade_agents::{AgentError, AgentKind};
 use stockade_sandbox::Layer;
 use stockade_supervisor::{
-    Assurance, Contract, Host, Made, Prepared, Runs, SupervisorError, Wish, gateway::Keys, prepare,
-    read_json, start, write_json,
+    Assurance, Contract, ExtraPaths, Host, Made, Prepared, Runs, SupervisorError, Wish,
+    gateway::Keys, prepare, read_json, start, write_json,
 };
 use stockade_types::Redacted;
 use stockade_workspace::BackEnd;
@@ -98,6 +98,13 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         request_limit: arguments.max_requests,
         byte_limit: BYTE_LIMIT,
         wall_seconds: arguments.wall,
+        extra: ExtraPaths {
+            read: arguments.ro.clone(),
+            write: arguments.rw.clone(),
+            hide: arguments.hide.clone(),
+            ..ExtraPaths::default()
+        },
+        forget_extra: arguments.forget_paths,
         memory_bytes: arguments.memory,
         processor_hundredths: arguments.cpus,
         require: match arguments.require {
@@ -182,6 +189,7 @@ fn agree(host: &Host, prepared: &Prepared, yes: bool, printer: Printer) -> Resul
                 .hint("accept it with --yes"),
         );
     }
+    prepared.remember_paths(&host.state)?;
     Ok(write_json(&path, contract)?)
 }
 

@@ -13,7 +13,9 @@ use stockade_rehearsal::{
     server::{ServerHandle, ServerOptions},
     transcript::{Canary, Transcript},
 };
-use stockade_supervisor::{Assurance, Host, Runs, StateDirectory, TaskState, Wish, prepare};
+use stockade_supervisor::{
+    Assurance, ExtraPaths, Host, Runs, StateDirectory, TaskState, Wish, prepare,
+};
 use stockade_types::Redacted;
 use stockade_workspace::MergePlan;
 
@@ -112,6 +114,8 @@ impl Stage {
             request_limit,
             byte_limit: run::BYTE_LIMIT,
             wall_seconds: LONGEST,
+            extra: ExtraPaths::default(),
+            forget_extra: true,
             memory_bytes: None,
             processor_hundredths: None,
             require: Assurance::Weak,

@@ -1,0 +1,160 @@
+//! Folders and files of the host that a person lets a task see beyond the
+//! usual: remembered for each repository.
+
+use std::{
+    fs,
+    os::unix::fs::FileTypeExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use stockade_sandbox::{Access, Grant, files::secrets_below};
+use stockade_workspace::Repository;
+
+use super::Host;
+use crate::{
+    error::SupervisorError,
+    state::{StateDirectory, read_json, write_json},
+    task::FORMAT,
+};
+
+/// Paths of the host beyond the usual, and files of the repository that are
+/// hidden beyond the usual.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtraPaths {
+    /// The version of the file.
+    pub format: u32,
+    /// What may be read.
+    pub read: Vec<PathBuf>,
+    /// What may be changed; it changes at once, without review.
+    pub write: Vec<PathBuf>,
+    /// Patterns of files whose content is hidden.
+    pub hide: Vec<String>,
+}
+
+/// Places that belong to the kernel, to services or to nobody: sockets and
+/// devices there lead past every wall.
+const NEVER: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/var/run"];
+
+impl ExtraPaths {
+    /// What is wanted now, on top of what is `remembered`; each path absolute,
+    /// without links, once.
+    pub(super) fn with(
+        &self,
+        remembered: Self,
+        host: &Host,
+        repository: &Repository,
+    ) -> Result<Self, SupervisorError> {
+        let whole = |paths: &[PathBuf]| {
+            let paths = paths.iter().map(|path| check(path, host, repository));
+            paths.collect::<Result<Vec<_>, _>>()
+        };
+        let merged = |mut old: Vec<PathBuf>, new: Vec<PathBuf>| {
+            // What is gone since then is forgotten, not an error.
+            old.retain(|path| path.exists());
+            old.extend(new);
+            old.sort();
+            old.dedup();
+            old
+        };
+        let write = merged(remembered.write, whole(&self.write)?);
+        let mut read = merged(remembered.read, whole(&self.read)?);
+        // Asked for anew, a path is what it was asked for last.
+        let write: Vec<_> = write
+            .into_iter()
+            .filter(|path| !self.asks_to_read(path))
+            .collect();
+        read.retain(|path| !write.contains(path));
+        let mut hide = remembered.hide;
+        hide.extend(self.hide.iter().cloned());
+        hide.sort();
+        hide.dedup();
+        Ok(Self {
+            format: FORMAT,
+            read,
+            write,
+            hide,
+        })
+    }
+
+    fn asks_to_read(&self, path: &Path) -> bool {
+        let same = |asked: &PathBuf| fs::canonicalize(asked).is_ok_and(|asked| asked == path);
+        self.read.iter().any(same) && !self.write.iter().any(same)
+    }
+
+    /// The grants, at the same paths inside, known secrets in them hidden.
+    pub(super) fn grants(&self, hidden: &[PathBuf]) -> Vec<Grant> {
+        let grant = |path: &PathBuf, access| Grant {
+            source: path.clone(),
+            target: path.clone(),
+            access,
+            hidden: secrets_below(path, hidden),
+        };
+        let read = self.read.iter().map(|path| grant(path, Access::ReadOnly));
+        let write = self.write.iter().map(|path| grant(path, Access::ReadWrite));
+        read.chain(write).collect()
+    }
+
+    /// What is remembered for a repository.
+    pub(crate) fn remembered(state: &StateDirectory, repository: &str) -> Self {
+        read_json(&state.project_paths(repository)).unwrap_or_default()
+    }
+
+    /// Remembers it for the next task of the repository.
+    pub fn remember(
+        &self,
+        state: &StateDirectory,
+        repository: &str,
+    ) -> Result<(), SupervisorError> {
+        let path = state.project_paths(repository);
+        if self.read.is_empty() && self.write.is_empty() && self.hide.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(SupervisorError::state(&path)(error))
+                }
+                _ => Ok(()),
+            };
+        }
+        write_json(&path, self)
+    }
+}
+
+/// A path that a task may be shown, as it really is.
+fn check(path: &Path, host: &Host, repository: &Repository) -> Result<PathBuf, SupervisorError> {
+    let refuse = |reason: &str| {
+        let text = format!("`{}` cannot be shown to a task: {reason}", path.display());
+        Err(SupervisorError::Refused(text))
+    };
+    let real = match fs::canonicalize(path) {
+        Ok(real) => real,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    let kind = match fs::symlink_metadata(&real) {
+        Ok(found) => found.file_type(),
+        Err(error) => return refuse(&error.to_string()),
+    };
+    if kind.is_socket() || kind.is_fifo() || kind.is_block_device() || kind.is_char_device() {
+        return refuse("it leads to another process or a device, past every wall");
+    }
+    if real == Path::new("/") || NEVER.iter().any(|place| real.starts_with(place)) {
+        return refuse("everything on this machine would be in sight");
+    }
+    let home = host
+        .home
+        .as_deref()
+        .and_then(|home| fs::canonicalize(home).ok());
+    if home.is_some_and(|home| home.starts_with(&real)) {
+        return refuse("your home is in it; name the folders that are needed");
+    }
+    let touches = |other: &Path| {
+        let other = fs::canonicalize(other).unwrap_or_else(|_| other.to_owned());
+        other.starts_with(&real) || real.starts_with(&other)
+    };
+    if touches(host.state.path()) {
+        return refuse("Stockade keeps its own state there");
+    }
+    if touches(repository.worktree()) {
+        return refuse("the task works on a copy of that repository, which comes back by review");
+    }
+    Ok(real)
+}
