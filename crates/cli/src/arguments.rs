@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 )]
 #[command(
     after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 not found · 4 refused · 5 conflict \
-    · 6 a wall is missing.\n`run` and `exec` in the foreground end with the code of what they ran."
+    · 6 a wall is missing\n· 7 an attack went through.\n`run` and `exec` in the foreground end with the code of what they ran."
 )]
 pub(crate) struct Arguments {
     /// Print one JSON document instead of text
@@ -44,6 +44,13 @@ pub(crate) enum Verb {
         after_help = "Exit codes: 0 everything works · 1 something is weaker · 6 a wall is missing"
     )]
     Doctor(Doctor),
+    /// Attack the sandbox, Stockade's own or any other, and say what held
+    #[command(
+        after_help = "Examples:\n  stockade attack\n  stockade attack --class G --class J\n  \
+        stockade attack --target 'bwrap --ro-bind / / --bind {workspace} {workspace} --unshare-all --'\n  \
+        stockade attack --target 'srt -c' --junit report.xml\n\nExit codes: 0 all held · 7 something escaped"
+    )]
+    Attack(Attack),
     /// Start a task: an agent, or any command after `--`
     #[command(
         after_help = "Examples:\n  stockade run codex \"make the failing test pass\"\n  \
@@ -135,6 +142,26 @@ pub(crate) struct Doctor {
     /// Print an AppArmor profile for this executable, for Ubuntu 23.10 and later
     #[arg(long)]
     pub(crate) apparmor_profile: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Attack {
+    /// Another wrapper: a command to which a program is added, or that ends in
+    /// `-c` and takes it as one word; `{workspace}` in it is the workspace's path
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) target: Option<String>,
+    /// Only this class, a letter from A to T; may be repeated
+    #[arg(long, value_name = "LETTER")]
+    pub(crate) class: Vec<stockade_attack::Class>,
+    /// Only this probe; may be repeated
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) probe: Vec<u16>,
+    /// Write the report to this file too, in JUnit's form
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Only list the probes
+    #[arg(long)]
+    pub(crate) list: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! One file a group of verbs.
 
+mod attack;
 mod copy;
 pub(crate) mod demo;
 mod doctor;
@@ -30,6 +31,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
     match arguments.command {
         Verb::Demo(demo) => demo::run(&demo, printer),
         Verb::Doctor(doctor) => doctor::run(&doctor, printer),
+        Verb::Attack(attack) => attack::run(&attack, printer),
         Verb::Run(run) => run::run(&run, printer),
         Verb::Ls => tasks::list(printer),
         Verb::Attach(attach) => watch::attach(&attach, printer),

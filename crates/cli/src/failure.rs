@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Conflict = 5,
     /// A wall is missing; nothing was started.
     Wall = 6,
+    /// An attack went through.
+    Escaped = 7,
 }
 
 /// A failed command.

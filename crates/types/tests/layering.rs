@@ -17,7 +17,7 @@ use serde_json::Value;
 
 /// The rooms, each of which may depend on those before it. `ARCHITECTURE.md`
 /// says what each holds.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "types",
     "audit",
     "policy",
@@ -32,6 +32,7 @@ const ORDER: [&str; 17] = [
     "agents",
     "supervisor",
     "rehearsal",
+    "attempt",
     "attack",
     "cli",
     "testkit",

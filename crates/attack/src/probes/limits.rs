@@ -1,0 +1,39 @@
+//! Classes P and Q: using up the machine, and outliving the sandbox.
+
+use stockade_attempt::Order;
+
+use crate::probe::{In, Judge, Probe};
+
+/// More processes than any sandbox should have.
+const THREADS: u32 = 6000;
+/// More open files than any sandbox should have.
+const FILES: u32 = 100_000;
+/// More than the scratch space of any sandbox, in bytes.
+const SCRATCH: u64 = (2 << 30) + (64 << 20);
+
+pub(super) const PROBES: &[Probe] = &[
+    Probe::standing(
+        122,
+        'P',
+        "make processes without end",
+        Judge::Worked,
+        |_, _| vec![Order::Threads(THREADS)],
+    ),
+    Probe::standing(124, 'P', "fill /tmp", Judge::Worked, |_, _| {
+        vec![Order::Fill {
+            folder: "/tmp".to_owned(),
+            bytes: SCRATCH,
+        }]
+    }),
+    Probe::standing(126, 'P', "open files without end", Judge::Worked, |_, _| {
+        vec![Order::Files(FILES)]
+    }),
+    Probe::within(
+        131,
+        'Q',
+        "leave a process behind",
+        In::Own,
+        Judge::Host,
+        |_, _| vec![Order::Daemon],
+    ),
+];

@@ -1,0 +1,100 @@
+//! Attempts to use more than there is a cap for, and to type for a person.
+
+use std::{
+    fs::File,
+    io,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    termios::isatty,
+};
+use stockade_attempt::End;
+
+use crate::{raw::type_on_terminal, report::Report};
+
+/// The smallest stack of a thread, in bytes.
+const STACK: usize = 16 << 10;
+
+pub(crate) fn threads(count: u32, report: &Report) {
+    let hold = Arc::new(Mutex::new(()));
+    let held = hold.lock();
+    let mut threads = Vec::new();
+    let mut end = End::Worked;
+    for _ in 0..count {
+        let hold = Arc::clone(&hold);
+        let started = thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || drop(hold.lock()));
+        match started {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                end = End::Refused(error.raw_os_error().unwrap_or(libc::EAGAIN));
+                break;
+            }
+        }
+    }
+    let reached = threads.len();
+    drop(held);
+    for thread in threads {
+        let _ = thread.join();
+    }
+    report.tell(format!("have {count} threads (had {reached})"), end);
+}
+
+pub(crate) fn files(count: u32, report: &Report) {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+    let mut open = Vec::new();
+    let mut result = Ok(());
+    for _ in 0..count {
+        match File::open("/dev/null") {
+            Ok(file) => open.push(file),
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
+        }
+    }
+    let reached = open.len();
+    drop(open);
+    report.tried(format!("open {count} files (had {reached})"), result);
+}
+
+/// Asks for room at once: where there is a cap the answer is no, and where
+/// there is none the room is given back.
+pub(crate) fn fill(folder: &str, bytes: u64, report: &Report) {
+    let path = format!("{folder}/fill-{}", std::process::id());
+    let filled = File::create_new(&path).and_then(|file| {
+        let is_memory = rustix::fs::fstatfs(&file)?.f_type == libc::TMPFS_MAGIC;
+        let room = rustix::fs::fstatvfs(&file)?;
+        if is_memory && room.f_blocks.saturating_mul(room.f_frsize) >= bytes {
+            // It would be taken from the machine's memory: its size says it.
+            return Ok(());
+        }
+        fallocate(&file, FallocateFlags::empty(), 0, bytes).map_err(io::Error::from)
+    });
+    let _ = std::fs::remove_file(&path);
+    report.tried(format!("take {} MiB in {folder}", bytes >> 20), filled);
+}
+
+pub(crate) fn terminal(report: &Report) {
+    if !isatty(rustix::stdio::stdin()) {
+        return report.tell("type on the terminal", End::Refused(libc::ENOTTY));
+    }
+    for (step, high_bits) in [
+        ("type on the terminal", 0),
+        ("type on the terminal, with high bits", 1 << 32),
+    ] {
+        report.tried(step, type_on_terminal(b'\n', high_bits));
+    }
+}

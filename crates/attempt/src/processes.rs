@@ -1,0 +1,110 @@
+//! This process as the kernel sees it, and processes that are not its own.
+
+use std::{fs, io, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use stockade_attempt::{End, Wanted};
+
+use crate::{
+    raw::{apart, error_code, leave, read_memory, seize},
+    report::Report,
+};
+
+/// How long a process that only waits lives if nobody ends it.
+const LIFE: Duration = Duration::from_mins(20);
+
+pub(crate) fn status(wanted: &[Wanted], report: &Report) {
+    let status = match fs::read_to_string("/proc/self/status") {
+        Ok(status) => status,
+        Err(error) => return report.tried("read /proc/self/status", Err::<(), _>(error)),
+    };
+    for Wanted { field, value } in wanted {
+        let found = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field.as_str())?.strip_prefix(':'))
+            .map(str::trim);
+        let step = format!("be without `{field}: {value}`");
+        match found {
+            Some(found) if found == value => report.tell(step, End::Refused(libc::EPERM)),
+            Some(found) => report.tell(
+                format!("be with `{field}: {found}` instead of {value}"),
+                End::Worked,
+            ),
+            None => report.tell(step, End::Unable("the kernel does not tell".to_owned())),
+        }
+    }
+}
+
+pub(crate) fn namespaces(report: &Report) {
+    for name in ["user", "mnt", "net", "pid", "ipc", "uts", "cgroup"] {
+        let target = fs::read_link(format!("/proc/self/ns/{name}"));
+        report.seen(
+            format!("be in the host's {name} namespace"),
+            target.map(|target| target.display().to_string()),
+        );
+    }
+}
+
+pub(crate) fn process(id: i32, report: &Report) {
+    for file in ["environ", "cmdline"] {
+        report.seen(
+            format!("read its {file}"),
+            fs::read(format!("/proc/{id}/{file}"))
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        );
+    }
+    let address = fs::read_to_string(format!("/proc/{id}/maps"))
+        .ok()
+        .and_then(|maps| usize::from_str_radix(maps.split('-').next()?, 16).ok());
+    match address {
+        Some(address) => report.tried("read its memory", read_memory(id, address, &mut [0; 8])),
+        None => report.tell("read its memory", End::Refused(libc::EACCES)),
+    }
+}
+
+pub(crate) fn trace(id: i32, report: &Report) {
+    report.tried(
+        "open its memory for writing",
+        fs::File::options()
+            .write(true)
+            .open(format!("/proc/{id}/mem")),
+    );
+    report.ended(
+        "trace it",
+        apart(|| seize(id).map_or_else(|error| error_code(&error), |()| 0)),
+    );
+}
+
+pub(crate) fn kill(id: i32, report: &Report) {
+    let Some(pid) = Pid::from_raw(id) else {
+        return;
+    };
+    report.tried(
+        "learn that it runs",
+        test_kill_process(pid).map_err(io::Error::from),
+    );
+    report.tried(
+        "end it",
+        kill_process(pid, Signal::KILL).map_err(io::Error::from),
+    );
+}
+
+pub(crate) fn wait() {
+    std::thread::sleep(LIFE);
+}
+
+pub(crate) fn daemon(report: &Report) {
+    match leave() {
+        Ok(false) => report.tell("leave a process behind", End::Worked),
+        Ok(true) => {
+            // Whoever waits for the end of the output must not wait for this.
+            if let Ok(null) = fs::File::options().read(true).write(true).open("/dev/null") {
+                let _ = rustix::stdio::dup2_stdin(&null);
+                let _ = rustix::stdio::dup2_stdout(&null);
+                let _ = rustix::stdio::dup2_stderr(&null);
+            }
+            wait();
+        }
+        Err(error) => report.tried("leave a process behind", Err::<(), _>(error)),
+    }
+}

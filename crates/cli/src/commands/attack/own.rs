@@ -1,0 +1,233 @@
+//! Stockade's own sandbox as a target: tasks on a throw-away repository, made
+//! by the same calls as `stockade run` makes them, with the default policy.
+
+use std::path::PathBuf;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use stockade_attack::{Facts, Ground, OWN, Place, Ran, Start, Target, TargetError};
+use stockade_supervisor::{
+    Answer, Assurance, Connection, ExecRequest, ExtraPaths, Host, Request, Runs, STATUS,
+    StateDirectory, TaskDirectory, TaskState, TaskStatus, Typed, Wish, gateway::Keys, prepare,
+};
+
+use crate::{
+    commands::{exec::Inside, merge, run, watch, work::Work},
+    failure::{Failure, Kind},
+    host,
+};
+
+/// Seconds that a task may live.
+const LONGEST: u64 = 1800;
+
+/// Stockade with a state directory of its own on the attacked ground.
+pub(super) struct Own {
+    host: Host,
+    repository: PathBuf,
+    /// The task that runs all the time.
+    standing: TaskDirectory,
+    /// The one that ran last to its end, and its work once it is taken back.
+    last: Option<TaskDirectory>,
+    work: Option<Work>,
+}
+
+impl Own {
+    pub(super) fn new(ground: &Ground) -> Result<Self, Failure> {
+        let mut host = host::host()?;
+        host.state = StateDirectory::open(Some(ground.root().join("state")), None, None)?;
+        host.home = Some(ground.home());
+        let repository = ground.repository(OWN)?;
+        let wait = ["sleep".to_owned(), LONGEST.to_string()];
+        let standing = begin(&host, &repository, &wait)?;
+        Ok(Self {
+            host,
+            repository,
+            standing,
+            last: None,
+            work: None,
+        })
+    }
+
+    /// A new task for `words`, and all that it prints until it has ended.
+    fn alone(&mut self, words: &[String]) -> Result<Ran, Failure> {
+        let task = begin(&self.host, &self.repository, words)?;
+        let status = watch::settled(&task)?;
+        let ran = Ran {
+            output: std::fs::read(task.output()).unwrap_or_default(),
+            ended: describe(&status.state),
+        };
+        self.work = None;
+        self.last = Some(task);
+        Ok(ran)
+    }
+
+    /// `words` in the task's sandbox; an ended task gets one for it.
+    fn inside(task: &TaskDirectory, words: &[String], terminal: bool) -> Result<Ran, Failure> {
+        let argv = words.to_vec();
+        let (exit, output) = if terminal {
+            gather(&mut Connection::ask(
+                task,
+                &Request::Shell { argv, cwd: None },
+            )?)?
+        } else {
+            let request = ExecRequest {
+                argv,
+                ..ExecRequest::default()
+            };
+            gather(&mut Inside::ask(task, request)?.connection)?
+        };
+        Ok(Ran {
+            output,
+            ended: format!("it ended with {exit}"),
+        })
+    }
+
+    fn again(&self, words: &[String]) -> Result<Ran, Failure> {
+        let Some(task) = &self.last else {
+            return Err(Failure::failed("no task has ended yet"));
+        };
+        let ran = Self::inside(task, words, false)?;
+        watch::settled(task)?;
+        Ok(ran)
+    }
+
+    /// Everything that the verbs of review do, but for the last step of a
+    /// merge.
+    fn review(&mut self) -> Result<(), Failure> {
+        let Some(task) = self.last.clone() else {
+            return Ok(());
+        };
+        let status: TaskStatus = task.read(STATUS)?;
+        let work = Work::of(&self.host.state, task, status)?;
+        work.document()?;
+        let accepted = merge::accepted(&work)?;
+        merge::plan(&work, &accepted, "main")?;
+        self.work = Some(work);
+        Ok(())
+    }
+}
+
+/// Makes a task and starts it, as `stockade run` does.
+fn begin(
+    host: &Host,
+    repository: &std::path::Path,
+    words: &[String],
+) -> Result<TaskDirectory, Failure> {
+    let wish = Wish {
+        folder: repository.to_owned(),
+        base: None,
+        with_dirty: false,
+        runs: Runs::Command {
+            argv: words.to_vec(),
+            terminal: false,
+        },
+        name: Some("attack".to_owned()),
+        model: None,
+        model_url: None,
+        request_limit: None,
+        byte_limit: run::BYTE_LIMIT,
+        wall_seconds: LONGEST,
+        extra: ExtraPaths::default(),
+        forget_extra: true,
+        memory_bytes: None,
+        processor_hundredths: None,
+        require: Assurance::Weak,
+        back_end: None,
+    };
+    let prepared = prepare(host, &wish)?;
+    let (prepared, _) = run::begin(host, wish, prepared, &Keys::new())?;
+    Ok(prepared.task)
+}
+
+/// How a command ends that nobody types into, and all that it prints.
+fn gather(connection: &mut Connection) -> Result<(i32, Vec<u8>), Failure> {
+    let mut output = Vec::new();
+    while let Some(answer) = connection.answer()? {
+        match answer {
+            Answer::Watching { write: true, .. } => {
+                let _ = connection.typing()?(&Typed::EndOfInput);
+            }
+            Answer::Output { bytes, .. } => {
+                output.extend(STANDARD.decode(bytes).unwrap_or_default());
+            }
+            Answer::Ended { exit, .. } => return Ok((exit, output)),
+            Answer::Refused { reason } => return Err(Failure::new(Kind::Refused, reason)),
+            _ => {}
+        }
+    }
+    Err(Failure::failed("the task ended first"))
+}
+
+fn describe(state: &TaskState) -> String {
+    match state {
+        TaskState::Done { exit, .. } => format!("it ended with {exit}"),
+        TaskState::Stopped { reason } | TaskState::Failed { reason } => reason.clone(),
+        other => format!("the task is {}", other.name()),
+    }
+}
+
+fn told(failure: Failure) -> TargetError {
+    failure.message.into()
+}
+
+impl Target for Own {
+    fn name(&self) -> &'static str {
+        "stockade"
+    }
+
+    fn facts(&self) -> Facts {
+        let mut own_files = ["plan.json", "status.json", "record.jsonl"]
+            .map(|name| self.standing.join(name))
+            .to_vec();
+        own_files.extend(std::env::current_exe());
+        Facts {
+            own_files,
+            reviews: true,
+        }
+    }
+
+    fn run(&mut self, words: &[String], start: Start<'_>) -> Result<Ran, TargetError> {
+        match start {
+            Start::Standing => Self::inside(&self.standing, words, false),
+            Start::Terminal(_) => Self::inside(&self.standing, words, true),
+            Start::New => self.alone(words),
+            Start::Again => self.again(words),
+        }
+        .map_err(told)
+    }
+
+    fn take_back(&mut self) -> Result<(), TargetError> {
+        self.review().map_err(told)
+    }
+
+    fn place(&mut self, path: &str) -> Result<Place, TargetError> {
+        if self.repository.join(path).symlink_metadata().is_ok() {
+            return Ok(Place::Host);
+        }
+        let files = self.work.iter().flat_map(|work| &work.review.files);
+        let mut files = files.filter(|file| file.path.as_bytes() == path.as_bytes());
+        Ok(files.next().map_or(Place::Nowhere, |file| {
+            let reason = file.marks.first().map(|mark| mark.reason.clone());
+            match (file.held_back, reason) {
+                (true, reason) => Place::HeldBack(reason.unwrap_or_default()),
+                (false, Some(reason)) => Place::Marked(reason),
+                (false, None) => Place::Proposed,
+            }
+        }))
+    }
+
+    fn end(&mut self) -> Result<(), TargetError> {
+        let stop = Connection::ask_once(&self.standing, &Request::Stop);
+        stop.map_err(|error| Box::new(error) as TargetError)?;
+        watch::settled(&self.standing).map_err(told)?;
+        Ok(())
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if self.standing.is_locked() {
+            // There is nobody left to tell.
+            let _ = self.end();
+        }
+    }
+}
