@@ -214,6 +214,9 @@ pub(crate) struct Run {
     /// Cap on the processor time of everything inside, such as 1.5 processors
     #[arg(long, value_name = "N", value_parser = values::hundredths)]
     pub(crate) cpus: Option<u32>,
+    /// Cap on what the task's files fill of the disk, such as 2G; watched
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    pub(crate) quota: Option<u64>,
     /// Refuse to start with less assurance than this
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Weak)]
     pub(crate) require: Level,

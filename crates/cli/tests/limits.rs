@@ -129,6 +129,37 @@ fn g7_without_control_groups_memory_is_watched_and_the_contract_says_so() {
 }
 
 #[test]
+fn g7_a_task_that_fills_the_disk_is_ended_soon_and_told_by_how_much() {
+    let host = Host::new();
+    let fill = "for i in $(seq 400); do head -c 8M /dev/zero > file-$i || exit; sleep 0.01; done; echo filled";
+    let run = [
+        "run", "--name", "full", "--quota", "64M", "--", "bash", "-c",
+    ];
+    let outcome = host.stockade(&[&run[..], &[fill]].concat());
+    assert_eq!(outcome.code, 4, "{outcome:?}");
+    assert!(!outcome.stdout.contains("filled"), "{outcome:?}");
+    assert!(
+        outcome
+            .stderr
+            .contains("fill more than 64 MiB of the disk (limits.disk): it used "),
+        "{outcome:?}"
+    );
+    assert_eq!(keeper(&contract(&host, "full"), "disk"), "watched");
+    assert_eq!(contract(&host, "full")["assurance"], "reduced");
+    // Closed to its owner, a folder counts by the room that is gone.
+    let hidden = format!("mkdir closed && cd closed && chmod 300 . && {fill}");
+    let outcome = host.stockade(&["run", "--quota", "64M", "--", "bash", "-c", &hidden]);
+    assert_eq!(outcome.code, 4, "{outcome:?}");
+    let small = "head -c 8M /dev/zero > file; echo fits";
+    let outcome = host.stockade(&["run", "--quota", "64M", "--", "bash", "-c", small]);
+    assert_eq!(
+        (outcome.code, outcome.stdout.as_str()),
+        (0, "fits\n"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
 fn g7_processor_time_is_shared_out_or_the_cap_is_refused() {
     let host = Host::new();
     let burn = "for i in 1 2; do timeout 2 sh -c 'while :; do :; done' & done; wait; cat /proc/self/stat > /dev/null; times";
@@ -166,7 +197,7 @@ fn g7_processor_time_is_shared_out_or_the_cap_is_refused() {
 fn g7_a_bomb_of_processes_stops_at_its_cap_and_another_task_goes_on() {
     let host = Host::new();
     let other = host.start(COUNTING);
-    let bomb = "perl -e 'my $n = 0; while (defined(my $p = fork)) { if (!$p) { sleep 1000; exit } $n++ } \
+    let bomb = "perl -e '$| = 1; my $n = 0; while (defined(my $p = fork)) { if (!$p) { sleep 1000; exit } $n++ } \
                 print \"$n $!\\n\"; kill 9, -1'; true";
     let outcome = host.stockade(&["run", "--", "bash", "-c", bomb]);
     let (count_of, error) = outcome.stdout.trim().split_once(' ').unwrap();

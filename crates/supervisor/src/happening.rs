@@ -2,7 +2,7 @@
 
 use std::process::Child;
 
-use stockade_types::wire::Reply;
+use stockade_types::{Denial, wire::Reply};
 
 use crate::{control::Asked, part::Part};
 
@@ -22,9 +22,8 @@ pub(crate) enum Happening {
     Tick,
     /// The time of the task is up.
     TimeUp,
-    /// Everything inside together uses this many bytes of memory, which is
-    /// more than its cap.
-    MemoryOver(u64),
+    /// Everything inside together uses more than it may.
+    CapPassed(Denial),
 }
 
 /// Tells when a part ends.

@@ -193,6 +193,7 @@ impl Supervisor {
             let _ = clock.send(Happening::TimeUp);
         });
         caps::watch_memory(&sandbox, spec.limits.memory, happenings.clone());
+        caps::watch_disk(&task, plan.disk_bytes, happenings.clone());
         if plan.main.terminal && session.is_none() {
             let ticks = happenings.clone();
             std::thread::spawn(move || {
@@ -354,17 +355,15 @@ impl Supervisor {
                 let reason = format!("its time of {} s is up", self.plan.wall_seconds);
                 Ok(Some(TaskState::Stopped { reason }))
             }
-            Happening::MemoryOver(used) => {
-                let cap = self.plan.sandbox.limits.memory.map_or(0, |cap| cap.bytes);
-                let denial = caps::memory_denial(cap, Some(used));
+            Happening::RecordLost => Ok(Some(TaskState::Failed {
+                reason: "its record takes no more events".to_owned(),
+            })),
+            Happening::CapPassed(denial) => {
                 note(&self.record, EventKind::Denied, json!({ "denial": denial }))?;
                 Ok(Some(TaskState::Stopped {
                     reason: denial.to_string(),
                 }))
             }
-            Happening::RecordLost => Ok(Some(TaskState::Failed {
-                reason: "its record takes no more events".to_owned(),
-            })),
             Happening::Asked(asked) => self.answer(asked),
             Happening::Tick => {
                 self.save_turn()?;

@@ -94,6 +94,8 @@ pub struct Wish {
     pub forget_extra: bool,
     /// How many bytes of memory everything inside may use; `None` chooses.
     pub memory_bytes: Option<u64>,
+    /// How many bytes of the disk it may fill.
+    pub disk_bytes: Option<u64>,
     /// How much processor time, in hundredths of a processor.
     pub processor_hundredths: Option<u32>,
     /// The least assurance with which it starts.
@@ -234,6 +236,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         request_limit: wish.request_limit,
         byte_limit: wish.byte_limit,
         wall_seconds: wish.wall_seconds,
+        disk_bytes: wish.disk_bytes,
         git: host.git.program().to_owned(),
         contract: Contract::default(),
     };

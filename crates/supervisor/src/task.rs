@@ -42,6 +42,9 @@ pub struct Plan {
     pub byte_limit: u64,
     /// After how many seconds it is ended.
     pub wall_seconds: u64,
+    /// How many bytes of the disk its workspace, home and repository may fill.
+    #[serde(default)]
+    pub disk_bytes: Option<u64>,
     /// The git that saves the work.
     pub git: PathBuf,
     /// What was shown to the user.

@@ -29,6 +29,7 @@ mod remove;
 mod repository;
 mod risk;
 mod secrets;
+mod size;
 mod snapshot;
 mod task;
 mod trash;
@@ -49,6 +50,7 @@ pub use self::{
     repository::{Repository, RepositoryError},
     risk::{Mark, Risk},
     secrets::{HIDDEN_VALUE, SecretPatternError, SecretPatterns},
+    size::{Size, allocated},
     snapshot::{START, Skipped, Snapshot, SnapshotError, SnapshotLimits, TreeChanges, TreeSight},
     task::{
         AGENT_GIT_INSIDE, BTRFS, BackEnd, Created, POOL_GIT_INSIDE, Slug, SlugError, TaskError,

@@ -106,6 +106,7 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         },
         forget_extra: arguments.forget_paths,
         memory_bytes: arguments.memory,
+        disk_bytes: arguments.quota,
         processor_hundredths: arguments.cpus,
         require: match arguments.require {
             Level::Weak => Assurance::Weak,

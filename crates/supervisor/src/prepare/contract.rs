@@ -161,10 +161,13 @@ fn caps(plan: &Plan) -> Vec<Cap> {
             Strength::Gateway,
         ));
     }
+    if let Some(disk) = plan.disk_bytes {
+        caps.push(cap("disk", bytes(disk), Strength::Watched));
+    }
     let unlimited = [
         ("memory", limits.memory.is_none()),
         ("processor time", limits.processor_hundredths.is_none()),
-        ("workspace size", true),
+        ("disk", plan.disk_bytes.is_none()),
     ];
     for (of, _) in unlimited.into_iter().filter(|(_, unlimited)| *unlimited) {
         caps.push(cap(of, "not capped".to_owned(), Strength::None));

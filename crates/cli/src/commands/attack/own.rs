@@ -129,6 +129,7 @@ fn begin(
         extra: ExtraPaths::default(),
         forget_extra: true,
         memory_bytes: None,
+        disk_bytes: None,
         processor_hundredths: None,
         require: Assurance::Weak,
         back_end: None,
