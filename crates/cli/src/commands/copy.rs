@@ -14,7 +14,12 @@ use stockade_workspace::{Pool, Risk};
 
 use crate::{
     arguments::Checkout,
-    commands::{exec::Inside, review::path, watch, work::Work},
+    commands::{
+        exec::{Inside, gather},
+        review::path,
+        watch,
+        work::Work,
+    },
     failure::{Failure, Kind},
     host,
     print::Printer,
@@ -139,19 +144,7 @@ fn out(task: &TaskDirectory, source: &str, to: &Path) -> Result<(), Failure> {
         ..ExecRequest::default()
     };
     let mut inside = Inside::ask(task, request)?;
-    let connection = &mut inside.connection;
-    let mut bytes = Vec::new();
-    let exit = loop {
-        match connection.answer()? {
-            Some(Answer::Output { bytes: more, .. }) => {
-                bytes.extend(STANDARD.decode(more).unwrap_or_default());
-            }
-            Some(Answer::Ended { exit, .. }) => break exit,
-            Some(Answer::Refused { reason }) => return Err(Failure::new(Kind::Refused, reason)),
-            Some(_) => {}
-            None => break 1,
-        }
-    };
+    let (exit, bytes) = gather(&mut inside.connection)?;
     if exit != 0 {
         let reason = stockade_workspace::visible::line(bytes.trim_ascii());
         return Err(Failure::new(Kind::NotFound, reason));

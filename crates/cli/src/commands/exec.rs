@@ -112,6 +112,22 @@ impl Inside {
     }
 }
 
+/// All that a command prints until it ends, and its exit.
+pub(crate) fn gather(connection: &mut Connection) -> Result<(i32, Vec<u8>), Failure> {
+    let mut printed = Vec::new();
+    while let Some(answer) = connection.answer()? {
+        match answer {
+            Answer::Output { bytes, .. } => {
+                printed.extend(STANDARD.decode(bytes).unwrap_or_default());
+            }
+            Answer::Ended { exit, .. } => return Ok((exit, printed)),
+            Answer::Refused { reason } => return Err(Failure::new(Kind::Refused, reason)),
+            _ => {}
+        }
+    }
+    Err(Failure::failed("the task ended first"))
+}
+
 /// Shows a command until it ends.
 fn show(connection: &mut Connection, printer: Printer) -> Result<ExecResult, Failure> {
     let mut filters = [Filter::default(), Filter::default()];

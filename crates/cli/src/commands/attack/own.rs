@@ -3,16 +3,19 @@
 
 use std::path::PathBuf;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use stockade_attack::{Facts, Ground, OWN, Place, Ran, Start, Target, TargetError};
 use stockade_supervisor::{
-    Answer, Assurance, Connection, ExecRequest, ExtraPaths, Host, Request, Runs, STATUS,
-    StateDirectory, TaskDirectory, TaskState, TaskStatus, Typed, Wish, gateway::Keys, prepare,
+    Assurance, Connection, ExecRequest, ExtraPaths, Host, Request, Runs, STATUS, StateDirectory,
+    TaskDirectory, TaskState, TaskStatus, Wish, gateway::Keys, prepare,
 };
 
 use crate::{
-    commands::{exec::Inside, merge, run, watch, work::Work},
-    failure::{Failure, Kind},
+    commands::{
+        exec::{Inside, gather},
+        merge, run, watch,
+        work::Work,
+    },
+    failure::Failure,
     host,
 };
 
@@ -60,32 +63,29 @@ impl Own {
         Ok(ran)
     }
 
-    /// `words` in the task's sandbox; an ended task gets one for it.
-    fn inside(task: &TaskDirectory, words: &[String], terminal: bool) -> Result<Ran, Failure> {
-        let argv = words.to_vec();
-        let (exit, output) = if terminal {
-            gather(&mut Connection::ask(
-                task,
-                &Request::Shell { argv, cwd: None },
-            )?)?
-        } else {
-            let request = ExecRequest {
-                argv,
-                ..ExecRequest::default()
-            };
-            gather(&mut Inside::ask(task, request)?.connection)?
+    /// `words` in the sandbox of a task; an ended task gets one for it.
+    fn inside(task: &TaskDirectory, words: &[String]) -> Result<Ran, Failure> {
+        let request = ExecRequest {
+            argv: words.to_vec(),
+            ..ExecRequest::default()
         };
-        Ok(Ran {
-            output,
-            ended: format!("it ended with {exit}"),
-        })
+        let mut inside = Inside::ask(task, request)?;
+        gather(&mut inside.connection).map(ran)
+    }
+
+    fn at_terminal(&self, words: &[String]) -> Result<Ran, Failure> {
+        let request = Request::Shell {
+            argv: words.to_vec(),
+            cwd: None,
+        };
+        gather(&mut Connection::ask(&self.standing, &request)?).map(ran)
     }
 
     fn again(&self, words: &[String]) -> Result<Ran, Failure> {
         let Some(task) = &self.last else {
             return Err(Failure::failed("no task has ended yet"));
         };
-        let ran = Self::inside(task, words, false)?;
+        let ran = Self::inside(task, words)?;
         watch::settled(task)?;
         Ok(ran)
     }
@@ -125,13 +125,13 @@ fn begin(
         model_url: None,
         request_limit: None,
         byte_limit: run::BYTE_LIMIT,
-        wall_seconds: LONGEST,
         extra: ExtraPaths::default(),
         forget_extra: true,
         memory_bytes: None,
         disk_bytes: None,
         processor_hundredths: None,
         require: Assurance::Weak,
+        wall_seconds: LONGEST,
         back_end: None,
     };
     let prepared = prepare(host, &wish)?;
@@ -139,30 +139,23 @@ fn begin(
     Ok(prepared.task)
 }
 
-/// How a command ends that nobody types into, and all that it prints.
-fn gather(connection: &mut Connection) -> Result<(i32, Vec<u8>), Failure> {
-    let mut output = Vec::new();
-    while let Some(answer) = connection.answer()? {
-        match answer {
-            Answer::Watching { write: true, .. } => {
-                let _ = connection.typing()?(&Typed::EndOfInput);
-            }
-            Answer::Output { bytes, .. } => {
-                output.extend(STANDARD.decode(bytes).unwrap_or_default());
-            }
-            Answer::Ended { exit, .. } => return Ok((exit, output)),
-            Answer::Refused { reason } => return Err(Failure::new(Kind::Refused, reason)),
-            _ => {}
-        }
-    }
-    Err(Failure::failed("the task ended first"))
-}
-
 fn describe(state: &TaskState) -> String {
     match state {
-        TaskState::Done { exit, .. } => format!("it ended with {exit}"),
-        TaskState::Stopped { reason } | TaskState::Failed { reason } => reason.clone(),
+        TaskState::Done { exit, cause: None } => format!("it ended with {exit}"),
+        TaskState::Done {
+            cause: Some(reason),
+            ..
+        }
+        | TaskState::Stopped { reason }
+        | TaskState::Failed { reason } => reason.clone(),
         other => format!("the task is {}", other.name()),
+    }
+}
+
+fn ran((exit, output): (i32, Vec<u8>)) -> Ran {
+    Ran {
+        output,
+        ended: format!("it ended with {exit}"),
     }
 }
 
@@ -188,8 +181,8 @@ impl Target for Own {
 
     fn run(&mut self, words: &[String], start: Start<'_>) -> Result<Ran, TargetError> {
         match start {
-            Start::Standing => Self::inside(&self.standing, words, false),
-            Start::Terminal(_) => Self::inside(&self.standing, words, true),
+            Start::Standing => Self::inside(&self.standing, words),
+            Start::Terminal(_) => self.at_terminal(words),
             Start::New => self.alone(words),
             Start::Again => self.again(words),
         }
