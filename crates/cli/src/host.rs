@@ -7,7 +7,7 @@ use stockade_supervisor::{
     TaskStatus, find_git,
 };
 use stockade_types::{TaskId, env};
-use stockade_workspace::Git;
+use stockade_workspace::{CONFIG_VARIABLES, Git, UserEnvironment};
 
 use crate::failure::{Failure, Kind};
 
@@ -43,6 +43,18 @@ pub(crate) fn search_path() -> OsString {
 /// The caller's home.
 pub(crate) fn home() -> Option<PathBuf> {
     path_variable("HOME")
+}
+
+/// Where the caller's own git looks for settings and programs.
+pub(crate) fn user_environment() -> UserEnvironment {
+    UserEnvironment {
+        home: home(),
+        search_path: search_path(),
+        config: CONFIG_VARIABLES
+            .iter()
+            .filter_map(|name| Some((*name, std::env::var_os(name)?)))
+            .collect(),
+    }
 }
 
 /// The git of the caller's `PATH`, behind walls.

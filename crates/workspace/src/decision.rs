@@ -191,11 +191,7 @@ fn partly(
         .call(import, "hash-object")
         .writes()
         .args(["-w", "--stdin"]);
-    let output = call.run_with(&content)?;
-    let id = ObjectId::from_bytes(output.trim_ascii()).map_err(|error| GitError::Unexpected {
-        command: "hash-object",
-        detail: error.to_string(),
-    })?;
+    let id = call.object_with(&content)?;
     Ok(Some((mode, id)))
 }
 

@@ -18,7 +18,6 @@ mod files;
 mod forget;
 mod git;
 mod hydrate;
-mod identity;
 mod import;
 mod manifest;
 mod merge;
@@ -29,6 +28,8 @@ mod remove;
 mod repository;
 mod risk;
 mod secrets;
+mod settings;
+mod signing;
 mod size;
 mod snapshot;
 mod task;
@@ -50,6 +51,8 @@ pub use self::{
     repository::{Repository, RepositoryError},
     risk::{Mark, Risk},
     secrets::{HIDDEN_VALUE, SecretPatternError, SecretPatterns},
+    settings::{CONFIG_VARIABLES, UserEnvironment, UserSettings},
+    signing::{Signer, SigningError},
     size::{Size, allocated},
     snapshot::{START, Skipped, Snapshot, SnapshotError, SnapshotLimits, TreeChanges, TreeSight},
     task::{

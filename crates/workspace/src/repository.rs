@@ -50,6 +50,13 @@ pub struct Repository {
     common: GitDir,
 }
 
+/// A folder that a repository's files are checked out in.
+pub(crate) struct Checkout {
+    pub(crate) folder: PathBuf,
+    /// `refs/heads/…`, if it is on a branch.
+    pub(crate) branch: Option<String>,
+}
+
 impl Repository {
     /// Finds the repository that holds `folder`.
     pub fn discover(git: &Git, folder: &Path) -> Result<Self, RepositoryError> {
@@ -124,6 +131,28 @@ impl Repository {
             Err(GitError::Failed { code: Some(1), .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Every checkout of the repository.
+    pub(crate) fn checkouts(&self, git: &Git) -> Result<Vec<Checkout>, GitError> {
+        let output = git
+            .call(&self.common, "worktree")
+            .args(["list", "--porcelain", "-z"])
+            .run()?;
+        let mut checkouts: Vec<Checkout> = Vec::new();
+        for line in output.split(|byte| *byte == 0) {
+            if let Some(folder) = line.strip_prefix(b"worktree ") {
+                checkouts.push(Checkout {
+                    folder: path(folder),
+                    branch: None,
+                });
+            } else if let (Some(branch), Some(checkout)) =
+                (line.strip_prefix(b"branch "), checkouts.last_mut())
+            {
+                checkout.branch = Some(String::from_utf8_lossy(branch).into_owned());
+            }
+        }
+        Ok(checkouts)
     }
 
     /// The folder of the checkout.

@@ -7,7 +7,8 @@ use stockade_audit::Hash;
 use stockade_supervisor::{Judged, Project, STATUS, TaskState, run_checks};
 use stockade_types::EventKind;
 use stockade_workspace::{
-    Accepted, Approval, MergePlan, MergeRequest, Pool, Provenance, Undecided,
+    Accepted, Approval, Identity, MergeError, MergePlan, MergeRequest, Pool, Provenance, Signer,
+    Undecided, UserSettings,
 };
 
 use crate::{
@@ -30,7 +31,8 @@ pub(crate) fn run(arguments: &Merge, printer: Printer) -> Result<ExitCode, Failu
     }
     let accepted = accepted(&work)?;
     let target = target(arguments, &work)?;
-    let approval = match plan(&work, &accepted, &target)? {
+    let author = Author::of(&work, arguments.no_sign)?;
+    let approval = match plan(&work, &accepted, &target, &author)? {
         MergePlan::Ready(approval) => approval,
         MergePlan::Nothing => {
             printer.line("nothing to merge: the branch has all of it");
@@ -72,7 +74,12 @@ pub(crate) fn run(arguments: &Merge, printer: Printer) -> Result<ExitCode, Failu
     }
     work.record(
         EventKind::Approved,
-        json!({ "approval": approval, "by": approver() }),
+        json!({
+            "approval": approval,
+            "by": approver(),
+            "signature": author.signer,
+            "no_sign": arguments.no_sign,
+        }),
     )?;
     land(&work, &approval, printer)
 }
@@ -105,7 +112,47 @@ fn target(arguments: &Merge, work: &Work) -> Result<String, Failure> {
     })
 }
 
-pub(crate) fn plan(work: &Work, accepted: &Accepted, target: &str) -> Result<MergePlan, Failure> {
+/// Who a merge commit is by, and how it is signed.
+#[derive(Default)]
+pub(crate) struct Author {
+    identity: Identity,
+    signer: Option<Signer>,
+}
+
+impl Author {
+    /// As the user's own git would have it.
+    fn of(work: &Work, no_sign: bool) -> Result<Self, Failure> {
+        let environment = host::user_environment();
+        let settings = match work.repository.user_settings(&work.git, &environment) {
+            Err(_) if no_sign => UserSettings::default(),
+            read => read.map_err(|error| unsigned(&error))?,
+        };
+        let identity = settings.identity();
+        let signer = if no_sign {
+            None
+        } else {
+            let state = host::state()?;
+            work.repository
+                .signer(&work.git, &settings, &environment, &identity, state.path())
+                .map_err(|error| unsigned(&error))?
+        };
+        Ok(Self { identity, signer })
+    }
+}
+
+/// A merge that your settings want signed and that cannot be.
+fn unsigned(error: &impl std::fmt::Display) -> Failure {
+    Failure::failed(error)
+        .hint("nothing was changed")
+        .hint("merge without a signature, on the record: --no-sign")
+}
+
+pub(crate) fn plan(
+    work: &Work,
+    accepted: &Accepted,
+    target: &str,
+    author: &Author,
+) -> Result<MergePlan, Failure> {
     let contract = serde_json::to_vec(&work.plan.contract).unwrap_or_default();
     let provenance = Provenance {
         task: work.status.id.to_string(),
@@ -117,17 +164,20 @@ pub(crate) fn plan(work: &Work, accepted: &Accepted, target: &str) -> Result<Mer
             .unwrap_or_else(|| "default".to_owned()),
         policy: format!("contract sha256:{}", Hash::of(&contract)),
     };
-    let identity = work.repository.identity(&work.git, host::home().as_deref());
     let request = MergeRequest {
         target,
         accepted: &accepted.commit,
         message: &work.status.prompt,
         provenance: &provenance,
-        identity: &identity,
+        identity: &author.identity,
+        signer: author.signer.as_ref(),
     };
     work.space
         .plan_merge(&work.git, &work.repository, &request)
-        .map_err(Failure::failed)
+        .map_err(|error| match error {
+            MergeError::Signing(_) => unsigned(&error),
+            error => Failure::failed(error),
+        })
 }
 
 /// Runs the checks that the target branch requires; a failing one blocks.
@@ -262,7 +312,7 @@ pub(crate) fn land(
 }
 
 /// A merge that could not land: the patch is offered, nothing was changed.
-fn conflict(work: &Work, approval: &Approval, error: &stockade_workspace::MergeError) -> Failure {
+fn conflict(work: &Work, approval: &Approval, error: &MergeError) -> Failure {
     let failure = Failure::new(Kind::Conflict, error.to_string()).hint("nothing was changed");
     let place = work.directory.join("merge.patch");
     match work.space.patch(&work.git, &work.repository, approval) {

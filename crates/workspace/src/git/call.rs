@@ -19,6 +19,7 @@ use super::{
     Git, GitDir, GitError,
     environment::{self, Grants},
 };
+use crate::object::ObjectId;
 
 /// The most that [`Call::run`] keeps of standard output, unless told.
 const OUTPUT_LIMIT: u64 = 64 << 20;
@@ -33,6 +34,7 @@ pub(crate) struct Call<'a> {
     subcommand: &'static str,
     arguments: Vec<OsString>,
     variables: Vec<(&'static str, OsString)>,
+    unset: Vec<&'static str>,
     readable: Vec<PathBuf>,
     writable: Vec<PathBuf>,
     work_tree: Option<PathBuf>,
@@ -57,6 +59,7 @@ impl<'a> Call<'a> {
             subcommand,
             arguments: Vec::new(),
             variables: Vec::new(),
+            unset: Vec::new(),
             readable: Vec::new(),
             writable: Vec::new(),
             work_tree: None,
@@ -82,6 +85,12 @@ impl<'a> Call<'a> {
 
     pub(crate) fn variable(mut self, name: &'static str, value: impl AsRef<OsStr>) -> Self {
         self.variables.push((name, value.as_ref().to_owned()));
+        self
+    }
+
+    /// Takes a variable away that every run has otherwise.
+    pub(crate) fn without(mut self, name: &'static str) -> Self {
+        self.unset.push(name);
         self
     }
 
@@ -186,6 +195,16 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// Runs with `input` and returns the object that git names.
+    pub(crate) fn object_with(self, input: &[u8]) -> Result<ObjectId, GitError> {
+        let command = self.subcommand;
+        let output = self.run_with(input)?;
+        ObjectId::from_bytes(output.trim_ascii()).map_err(|error| GitError::Unexpected {
+            command,
+            detail: error.to_string(),
+        })
+    }
+
     /// Runs with what `feed` writes, while `read` reads what git writes, in
     /// the calling thread and to its end.
     pub(crate) fn stream<T>(
@@ -249,6 +268,9 @@ impl<'a> Call<'a> {
             (!self.own_attributes).then_some(format),
         );
         command.envs(self.variables.iter().map(|(name, value)| (*name, value)));
+        for name in self.unset {
+            command.env_remove(name);
+        }
         let (mut readable, mut writable) = (self.readable, self.writable);
         if let Some(repository) = self.repository {
             command.arg(environment::git_dir_option(repository.path()));

@@ -121,18 +121,12 @@ pub(super) fn not_elsewhere(
     repository: &Repository,
     target_ref: &str,
 ) -> Result<(), MergeError> {
-    let output = git
-        .call(repository.common(), "worktree")
-        .args(["list", "--porcelain", "-z"])
-        .run()?;
-    let mut worktree = String::new();
-    for line in output.split(|byte| *byte == 0) {
-        if let Some(path) = line.strip_prefix(b"worktree ") {
-            worktree = visible::line(path);
-        } else if line.strip_prefix(b"branch ") == Some(target_ref.as_bytes()) {
-            let target = target_ref.to_owned();
-            return Err(MergeError::CheckedOutElsewhere { target, worktree });
-        }
+    let mut found = repository.checkouts(git)?.into_iter();
+    match found.find(|checkout| checkout.branch.as_deref() == Some(target_ref)) {
+        Some(checkout) => Err(MergeError::CheckedOutElsewhere {
+            target: target_ref.to_owned(),
+            worktree: visible::line(checkout.folder.as_os_str().as_bytes()),
+        }),
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Who a merge commit says it is by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// A person's name.
     pub name: String,

@@ -15,6 +15,7 @@ use crate::{
     object::ObjectId,
     path::TreePath,
     repository::Repository,
+    signing::{Signer, SigningError},
     task::TaskSpace,
 };
 
@@ -74,6 +75,9 @@ pub enum MergeError {
         /// Its command.
         command: String,
     },
+    /// The commit was to be signed and could not be.
+    #[error("the merge commit could not be signed: {0}")]
+    Signing(#[from] SigningError),
     /// A step on the file system failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -95,6 +99,8 @@ pub struct MergeRequest<'a> {
     pub provenance: &'a Provenance,
     /// Who the commit is by.
     pub identity: &'a Identity,
+    /// How it is signed, if it is. What is approved is the signed commit.
+    pub signer: Option<&'a Signer>,
 }
 
 /// How a merge would go.
@@ -155,23 +161,7 @@ impl TaskSpace {
             return Ok(MergePlan::Nothing);
         }
         let message = message::squash(request.message, request.provenance);
-        let identity = request.identity;
-        let name = clean(&identity.name, "Stockade");
-        let email = clean(&identity.email, "stockade@localhost");
-        let output = git
-            .call(&import, "commit-tree")
-            .writes()
-            .variable("GIT_AUTHOR_NAME", &name)
-            .variable("GIT_AUTHOR_EMAIL", &email)
-            .variable("GIT_COMMITTER_NAME", &name)
-            .variable("GIT_COMMITTER_EMAIL", &email)
-            .args([tree.as_str(), "-p", old_id.as_str(), "-F", "-"])
-            .run_with(message.as_bytes())?;
-        let new_commit =
-            ObjectId::from_bytes(output.trim_ascii()).map_err(|error| GitError::Unexpected {
-                command: "commit-tree",
-                detail: error.to_string(),
-            })?;
+        let new_commit = self.commit(git, &import, request, &tree, &old_id, &message)?;
         let digest = manifest::digest(git, &import, &target_ref, &old_id, &new_commit)?;
         Ok(MergePlan::Ready(Approval {
             target_ref,
@@ -179,6 +169,37 @@ impl TaskSpace {
             new_commit,
             manifest_sha256: digest,
         }))
+    }
+
+    /// A commit of `tree` on `parent`, signed if the request says how.
+    fn commit(
+        &self,
+        git: &Git,
+        import: &GitDir,
+        request: &MergeRequest<'_>,
+        tree: &ObjectId,
+        parent: &ObjectId,
+        message: &str,
+    ) -> Result<ObjectId, MergeError> {
+        let identity = request.identity;
+        let name = clean(&identity.name, "Stockade");
+        let email = clean(&identity.email, "stockade@localhost");
+        let unsigned = git
+            .call(import, "commit-tree")
+            .writes()
+            .variable("GIT_AUTHOR_NAME", &name)
+            .variable("GIT_AUTHOR_EMAIL", &email)
+            .variable("GIT_COMMITTER_NAME", &name)
+            .variable("GIT_COMMITTER_EMAIL", &email)
+            .args([tree.as_str(), "-p", parent.as_str(), "-F", "-"])
+            .object_with(message.as_bytes())?;
+        match request.signer {
+            Some(signer) => {
+                let folder = self.folder().join("signing");
+                Ok(signer.sign(git, import, &unsigned, &folder)?)
+            }
+            None => Ok(unsigned),
+        }
     }
 
     /// Makes the planned commit readable in the user's repository, under

@@ -151,6 +151,7 @@ fn every_verb(bench: &Bench, space: &TaskSpace) {
         message: "m",
         provenance: &provenance,
         identity: &identity,
+        signer: None,
     };
     match space.plan_merge(git, &repository, &request).unwrap() {
         MergePlan::Ready(approval) => {

@@ -321,6 +321,7 @@ pub(crate) fn plan(
         message: "Do it\n\nStockade-Task: forged\n",
         provenance: &provenance,
         identity: &identity,
+        signer: None,
     };
     space.plan_merge(&bench.git, &repository, &request)
 }

@@ -1,0 +1,146 @@
+//! What the user's own git configuration says, and which file says it.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    git::{Git, GitError},
+    merge::Identity,
+    repository::Repository,
+};
+
+/// The variables that tell git where the user's configuration is, beside
+/// `HOME` (git(1), git-config(1)).
+pub const CONFIG_VARIABLES: [&str; 4] = [
+    "XDG_CONFIG_HOME",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+];
+
+/// Where the user's git would look for settings and programs.
+#[derive(Clone, Debug, Default)]
+pub struct UserEnvironment {
+    /// The user's home.
+    pub home: Option<PathBuf>,
+    /// The value of `PATH`.
+    pub search_path: OsString,
+    /// Those of [`CONFIG_VARIABLES`] that are set.
+    pub config: Vec<(&'static str, OsString)>,
+}
+
+/// How close to the user a setting was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The machine's or the user's own configuration.
+    User,
+    /// The configuration of one repository.
+    Repository,
+}
+
+/// A setting that is in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    /// `None` where the file names it without a value, which means yes.
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) scope: Scope,
+    /// The file that makes it.
+    pub(crate) origin: PathBuf,
+}
+
+/// All of the user's settings for one repository, the last one of each name.
+#[derive(Clone, Debug, Default)]
+pub struct UserSettings(BTreeMap<String, Setting>);
+
+impl UserSettings {
+    pub(crate) fn get(&self, key: &str) -> Option<&Setting> {
+        self.0.get(key)
+    }
+
+    /// The name and address for commits that the user makes; empty where no
+    /// file gives them.
+    pub fn identity(&self) -> Identity {
+        let text = |key: &str| {
+            let value = self.get(key).and_then(|setting| setting.value.as_deref());
+            String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+        };
+        Identity {
+            name: text("user.name"),
+            email: text("user.email"),
+        }
+    }
+}
+
+impl Repository {
+    /// Reads the configuration that the user's git obeys in this repository.
+    /// Any file may be read, because those files may include others; nothing
+    /// is run, and as ever there is no network.
+    pub fn user_settings(
+        &self,
+        git: &Git,
+        environment: &UserEnvironment,
+    ) -> Result<UserSettings, GitError> {
+        let mut call = git
+            .call(self.checkout(), "config")
+            .args(["--list", "--null", "--show-scope", "--show-origin"])
+            .reads(Path::new("/"));
+        if let Some(home) = &environment.home {
+            call = call.variable("HOME", home);
+        }
+        for name in CONFIG_VARIABLES {
+            let given = environment.config.iter().find(|(given, _)| *given == name);
+            call = match given {
+                Some((_, value)) => call.variable(name, value),
+                None => call.without(name),
+            };
+        }
+        let output = call.run()?;
+        let mut settings = BTreeMap::new();
+        let mut fields = output.split(|byte| *byte == 0);
+        while let (Some(scope), Some(origin), Some(entry)) =
+            (fields.next(), fields.next(), fields.next())
+        {
+            // What Stockade itself sets for each run of git is no setting of
+            // the user's.
+            let scope = match scope {
+                b"system" | b"global" => Scope::User,
+                b"local" | b"worktree" => Scope::Repository,
+                _ => continue,
+            };
+            let mut parts = entry.splitn(2, |byte| *byte == b'\n');
+            let key = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+            let origin = origin.strip_prefix(b"file:").unwrap_or(origin);
+            let setting = Setting {
+                value: parts.next().map(<[u8]>::to_vec),
+                scope,
+                origin: OsString::from_vec(origin.to_vec()).into(),
+            };
+            settings.insert(key, setting);
+        }
+        Ok(UserSettings(settings))
+    }
+}
+
+impl UserEnvironment {
+    /// `value` with a leading `~/` spelled out.
+    pub(crate) fn expand(&self, value: &[u8]) -> PathBuf {
+        let path = PathBuf::from(OsString::from_vec(value.to_vec()));
+        match (&self.home, path.strip_prefix("~")) {
+            (Some(home), Ok(rest)) => home.join(rest),
+            _ => path,
+        }
+    }
+
+    /// The first program of this name on the search path. Relative entries
+    /// are skipped: they depend on where Stockade is started.
+    pub(crate) fn find_program(&self, name: &OsStr) -> Option<PathBuf> {
+        std::env::split_paths(&self.search_path)
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(name))
+            .find(|program| program.is_file())
+    }
+}
