@@ -16,6 +16,16 @@ pub(crate) fn refusal(address: IpAddr, own: &[IpAddr]) -> Option<&'static str> {
     }
 }
 
+/// The same for an address in a network that the user wrote: private ones are
+/// meant then, but not this machine, nor what is next to it without a router.
+pub(crate) fn refusal_in_network(address: IpAddr, own: &[IpAddr]) -> Option<&'static str> {
+    let private = match address {
+        IpAddr::V4(address) => address.is_private(),
+        IpAddr::V6(address) => address.is_unique_local(),
+    };
+    refusal(address, own).filter(|_| !private || own.contains(&address))
+}
+
 fn refusal_v4(address: Ipv4Addr) -> Option<&'static str> {
     let [a, b, c, _] = address.octets();
     match (a, b, c) {

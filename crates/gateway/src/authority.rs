@@ -1,5 +1,6 @@
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -33,7 +34,25 @@ pub struct CertificateAuthority {
     /// Subject and validity of leaves; the name and serial are filled in.
     leaf: CertificateParams,
     serial: AtomicU64,
-    configurations: Mutex<HashMap<HostName, Arc<ServerConfig>>>,
+    configurations: Mutex<HashMap<Subject, Arc<ServerConfig>>>,
+}
+
+/// Whom a leaf is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Subject {
+    /// A name that was looked up.
+    Name(HostName),
+    /// An address that a rule allows and that was dialled without a name.
+    Address(IpAddr),
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(formatter),
+            Self::Address(address) => address.fmt(formatter),
+        }
+    }
 }
 
 impl std::fmt::Debug for CertificateAuthority {
@@ -91,16 +110,19 @@ impl CertificateAuthority {
     /// A TLS configuration whose certificate is for exactly `name`: never a
     /// wildcard and never two names, so that clients do not reuse one host's
     /// connection for another.
-    pub(crate) fn configuration(&self, name: &HostName) -> Result<Arc<ServerConfig>, GatewayError> {
+    pub(crate) fn configuration(
+        &self,
+        subject: &Subject,
+    ) -> Result<Arc<ServerConfig>, GatewayError> {
         let cached = self
             .configurations
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(configuration) = cached.get(name) {
+        if let Some(configuration) = cached.get(subject) {
             return Ok(Arc::clone(configuration));
         }
         drop(cached);
-        let configuration = Arc::new(self.mint(name)?);
+        let configuration = Arc::new(self.mint(subject)?);
         let mut cached = self
             .configurations
             .lock()
@@ -108,18 +130,22 @@ impl CertificateAuthority {
         if cached.len() >= LEAVES_MAX {
             cached.clear();
         }
-        cached.insert(name.clone(), Arc::clone(&configuration));
+        cached.insert(subject.clone(), Arc::clone(&configuration));
         Ok(configuration)
     }
 
-    fn mint(&self, name: &HostName) -> Result<ServerConfig, GatewayError> {
+    fn mint(&self, subject: &Subject) -> Result<ServerConfig, GatewayError> {
         let failed = |source| GatewayError::Certificate {
-            name: name.to_string(),
+            name: subject.to_string(),
             source,
         };
         let mut leaf = self.leaf.clone();
-        let subject = name.as_str().try_into().map_err(failed)?;
-        leaf.subject_alt_names = vec![rcgen::SanType::DnsName(subject)];
+        leaf.subject_alt_names = vec![match subject {
+            Subject::Name(name) => {
+                rcgen::SanType::DnsName(name.as_str().try_into().map_err(failed)?)
+            }
+            Subject::Address(address) => rcgen::SanType::IpAddress(*address),
+        }];
         // The common name is left out: it holds at most 64 characters.
         leaf.distinguished_name = rcgen::DistinguishedName::new();
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
@@ -130,7 +156,7 @@ impl CertificateAuthority {
         let chain = vec![certificate.der().clone(), self.issuer.der().clone()];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.serialize_der()));
         let refused = |source| GatewayError::Tls {
-            name: name.to_string(),
+            name: subject.to_string(),
             source,
         };
         let mut configuration =
@@ -150,7 +176,7 @@ mod tests {
     #[test]
     fn a_leaf_is_minted_once_and_the_cache_is_bounded() {
         let authority = CertificateAuthority::new(&TaskId::from_random(7)).unwrap();
-        let name: HostName = "api.example.com".parse().unwrap();
+        let name = Subject::Name("api.example.com".parse().unwrap());
         let first = authority.configuration(&name).unwrap();
         assert!(Arc::ptr_eq(
             &first,
@@ -158,7 +184,7 @@ mod tests {
         ));
         for index in 0..LEAVES_MAX + 5 {
             authority
-                .configuration(&format!("n{index}.test").parse().unwrap())
+                .configuration(&Subject::Name(format!("n{index}.test").parse().unwrap()))
                 .unwrap();
         }
         assert!(authority.configurations.lock().unwrap().len() <= LEAVES_MAX);
@@ -174,6 +200,7 @@ mod tests {
     fn a_name_longer_than_a_common_name_may_be_gets_a_leaf() {
         let authority = CertificateAuthority::new(&TaskId::from_random(8)).unwrap();
         let long = format!("{}.{}.test", "a".repeat(63), "b".repeat(63));
-        authority.configuration(&long.parse().unwrap()).unwrap();
+        let long = Subject::Name(long.parse().unwrap());
+        authority.configuration(&long).unwrap();
     }
 }

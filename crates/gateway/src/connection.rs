@@ -18,7 +18,7 @@ use tokio::{
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use crate::{
-    authority::CertificateAuthority,
+    authority::{CertificateAuthority, Subject},
     dns::{self, FakeAddresses},
     exchange::Gatekeeper,
     head::Target,
@@ -102,11 +102,15 @@ async fn classify(
     drop(stream.set_nodelay(true));
     match &first[..seen] {
         [TLS_HANDSHAKE, ..] => {
-            let name = name.ok_or_else(|| literal(address))?;
-            let stream = handshake(stream, &name, shared).await?;
+            let subject = match &name {
+                Some(name) => Subject::Name(name.clone()),
+                None if shared.gatekeeper.mentions(address.ip()) => Subject::Address(address.ip()),
+                None => return Err(literal(address)),
+            };
+            let stream = handshake(stream, &subject, shared).await?;
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let target = Target {
-                name: Some(name),
+                name,
                 address,
                 tls: true,
             };
@@ -148,11 +152,11 @@ fn literal(address: SocketAddr) -> Closed {
     Closed::new("network.address-literal", reason)
 }
 
-/// Ends TLS with a certificate for `name`, if that is the name the client
-/// asks for in its hello.
+/// Ends TLS with a certificate for `subject`, if that is what the client asks
+/// for in its hello; addresses are not named there (RFC 6066 §3).
 async fn handshake(
     stream: TcpStream,
-    name: &HostName,
+    subject: &Subject,
     shared: &Shared,
 ) -> Result<TlsStream<TcpStream>, Closed> {
     let failed =
@@ -165,19 +169,20 @@ async fn handshake(
             .client_hello()
             .server_name()
             .map(str::parse::<HostName>);
-        match asked {
-            Some(Ok(asked)) if asked == *name => {}
-            Some(_) => {
+        match (asked, subject) {
+            (Some(Ok(asked)), Subject::Name(name)) if asked == *name => {}
+            (None, Subject::Address(_)) => {}
+            (Some(_), _) => {
                 return Err(Closed::new(
                     "network.sni",
                     "the TLS hello names another host than was looked up",
                 ));
             }
-            None => return Err(Closed::new("network.sni", "the TLS hello names no host")),
+            (None, _) => return Err(Closed::new("network.sni", "the TLS hello names no host")),
         }
         let configuration = shared
             .authority
-            .configuration(name)
+            .configuration(subject)
             .map_err(|source| Closed::new("network.tls", source.to_string()))?;
         start.into_stream(configuration).await.map_err(failed)
     };

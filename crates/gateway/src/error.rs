@@ -71,8 +71,11 @@ pub enum SettingsError {
         /// The upstream host.
         host: String,
     },
+    /// Too many rules.
+    #[error(transparent)]
+    Rules(#[from] crate::rules::RulesFull),
     /// Two routes for one host: it would be unclear which key to use.
-    #[error("two routes name the host {host}")]
+    #[error("the host {host} is named twice, as a model host or a service")]
     DuplicateHost {
         /// The host.
         host: String,

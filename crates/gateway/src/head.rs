@@ -6,7 +6,7 @@ use http::{
 };
 use stockade_types::HostName;
 
-use crate::reply::Refusal;
+use crate::{reply::Refusal, rules::Destination, settings::Scheme};
 
 const URL_MAX: usize = 8 * 1024;
 
@@ -23,6 +23,29 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// The name, or the address if there is none.
+    pub(crate) fn host(&self) -> String {
+        match &self.name {
+            Some(name) => name.to_string(),
+            None => self.address.ip().to_string(),
+        }
+    }
+
+    pub(crate) fn destination(&self) -> Destination<'_> {
+        match &self.name {
+            Some(name) => Destination::Name(name),
+            None => Destination::Address(self.address.ip()),
+        }
+    }
+
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.tls {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        }
+    }
+
     /// `name:port` or `address:port`.
     pub(crate) fn label(&self) -> String {
         match &self.name {
@@ -163,7 +186,6 @@ fn ends_here(name: &HeaderName) -> bool {
             | "expect"
             | "host"
             | "content-length"
-            | "accept-encoding"
             | "forwarded"
             | "via"
             | "http2-settings"
@@ -188,20 +210,26 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// The headers that go on to the upstream, without the one in `slot`.
-pub(crate) fn outward(headers: &HeaderMap, slot: &HeaderName) -> HeaderMap {
+/// The headers that go on to the upstream, without the one in `slot`. With a
+/// slot, a secret goes along, and the reply must be readable.
+pub(crate) fn outward(headers: &HeaderMap, slot: Option<&HeaderName>) -> HeaderMap {
     let named = named_by_connection(headers);
     let mut kept = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
-        if !ends_here(name) && name != slot && !named.iter().any(|token| token == name.as_str()) {
+        if !ends_here(name)
+            && Some(name) != slot
+            && !named.iter().any(|token| token == name.as_str())
+        {
             kept.append(name, value.clone());
         }
     }
-    // What comes back is searched for the secret, so it must be readable.
-    kept.insert(
-        header::ACCEPT_ENCODING,
-        HeaderValue::from_static("identity"),
-    );
+    if slot.is_some() {
+        // What comes back is searched for the secret.
+        kept.insert(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
+    }
     kept
 }
 
@@ -229,6 +257,18 @@ pub(crate) fn inward(
                     kept.append(name, value);
                 }
             }
+        }
+    }
+    kept
+}
+
+/// The headers of a reply that is passed on as it is: its body's coding and
+/// length stay.
+pub(crate) fn inward_as_it_is(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = inward(headers, |_| None);
+    for name in [header::CONTENT_ENCODING, header::CONTENT_LENGTH] {
+        if let Some(value) = headers.get(&name) {
+            kept.insert(name, value.clone());
         }
     }
     kept
@@ -349,7 +389,7 @@ mod tests {
                 HeaderValue::from_static(value),
             );
         }
-        let kept = outward(&headers, &HeaderName::from_static("x-api-key"));
+        let kept = outward(&headers, Some(&HeaderName::from_static("x-api-key")));
         assert_eq!(kept.len(), 2);
         assert_eq!(kept["anthropic-beta"], "kept");
         assert_eq!(kept["accept-encoding"], "identity");

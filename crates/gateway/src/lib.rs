@@ -2,9 +2,9 @@
 //!
 //! All TCP and DNS from inside arrives here, on sockets that were made inside
 //! the sandbox's network namespace. Everything is refused except requests to
-//! the task's model hosts that are on a list of methods and paths; in those,
-//! and only there, the placeholder that the agent holds is replaced by the
-//! real key. Names are answered with made-up addresses and never asked
+//! the task's model hosts that are on a list of methods and paths, and those
+//! that a rule of the task allows. In the former, and only there, the
+//! placeholder that the agent holds is replaced by the real key. Names are answered with made-up addresses and never asked
 //! upstream; a real name is resolved only after the verdict, and exactly the
 //! address that was vetted is dialled.
 //!
@@ -26,6 +26,8 @@ mod path;
 mod record;
 mod redact;
 mod reply;
+mod resolver;
+mod rules;
 mod server;
 mod settings;
 mod upstream;
@@ -36,9 +38,12 @@ pub use self::{
     error::{GatewayError, ResolveError, SettingsError},
     record::{EventSink, SinkError},
     redact::{RedactedStream, Redactor},
+    resolver::{Resolver, SystemResolver},
+    rules::{Destination, HostPattern, HostRule, LiveRules, RuleError, RulePath, RulesFull},
     server::{Gateway, Listeners, OriginalDestination},
     settings::{
-        Endpoint, ModelApi, ModelRoute, PathPattern, Scheme, Settings, Upstream, UpstreamHost,
+        Endpoint, ModelApi, ModelRoute, PathPattern, Scheme, Service, Settings, Upstream,
+        UpstreamHost,
     },
-    upstream::{Resolver, SystemResolver, UpstreamAccess, system_roots},
+    upstream::{UpstreamAccess, system_roots},
 };

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 /// Why a path on a ruled host is refused rather than guessed at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PathRefusal {
@@ -31,41 +33,40 @@ impl PathRefusal {
 /// Whatever would need a decision (dot segments, hidden separators) is
 /// refused, since the upstream might decide the other way.
 pub(crate) fn canonical(path: &str) -> Result<String, PathRefusal> {
+    decode(path, false)
+}
+
+/// The same for hosts whose paths are free text: escapes of other characters
+/// are kept, written in one way.
+pub(crate) fn comparable(path: &str) -> Result<String, PathRefusal> {
+    decode(path, true)
+}
+
+fn decode(path: &str, keep_escapes: bool) -> Result<String, PathRefusal> {
     if !path.starts_with('/') {
         return Err(PathRefusal::Relative);
     }
     let mut decoded = String::with_capacity(path.len());
+    let mut text = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         let escaped = byte == b'%';
         let byte = if escaped { escape(&mut bytes)? } else { byte };
+        text.push(byte);
         match byte {
             b'/' | b'\\' | b'%' if escaped => return Err(PathRefusal::Escape),
             0..=0x1f | 0x7f => return Err(PathRefusal::Escape),
-            b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'0'..=b'9'
-            | b'/'
-            | b'-'
-            | b'.'
-            | b'_'
-            | b'~'
-            | b':'
-            | b'@'
-            | b'!'
-            | b'$'
-            | b'&'
-            | b'\''
-            | b'('
-            | b')'
-            | b'*'
-            | b'+'
-            | b','
-            | b'=' => {
-                decoded.push(char::from(byte));
+            _ if is_plain(byte) => decoded.push(char::from(byte)),
+            _ if escaped && keep_escapes => {
+                // Writing to a string cannot fail.
+                let _ = write!(decoded, "%{byte:02X}");
             }
             _ => return Err(PathRefusal::Character),
         }
+    }
+    // Overlong forms are read as other characters by some.
+    if std::str::from_utf8(&text).is_err() {
+        return Err(PathRefusal::Escape);
     }
     let mut segments = decoded.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
@@ -76,6 +77,11 @@ pub(crate) fn canonical(path: &str) -> Result<String, PathRefusal> {
         }
     }
     Ok(decoded)
+}
+
+/// Characters that mean the same to every server, escaped or not.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/-._~:@!$&'()*+,=".contains(&byte)
 }
 
 fn escape(bytes: &mut impl Iterator<Item = u8>) -> Result<u8, PathRefusal> {
@@ -135,7 +141,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn free_text_keeps_its_escapes_and_hides_nothing_in_them() {
+        assert_eq!(comparable("/a%20b/%c3%a9").unwrap(), "/a%20b/%C3%A9");
+        for path in [
+            "/a%2fb",
+            "/a%5Cb",
+            "/%2e%2e/x",
+            "/a%00",
+            "/%25",
+            "/%c0%af",
+            "/a;b",
+            "//a",
+        ] {
+            assert!(comparable(path).is_err(), "{path}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_comparable_path_is_a_fixed_point(path in "/[ -~]{0,60}") {
+            if let Ok(once) = comparable(&path) {
+                prop_assert_eq!(comparable(&once).unwrap(), once);
+            }
+        }
+
         #[test]
         fn a_canonical_path_is_a_fixed_point(path in "/[ -~]{0,60}") {
             if let Ok(once) = canonical(&path) {

@@ -47,6 +47,12 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, rule, reason)
     }
 
+    /// With the command by which a person would allow it.
+    pub(crate) fn with_allow(mut self, command: Option<String>) -> Self {
+        self.allow = command;
+        self
+    }
+
     pub(crate) fn alarming(mut self) -> Self {
         self.alarm = true;
         self
@@ -147,9 +153,9 @@ pub(crate) fn budget_message(task: &TaskId, exhausted: Exhausted) -> String {
 }
 
 /// The reply when the upstream cannot be reached or cannot be trusted.
-pub(crate) fn upstream_failed(api: ModelApi, message: &str) -> Response<ReplyBody> {
+pub(crate) fn upstream_failed(api: Option<ModelApi>, message: &str) -> Response<ReplyBody> {
     let status = StatusCode::BAD_GATEWAY;
-    let mut body = api_error(Some(api), status, "upstream", message);
+    let mut body = api_error(api, status, "upstream", message);
     body["message"] = json!(message);
     json_reply(status, "upstream", &body)
 }

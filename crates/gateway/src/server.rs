@@ -14,6 +14,7 @@ use crate::{
     error::GatewayError,
     exchange::Gatekeeper,
     record::{self, EventSink, Record},
+    rules::LiveRules,
     settings::Settings,
     upstream::UpstreamAccess,
 };
@@ -48,6 +49,8 @@ pub struct Listeners {
 pub struct Gateway {
     /// What the supervisor decided.
     pub settings: Settings,
+    /// The rules that are in force; they may change meanwhile.
+    pub rules: LiveRules,
     /// The task's certificate authority.
     pub authority: CertificateAuthority,
     /// Sockets from inside.
@@ -78,7 +81,8 @@ impl Gateway {
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), GatewayError> {
         let names = Arc::new(FakeAddresses::default());
         let (record, outcomes) = Record::new(Arc::clone(&self.sink));
-        let gatekeeper = Gatekeeper::new(self.settings, &Arc::new(self.upstream), record)?;
+        let gatekeeper =
+            Gatekeeper::new(self.settings, self.rules, &Arc::new(self.upstream), record)?;
         let shared = Arc::new(Shared {
             gatekeeper,
             authority: self.authority,

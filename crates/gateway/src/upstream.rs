@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use hickory_resolver::TokioResolver;
 use http::Uri;
 use http_body_util::Full;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -22,7 +21,6 @@ use hyper_util::{
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::ServerName;
-use stockade_types::HostName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -33,6 +31,8 @@ use tokio_rustls::TlsConnector;
 use crate::{
     address,
     error::{GatewayError, ResolveError},
+    resolver::{Resolver, SystemResolver},
+    rules::LiveRules,
     settings::{Scheme, Upstream, UpstreamHost},
 };
 
@@ -41,58 +41,6 @@ const POOL_IDLE: Duration = Duration::from_mins(1);
 const POOL_IDLE_MAX: usize = 8;
 /// Addresses tried for one name.
 const ATTEMPTS_MAX: usize = 4;
-
-/// How names become addresses. It is asked only after a request was allowed.
-pub trait Resolver: Send + Sync {
-    /// All addresses of `host`; they are vetted by the caller.
-    fn resolve<'a>(
-        &'a self,
-        host: &'a HostName,
-    ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send + 'a>>;
-}
-
-/// The host's DNS servers and `/etc/hosts`, read once when it is made.
-pub struct SystemResolver(TokioResolver);
-
-impl std::fmt::Debug for SystemResolver {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("SystemResolver")
-            .finish_non_exhaustive()
-    }
-}
-
-impl SystemResolver {
-    /// Reads the host's settings; call it before the process is sealed.
-    pub fn new() -> Result<Self, GatewayError> {
-        let failed = |source: hickory_resolver::ResolveError| GatewayError::ResolverSettings {
-            detail: source.to_string(),
-        };
-        Ok(Self(
-            TokioResolver::builder_tokio().map_err(failed)?.build(),
-        ))
-    }
-}
-
-impl Resolver for SystemResolver {
-    fn resolve<'a>(
-        &'a self,
-        host: &'a HostName,
-    ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send + 'a>> {
-        Box::pin(async move {
-            // The dot at the end keeps the search list out of it.
-            let answer = self
-                .0
-                .lookup_ip(format!("{host}."))
-                .await
-                .map_err(|source| ResolveError::Lookup {
-                    host: host.to_string(),
-                    detail: source.to_string(),
-                })?;
-            Ok(answer.iter().collect())
-        })
-    }
-}
 
 /// The root certificates that this host trusts, read once; call it before the
 /// process is sealed.
@@ -178,37 +126,64 @@ pub(crate) enum DialError {
     Name { host: String },
 }
 
+/// What every connection of a task to the outside needs.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    access: Arc<UpstreamAccess>,
+    tls: Arc<ClientConfig>,
+    rules: LiveRules,
+}
+
+impl Connector {
+    pub(crate) fn new(access: Arc<UpstreamAccess>, rules: LiveRules) -> Result<Self, GatewayError> {
+        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|source| GatewayError::Tls {
+                name: "every upstream".to_owned(),
+                source,
+            })?
+            .with_root_certificates(access.roots.clone())
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self {
+            access,
+            tls: Arc::new(tls),
+            rules,
+        })
+    }
+
+    /// What connects to `upstream`, and to nothing else.
+    pub(crate) fn to(&self, upstream: Upstream) -> Dialer {
+        Dialer {
+            upstream: Arc::new(upstream),
+            connector: self.clone(),
+        }
+    }
+
+    /// Why `address`, which lies in a network that a rule names, must not be
+    /// dialled all the same.
+    pub(crate) fn refusal_in_network(&self, address: IpAddr) -> Option<&'static str> {
+        address::refusal_in_network(address, &self.access.own_addresses)
+    }
+
+    fn refusal(&self, address: IpAddr) -> Option<&'static str> {
+        let denied = || {
+            let denied = self.rules.now().denies_address(address);
+            denied.then_some("an address that a rule of this task denies")
+        };
+        address::refusal(address, &self.access.own_addresses).or_else(denied)
+    }
+}
+
 /// Connects to one upstream: resolves, vets, and dials exactly a vetted
 /// address.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     upstream: Arc<Upstream>,
-    access: Arc<UpstreamAccess>,
-    tls: Arc<ClientConfig>,
+    connector: Connector,
 }
 
 impl Dialer {
-    pub(crate) fn new(
-        upstream: Upstream,
-        access: Arc<UpstreamAccess>,
-    ) -> Result<Self, GatewayError> {
-        let refused = |source| GatewayError::Tls {
-            name: upstream.host.to_string(),
-            source,
-        };
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(refused)?
-            .with_root_certificates(access.roots.clone())
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self {
-            upstream: Arc::new(upstream),
-            access,
-            tls: Arc::new(tls),
-        })
-    }
-
     async fn connect(self) -> Result<UpstreamStream, DialError> {
         let host = || self.upstream.host.to_string();
         let tcp = self.dial(self.addresses().await?).await?;
@@ -228,7 +203,7 @@ impl Dialer {
             UpstreamHost::Name(name) => ServerName::try_from(name.to_string())
                 .map_err(|_| DialError::Name { host: host() })?,
         };
-        let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp);
+        let handshake = TlsConnector::from(Arc::clone(&self.connector.tls)).connect(name, tcp);
         let stream = timeout(CONNECT_TIMEOUT, handshake)
             .await
             .unwrap_or_else(|elapsed| Err(elapsed.into()))
@@ -253,7 +228,11 @@ impl Dialer {
             }
             UpstreamHost::Name(name) => name,
         };
-        let found = timeout(CONNECT_TIMEOUT, self.access.resolver.resolve(name)).await;
+        let found = timeout(
+            CONNECT_TIMEOUT,
+            self.connector.access.resolver.resolve(name),
+        )
+        .await;
         let found = found.unwrap_or_else(|_| {
             Err(ResolveError::Lookup {
                 host: name.to_string(),
@@ -263,7 +242,7 @@ impl Dialer {
         let mut refused = None;
         let mut vetted = found;
         vetted.retain(|address| {
-            let reason = address::refusal(*address, &self.access.own_addresses);
+            let reason = self.connector.refusal(*address);
             refused = refused.or(reason);
             reason.is_none()
         });
@@ -361,6 +340,8 @@ impl Write for UpstreamStream {
 
 #[cfg(test)]
 mod tests {
+    use stockade_types::HostName;
+
     use super::*;
 
     struct Fixed(Vec<IpAddr>);
@@ -381,8 +362,10 @@ mod tests {
             roots: RootCertStore::empty(),
             own_addresses: vec!["1.1.1.9".parse().unwrap()],
         };
-        Dialer::new(url.parse().unwrap(), Arc::new(access))
+        let rules = LiveRules::new(&[], &["1.0.0.0/24".parse().unwrap()]);
+        Connector::new(Arc::new(access), rules)
             .unwrap()
+            .to(url.parse().unwrap())
             .addresses()
             .await
     }
@@ -395,6 +378,7 @@ mod tests {
             "1.1.1.1",
             "1.1.1.9",
             "::ffff:10.0.0.1",
+            "1.0.0.1",
         ];
         let kept = addresses("https://api.example.com", &answer).await.unwrap();
         assert_eq!(kept, ["1.1.1.1".parse::<IpAddr>().unwrap()]);

@@ -139,6 +139,9 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
             .iter()
             .map(route)
             .collect::<Result<_, SupervisorError>>()?,
+        allow: Vec::new(),
+        deny: Vec::new(),
+        services: Vec::new(),
         request_limit: plan.request_limit,
         byte_limit: plan.byte_limit,
     })

@@ -1,6 +1,10 @@
 //! One request, from its head to the end of its reply.
 
 mod gatekeeper;
+mod intake;
+mod model;
 mod outcome;
+mod ruled;
+mod wire;
 
 pub(crate) use self::gatekeeper::Gatekeeper;

@@ -38,7 +38,6 @@ impl Outcome {
         let mut body = intent.clone();
         if let Some(fields) = body.as_object_mut() {
             fields.remove("verdict");
-            fields.remove("rule");
         }
         body["sent"] = json!(sent);
         Self {
@@ -49,6 +48,11 @@ impl Outcome {
             ended: "client-left",
             meter: None,
         }
+    }
+
+    /// Of the bytes that go out, these are the body.
+    pub(crate) fn sent_body(&mut self, bytes: u64) {
+        self.body["sent_body"] = json!(bytes);
     }
 
     pub(crate) fn status(&mut self, status: u16) {
@@ -83,23 +87,45 @@ impl Drop for Outcome {
 /// passed on as it arrives.
 pub(crate) struct InwardBody {
     upstream: Incoming,
-    redactor: Arc<Redactor>,
-    stream: RedactedStream,
+    /// What is searched for, if a secret went out.
+    search: Option<(Arc<Redactor>, RedactedStream)>,
     idle: Pin<Box<Sleep>>,
     outcome: Outcome,
     done: bool,
 }
 
 impl InwardBody {
-    pub(crate) fn new(upstream: Incoming, redactor: Arc<Redactor>, outcome: Outcome) -> Self {
-        let idle = Box::pin(sleep(IDLE_MAX));
-        Self {
+    /// A reply to a request that carried a secret.
+    pub(crate) fn searched(upstream: Incoming, redactor: Arc<Redactor>, outcome: Outcome) -> Self {
+        let search = Some((redactor, RedactedStream::default()));
+        Self::new(upstream, search, outcome)
+    }
+
+    /// A reply that is passed on as it is.
+    pub(crate) fn passing(upstream: Incoming, outcome: Outcome) -> Self {
+        Self::new(upstream, None, outcome)
+    }
+
+    fn new(
+        upstream: Incoming,
+        search: Option<(Arc<Redactor>, RedactedStream)>,
+        outcome: Outcome,
+    ) -> Self {
+        let mut body = Self {
             upstream,
-            redactor,
-            stream: RedactedStream::default(),
-            idle,
+            search,
+            idle: Box::pin(sleep(IDLE_MAX)),
             outcome,
             done: false,
+        };
+        body.note_end();
+        body
+    }
+
+    /// A body whose length was told is not asked again after its last byte.
+    fn note_end(&mut self) {
+        if self.upstream.is_end_stream() {
+            self.outcome.ended = "complete";
         }
     }
 
@@ -116,8 +142,12 @@ impl InwardBody {
         if let Some(meter) = &mut outcome.meter {
             meter.see(&chunk);
         }
-        let passed = self.stream.push(&self.redactor, chunk);
-        outcome.found = self.stream.found;
+        let Some((redactor, stream)) = &mut self.search else {
+            self.note_end();
+            return chunk;
+        };
+        let passed = stream.push(redactor, chunk);
+        outcome.found = stream.found;
         passed
     }
 }
@@ -157,7 +187,10 @@ impl Body for InwardBody {
                 Poll::Ready(None) => {
                     body.done = true;
                     body.outcome.ended = "complete";
-                    let rest = body.stream.finish();
+                    let rest = match &mut body.search {
+                        Some((_, stream)) => stream.finish(),
+                        None => Bytes::new(),
+                    };
                     return Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))));
                 }
             }
@@ -165,11 +198,15 @@ impl Body for InwardBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.done
+        self.done || (self.search.is_none() && self.upstream.is_end_stream())
     }
 
-    /// Unknown: a placeholder may be longer than the secret.
+    /// Unknown if something may be replaced: a placeholder may be longer than
+    /// the secret.
     fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        match self.search {
+            Some(_) => SizeHint::default(),
+            None => self.upstream.size_hint(),
+        }
     }
 }

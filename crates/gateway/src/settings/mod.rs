@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use stockade_types::{HostName, Redacted, TaskId};
 
 pub use self::upstream::{Scheme, Upstream, UpstreamHost};
-use crate::error::SettingsError;
+use crate::{
+    error::SettingsError,
+    rules::{HostRule, RULES_MAX, RulesFull},
+};
 
 /// What the supervisor tells a gateway before anything inside runs.
 ///
@@ -17,12 +20,32 @@ use crate::error::SettingsError;
 pub struct Settings {
     /// The task that this gateway serves.
     pub task: TaskId,
-    /// The model hosts of the agent; every other host is refused.
+    /// The model hosts of the agent; no other rule is for them.
     pub routes: Vec<ModelRoute>,
+    /// What else may be reached.
+    #[serde(default)]
+    pub allow: Vec<HostRule>,
+    /// What must not be, whatever is allowed.
+    #[serde(default)]
+    pub deny: Vec<HostRule>,
+    /// Names that lead to a place that the user wrote.
+    #[serde(default)]
+    pub services: Vec<Service>,
     /// How many metered requests the whole task may send; `None` is no limit.
     pub request_limit: Option<u64>,
     /// How many bytes the whole task may send outward (heads and bodies).
     pub byte_limit: u64,
+}
+
+/// A name inside that leads to a place that the user wrote, such as a server
+/// on this machine. A rule must allow it like any other host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// The name.
+    pub name: HostName,
+    /// Where it leads.
+    pub upstream: Upstream,
 }
 
 /// One model host: TLS ends here, the placeholder is replaced in exactly one
@@ -186,6 +209,17 @@ impl Settings {
             }
             route.check()?;
         }
+        for service in &self.services {
+            if !hosts.insert(&service.name) {
+                return Err(SettingsError::DuplicateHost {
+                    host: service.name.to_string(),
+                });
+            }
+            service.upstream.check()?;
+        }
+        if self.allow.len().max(self.deny.len()) > RULES_MAX {
+            return Err(RulesFull.into());
+        }
         Ok(())
     }
 }
@@ -266,6 +300,9 @@ mod tests {
         Settings {
             task: TaskId::from_random(1),
             routes: vec![route()],
+            allow: vec!["GET a.test".parse().unwrap()],
+            deny: Vec::new(),
+            services: Vec::new(),
             request_limit: None,
             byte_limit: 1,
         }

@@ -6,7 +6,7 @@ use stockade_types::HostName;
 use crate::error::SettingsError;
 
 /// How the upstream is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheme {
     /// TLS, verified against the host's roots.
@@ -15,8 +15,26 @@ pub enum Scheme {
     Http,
 }
 
+impl Scheme {
+    /// The name as URLs have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+        }
+    }
+
+    /// The port of a URL that names none.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Https => 443,
+            Self::Http => 80,
+        }
+    }
+}
+
 /// The host of an upstream, as the user named it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum UpstreamHost {
     /// A literal address, dialled as it is.
@@ -46,7 +64,7 @@ impl std::fmt::Display for UpstreamHost {
 }
 
 /// Where allowed requests of a route go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// TLS or, on loopback, plain.

@@ -11,6 +11,8 @@ mod names;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 mod support;

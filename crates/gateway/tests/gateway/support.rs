@@ -29,8 +29,8 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
 use stockade_gateway::{
-    CertificateAuthority, EventSink, Gateway, Listeners, ModelApi, ModelRoute, OriginalDestination,
-    ResolveError, Resolver, Settings, SinkError, Upstream, UpstreamAccess,
+    CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, ModelApi, ModelRoute,
+    OriginalDestination, ResolveError, Resolver, Settings, SinkError, Upstream, UpstreamAccess,
 };
 use stockade_types::{Event, EventKind, HostName, Redacted, TaskId};
 use tokio::{
@@ -88,18 +88,29 @@ impl OriginalDestination for Destinations {
     }
 }
 
-struct NoNames;
+/// Knows the one name that leads inwards, and no other.
+struct FewNames;
 
-impl Resolver for NoNames {
+/// A name whose only address is one of this machine.
+pub(crate) const INWARD: &str = "inward.test";
+
+impl Resolver for FewNames {
     fn resolve<'a>(
         &'a self,
         host: &'a HostName,
     ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send + 'a>> {
-        let error = ResolveError::Lookup {
-            host: host.to_string(),
-            detail: "test".into(),
+        let answer = if host.as_str() == INWARD {
+            Ok(vec![
+                IpAddr::from([127, 0, 0, 1]),
+                IpAddr::from([10, 0, 0, 1]),
+            ])
+        } else {
+            Err(ResolveError::Lookup {
+                host: host.to_string(),
+                detail: "test".into(),
+            })
         };
-        Box::pin(async { Err(error) })
+        Box::pin(async { answer })
     }
 }
 
@@ -215,6 +226,9 @@ pub(crate) fn settings(upstream: &str) -> Settings {
     Settings {
         task: TaskId::from_random(42),
         routes: vec![route(ModelApi::Anthropic, upstream)],
+        allow: Vec::new(),
+        deny: Vec::new(),
+        services: Vec::new(),
         request_limit: None,
         byte_limit: 1 << 30,
     }
@@ -228,6 +242,8 @@ pub(crate) struct Harness {
     pub(crate) dns_tcp: SocketAddr,
     destinations: Arc<Destinations>,
     trust: Arc<ClientConfig>,
+    pub(crate) rules: LiveRules,
+    pub(crate) task: TaskId,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
 }
@@ -254,8 +270,11 @@ impl Harness {
             .unwrap();
         let sink = Arc::new(MemorySink::default());
         let destinations = Arc::new(Destinations::default());
+        let task = settings.task.clone();
+        let rules = LiveRules::new(&settings.allow, &settings.deny);
         let gateway = Gateway {
             settings,
+            rules: rules.clone(),
             authority,
             listeners: Listeners {
                 tcp: vec![tcp],
@@ -263,7 +282,7 @@ impl Harness {
                 dns_tcp: vec![dns_tcp],
             },
             upstream: UpstreamAccess {
-                resolver: Arc::new(NoNames),
+                resolver: Arc::new(FewNames),
                 roots,
                 own_addresses: Vec::new(),
             },
@@ -283,6 +302,8 @@ impl Harness {
             dns_tcp,
             destinations,
             trust,
+            rules,
+            task,
             stop: Some(stop),
             served,
         }
@@ -367,13 +388,23 @@ impl Harness {
         B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let stream = self.tls(host, host, &["http/1.1"]).await.unwrap();
-        let (mut sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
+        let mut sender = self.connect(host).await;
         timeout(PATIENCE, sender.send_request(request))
             .await
             .unwrap()
             .unwrap()
+    }
+
+    /// A connection to `host` over HTTP/1.1.
+    pub(crate) async fn connect<B>(&self, host: &str) -> conn::http1::SendRequest<B>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stream = self.tls(host, host, &["http/1.1"]).await.unwrap();
+        let (sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender
     }
 
     /// The same over HTTP/2.
@@ -415,6 +446,19 @@ impl Harness {
             sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// Sends one request in the clear.
+pub(crate) async fn send_over(
+    stream: TcpStream,
+    request: Request<Full<Bytes>>,
+) -> Response<Incoming> {
+    let (mut sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    timeout(PATIENCE, sender.send_request(request))
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 pub(crate) fn client_tls(roots: RootCertStore) -> ClientConfig {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use stockade_gateway::{
-    CertificateAuthority, EventSink, Gateway, OriginalDestination, Settings, SinkError,
+    CertificateAuthority, EventSink, Gateway, LiveRules, OriginalDestination, Settings, SinkError,
     UpstreamAccess,
 };
 use stockade_sandbox::Channel;
@@ -73,6 +73,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         let _ = stop.send(());
     });
     let gateway = Gateway {
+        rules: LiveRules::new(&settings.allow, &settings.deny),
         settings,
         authority,
         listeners,

@@ -1,0 +1,74 @@
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::reply::Refusal;
+
+/// Request bodies held in memory at once, in KiB, for the whole task.
+const BUFFERED_KIB: usize = 64 * 1024;
+/// The longest pause within a request body.
+const BODY_PAUSE: Duration = Duration::from_mins(1);
+
+/// Reads request bodies whole: nothing of one may leave before all of it was
+/// judged.
+pub(super) struct Intake(Arc<Semaphore>);
+
+/// A body, and its share of the memory for bodies.
+pub(super) struct Held {
+    pub(super) bytes: Bytes,
+    pub(super) memory: Vec<OwnedSemaphorePermit>,
+}
+
+impl Intake {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(BUFFERED_KIB)))
+    }
+
+    /// The whole of `body`, if it has at most `limit` bytes.
+    pub(super) async fn read(&self, mut body: Incoming, limit: u64) -> Result<Held, Refusal> {
+        let mut bytes = BytesMut::new();
+        let mut memory = Vec::new();
+        loop {
+            let frame = timeout(BODY_PAUSE, body.frame()).await.map_err(|_| {
+                let reason = "its body stopped arriving.";
+                Refusal::new(StatusCode::REQUEST_TIMEOUT, "http.body-timeout", reason)
+            })?;
+            let Some(frame) = frame else {
+                let bytes = bytes.freeze();
+                return Ok(Held { bytes, memory });
+            };
+            let frame = frame
+                .map_err(|_| Refusal::malformed("http.malformed", "its body is malformed."))?;
+            let Ok(chunk) = frame.into_data() else {
+                continue;
+            };
+            let length = bytes.len() + chunk.len();
+            if length as u64 > limit {
+                let reason = format!("its body is larger than {limit} bytes.");
+                return Err(Refusal::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "http.body-length",
+                    reason,
+                ));
+            }
+            let grown = length.div_ceil(1024) - bytes.len().div_ceil(1024);
+            let grown = u32::try_from(grown).unwrap_or(u32::MAX);
+            // Not waited for: two half-read bodies could wait for each other.
+            let permit = Arc::clone(&self.0)
+                .try_acquire_many_owned(grown)
+                .map_err(|_| {
+                    let reason = "too many large requests are under way; send fewer at once.";
+                    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "http.body-memory", reason)
+                })?;
+            memory.push(permit);
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+}

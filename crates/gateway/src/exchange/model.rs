@@ -1,0 +1,217 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::{
+    gatekeeper::{Gatekeeper, Head, REPLY_WAIT, refuse_upgrade, unrecorded},
+    outcome::{InwardBody, Outcome},
+    wire::{chain, is_encoded, outward_uri, request_size},
+};
+use crate::{
+    credential::{self, Slot},
+    error::{GatewayError, SettingsError},
+    head,
+    model::{self, UsageMeter},
+    path,
+    record::bounded,
+    redact::Redactor,
+    reply::{self, Refusal, ReplyBody},
+    settings::{Endpoint, ModelRoute},
+    upstream::{self, Connector, UpstreamClient},
+};
+
+/// The largest request body; the model APIs take no larger one.
+const BODY_MAX: u64 = 32 * 1024 * 1024;
+
+/// A route with everything that one request over it needs.
+pub(super) struct Route {
+    pub(super) settings: ModelRoute,
+    pub(super) slot: Slot,
+    redactor: Arc<Redactor>,
+    client: UpstreamClient,
+}
+
+/// A request that passed every rule on its head.
+struct Allowed<'a> {
+    route: &'a Route,
+    endpoint: &'a Endpoint,
+    path: String,
+    credential: HeaderValue,
+}
+
+impl Route {
+    pub(super) fn new(settings: ModelRoute, connector: &Connector) -> Result<Self, GatewayError> {
+        // What validation let through builds; the error names the route should
+        // a later change of the rules forget that.
+        let unusable = || SettingsError::Placeholder {
+            name: settings.secret_name.clone(),
+        };
+        let redactor = Redactor::new(settings.secret.expose(), &settings.placeholder);
+        Ok(Self {
+            slot: Slot::new(&settings).map_err(|_| unusable())?,
+            redactor: Arc::new(redactor.map_err(|_| unusable())?),
+            client: upstream::client(connector.to(settings.upstream.clone())),
+            settings,
+        })
+    }
+}
+
+impl Gatekeeper {
+    /// Judges a request to a model host and its body, records the intent, and
+    /// sends it.
+    pub(super) async fn to_model(
+        &self,
+        head: &Head<'_>,
+        route: &Route,
+        body: Incoming,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let allowed = judge(head, route)?;
+        let parts = head.parts;
+        let held = self.intake.read(body, BODY_MAX).await?;
+        self.judge_body(&route.settings, &parts.method, &held.bytes)?;
+        let request = outward_request(&allowed, head, held.bytes)?;
+        let sent = request_size(&request);
+        if let Err(exhausted) = self.budget.take(allowed.endpoint.metered, sent) {
+            let message = reply::budget_message(&self.task, exhausted);
+            let refusal = Refusal::forbidden(reply::BUDGET_RULE, message.clone());
+            self.record_refusal(head.target, parts, &refusal).await;
+            return Ok(reply::budget_reply(route.settings.api, &message));
+        }
+        let host = route.settings.host.as_str();
+        let intent = json!({
+            "host": host, "port": head.target.address.port(), "method": parts.method.as_str(),
+            "path": bounded(&allowed.path), "verdict": "allow", "rule": "network.model",
+        });
+        self.record_intent(&intent).await?;
+        let used = self.record.secret_used(&route.settings.secret_name, host);
+        used.await.map_err(|source| unrecorded(&source))?;
+        let mut outcome = Outcome::new(self.record.clone(), &intent, sent);
+        let answered = timeout(REPLY_WAIT, route.client.request(request)).await;
+        drop(held.memory);
+        let failure = match answered {
+            Ok(Ok(reply)) => return Ok(inward_reply(route, reply, outcome)),
+            Ok(Err(source)) => chain(&source),
+            Err(_) => format!("no reply within {} s", REPLY_WAIT.as_secs()),
+        };
+        outcome.failed(&failure);
+        Ok(reply::upstream_failed(
+            Some(route.settings.api),
+            &format!("Stockade could not reach the model: {failure}."),
+        ))
+    }
+
+    fn judge_body(&self, route: &ModelRoute, method: &Method, body: &Bytes) -> Result<(), Refusal> {
+        if self.placeholders.is_match(body) {
+            return Err(credential::misplaced_in("the request body"));
+        }
+        if *method == Method::POST {
+            if !route.provider_fetch {
+                model::inspect(route.api, body)?;
+            }
+        } else if !body.is_empty() {
+            return Err(Refusal::malformed(
+                "http.malformed",
+                "only a POST may have a body here.",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The rules on the head of a request to a model host.
+fn judge<'a>(head: &Head<'_>, route: &'a Route) -> Result<Allowed<'a>, Refusal> {
+    let (target, parts) = (head.target, head.parts);
+    if !target.tls || target.address.port() != 443 {
+        let reason = "model hosts are reached by TLS on port 443 only.";
+        return Err(Refusal::forbidden("network.port", reason));
+    }
+    refuse_upgrade(parts)?;
+    let path = path::canonical(parts.uri.path())
+        .map_err(|refusal| Refusal::malformed("network.path", refusal.reason()))?;
+    let listed = |endpoint: &&Endpoint| {
+        endpoint.method == parts.method.as_str() && endpoint.path.matches(&path)
+    };
+    let Some(endpoint) = route.settings.endpoints.iter().find(listed) else {
+        let reason = "of this host only the endpoints for model requests are allowed.";
+        return Err(Refusal::forbidden("network.endpoint", reason));
+    };
+    let credential = route.slot.fill(parts)?;
+    if is_encoded(&parts.headers) {
+        let reason = "a compressed request body cannot be checked; send it as it is.";
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "http.content-encoding",
+            reason,
+        ));
+    }
+    Ok(Allowed {
+        route,
+        endpoint,
+        path,
+        credential,
+    })
+}
+
+/// A new request from what was judged: nothing of the old one's bytes is
+/// passed on as it stood.
+fn outward_request(
+    allowed: &Allowed<'_>,
+    head: &Head<'_>,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, Refusal> {
+    let parts = head.parts;
+    let upstream = &allowed.route.settings.upstream;
+    let uri = outward_uri(upstream, &allowed.path, parts.uri.query())?;
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = uri;
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = head::outward(&parts.headers, Some(&allowed.route.slot.header));
+    let headers = request.headers_mut();
+    headers.insert(
+        allowed.route.slot.header.clone(),
+        allowed.credential.clone(),
+    );
+    if parts.method == Method::POST {
+        // As it was judged; a character set named here could make it another text.
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+    }
+    Ok(request)
+}
+
+fn inward_reply(
+    route: &Route,
+    reply: Response<Incoming>,
+    mut outcome: Outcome,
+) -> Response<ReplyBody> {
+    let (parts, body) = reply.into_parts();
+    outcome.status(parts.status.as_u16());
+    if is_encoded(&parts.headers) || parts.status.is_informational() {
+        outcome.failed("the reply is in a form that cannot be searched for the secret");
+        let message =
+            "Stockade: the model host's reply is in a form that cannot be searched for the key.";
+        return reply::upstream_failed(Some(route.settings.api), message);
+    }
+    let content_type = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    outcome.measure(UsageMeter::new(
+        route.settings.api,
+        content_type.unwrap_or_default(),
+    ));
+    let headers = head::inward(&parts.headers, |text| route.redactor.clean(text));
+    let body = InwardBody::searched(body, Arc::clone(&route.redactor), outcome);
+    let mut inward = Response::new(body.boxed_unsync());
+    *inward.status_mut() = parts.status;
+    *inward.headers_mut() = headers;
+    inward
+}

@@ -1,0 +1,326 @@
+use std::{
+    collections::{HashMap, HashSet},
+    error::Error,
+    sync::{Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use serde_json::json;
+use stockade_types::HostName;
+use tokio::time::timeout;
+
+use super::{
+    gatekeeper::{Gatekeeper, Head, REPLY_WAIT, denied, refuse_upgrade},
+    outcome::{InwardBody, Outcome},
+    wire::{chain, outward_uri, request_size},
+};
+use crate::{
+    credential,
+    head::{self, Target},
+    record::bounded,
+    reply::{self, Refusal, ReplyBody},
+    rules::{self, HostPattern, HostRule, Mismatch, Verdict},
+    settings::{Service, Upstream, UpstreamHost},
+    upstream::{self, Connector, DialError, UpstreamClient},
+};
+
+/// Hosts whose connections are kept for the next request.
+const CLIENTS_MAX: usize = 64;
+/// What the part of a name that a wildcard stands for may say, in bits: names
+/// that people chose say less, encoded data more.
+const NAME_BITS_MAX: f64 = 256.0;
+/// Names that one wildcard may stand for in a task.
+const NAMES_MAX: usize = 256;
+/// What a path and query may say to a host that only a wildcard names, in bits.
+const PATH_BITS_MAX: f64 = 16_384.0;
+
+/// Hosts that are reached by rule.
+pub(super) struct Hosts {
+    services: HashMap<HostName, Upstream>,
+    connector: Connector,
+    clients: Mutex<HashMap<Upstream, UpstreamClient>>,
+    /// What was used of each rule, by its text: a rule that is given again
+    /// does not start over.
+    used: Mutex<HashMap<String, Used>>,
+}
+
+#[derive(Default)]
+struct Used {
+    sent: u64,
+    names: HashSet<HostName>,
+}
+
+impl Hosts {
+    pub(super) fn new(services: Vec<Service>, connector: Connector) -> Self {
+        let services = services
+            .into_iter()
+            .map(|service| (service.name, service.upstream));
+        Self {
+            services: services.collect(),
+            connector,
+            clients: Mutex::default(),
+            used: Mutex::default(),
+        }
+    }
+
+    /// Where `target` really is.
+    fn upstream(&self, target: &Target) -> Upstream {
+        let host = match &target.name {
+            Some(name) => match self.services.get(name) {
+                Some(upstream) => return upstream.clone(),
+                None => UpstreamHost::Name(name.clone()),
+            },
+            None => UpstreamHost::Address(target.address.ip()),
+        };
+        Upstream {
+            scheme: target.scheme(),
+            host,
+            port: target.address.port(),
+            path_prefix: String::new(),
+        }
+    }
+
+    fn client(&self, upstream: &Upstream) -> UpstreamClient {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(upstream) {
+            return client.clone();
+        }
+        if clients.len() >= CLIENTS_MAX {
+            clients.clear();
+        }
+        let client = upstream::client(self.connector.to(upstream.clone()));
+        clients.insert(upstream.clone(), client.clone());
+        client
+    }
+
+    /// Counts a name that a wildcard of `rule` stands for: whoever owns the
+    /// zone reads the names that are looked up in it.
+    fn count_name(&self, rule: &HostRule, name: &HostName) -> Result<(), Refusal> {
+        let Some(free) = rule.host.free_part(name) else {
+            return Ok(());
+        };
+        let refuse = |reason: &str| Err(Refusal::forbidden("network.information", reason));
+        if rules::bits(free) > NAME_BITS_MAX {
+            return refuse(
+                "the name looks like encoded data, and only a wildcard allows it; a rule for this \
+                 very name would do.",
+            );
+        }
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = &mut used.entry(rule.to_string()).or_default().names;
+        if !names.contains(name) && names.len() >= NAMES_MAX {
+            return refuse("one wildcard stands for at most 256 names in a task.");
+        }
+        names.insert(name.clone());
+        Ok(())
+    }
+
+    /// Takes `bytes` out of what `rule` lets out in all.
+    fn take(&self, rule: &HostRule, bytes: u64) -> Result<(), Refusal> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = &mut used.entry(rule.to_string()).or_default().sent;
+        let limit = rule.total_limit();
+        let Some(sum) = sent.checked_add(bytes).filter(|sum| *sum <= limit) else {
+            let reason = format!(
+                "by the rule `{rule}` at most {limit} bytes may be sent in all, and {sent} were."
+            );
+            return Err(Refusal::forbidden("network.byte-budget", reason));
+        };
+        *sent = sum;
+        Ok(())
+    }
+}
+
+impl Gatekeeper {
+    /// Judges a request to a host that is no model host, reads its body,
+    /// records the intent, and sends it.
+    pub(super) async fn to_host(
+        &self,
+        head: &Head<'_>,
+        body: Incoming,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let rule = match head.rules.judge(&head.asked()) {
+            Verdict::Allowed(rule) => rule,
+            Verdict::Denied(rule) => return Err(denied(&rule)),
+            Verdict::Unruled(mismatch) => return Err(self.unruled(head, mismatch)),
+        };
+        refuse_upgrade(head.parts)?;
+        self.judge_information(head, &rule)?;
+        let limit = rule.request_limit();
+        let held = self.intake.read(body, limit).await?;
+        // A compressed one may pass: no secret is inside, and a placeholder
+        // that is not seen is not replaced either.
+        if self.placeholders.is_match(&held.bytes) {
+            return Err(credential::misplaced_in("the request body"));
+        }
+        let upstream = self.hosts.upstream(head.target);
+        let body_length = held.bytes.len() as u64;
+        let request = outward_request(head, &upstream, held.bytes)?;
+        let sent = request_size(&request);
+        if sent > limit {
+            let reason = format!("the rule `{rule}` allows {limit} bytes, head and body.");
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return Err(Refusal::new(status, "network.request-length", reason));
+        }
+        self.hosts.take(&rule, sent)?;
+        self.budget.take(false, sent).map_err(|exhausted| {
+            let message = reply::budget_message(&self.task, exhausted);
+            Refusal::forbidden(reply::BUDGET_RULE, message)
+        })?;
+        let intent = json!({
+            "host": head.target.host(), "port": head.target.address.port(),
+            "method": head.parts.method.as_str(), "path": bounded(request.uri().path()),
+            "verdict": "allow", "rule": "network.allow", "allowed_by": rule.to_string(),
+        });
+        self.record_intent(&intent).await?;
+        let mut outcome = Outcome::new(self.record.clone(), &intent, sent);
+        outcome.sent_body(body_length);
+        let answered = timeout(REPLY_WAIT, self.hosts.client(&upstream).request(request)).await;
+        drop(held.memory);
+        let failure = match answered {
+            Ok(Ok(reply)) if !reply.status().is_informational() => {
+                return Ok(inward_reply(reply, outcome));
+            }
+            Ok(Ok(_)) => "it wants to speak something else".to_owned(),
+            Ok(Err(source)) => {
+                outcome.failed(&chain(&source));
+                if let Some(refusal) = forbidden_address(&source) {
+                    return Err(refusal);
+                }
+                chain(&source)
+            }
+            Err(_) => format!("no reply within {} s", REPLY_WAIT.as_secs()),
+        };
+        outcome.failed(&failure);
+        let message = format!(
+            "Stockade could not reach {}: {failure}.",
+            head.target.label()
+        );
+        Ok(reply::upstream_failed(None, &message))
+    }
+
+    /// What a wildcard or a network lets through is looked at more closely.
+    fn judge_information(&self, head: &Head<'_>, rule: &HostRule) -> Result<(), Refusal> {
+        let address = head.target.address.ip();
+        if matches!(rule.host, HostPattern::Network { .. })
+            && let Some(what) = self.hosts.connector.refusal_in_network(address)
+        {
+            let reason = format!("a rule for a network does not allow {what}; one for it would.");
+            return Err(Refusal::forbidden("network.private-address", reason));
+        }
+        let Some(name) = &head.target.name else {
+            return Ok(());
+        };
+        self.hosts.count_name(rule, name)?;
+        let wild = rule.host.free_part(name).is_some();
+        let url = head
+            .parts
+            .uri
+            .path_and_query()
+            .map_or("", http::uri::PathAndQuery::as_str);
+        if wild && rules::bits(url) > PATH_BITS_MAX {
+            let reason =
+                "its URL carries more than a wildcard allows; a rule for this host would do.";
+            return Err(Refusal::forbidden("network.information", reason));
+        }
+        Ok(())
+    }
+
+    /// The refusal of what no rule allows, with the command that would.
+    fn unruled(&self, head: &Head<'_>, mismatch: Mismatch) -> Refusal {
+        let (rule, reason) = match (mismatch, &head.target.name) {
+            (Mismatch::Host, Some(_)) => (
+                "network.default-deny",
+                "no rule of this task allows this host.",
+            ),
+            (Mismatch::Host, None) => (
+                "network.address-literal",
+                "addresses are not reached directly; use the host's name.",
+            ),
+            (Mismatch::Port, _) => (
+                "network.port",
+                "the rules for this host allow other ports, or another scheme, only.",
+            ),
+            (Mismatch::Method, _) => (
+                "network.method",
+                "the rules for this host allow other methods only.",
+            ),
+            (Mismatch::Path, _) => (
+                "network.path",
+                "the rules for this host allow other paths only.",
+            ),
+        };
+        Refusal::forbidden(rule, reason).with_allow(self.command(head))
+    }
+
+    /// The command by which a person would allow the request's host and
+    /// method; none for an address, which may be anybody's.
+    fn command(&self, head: &Head<'_>) -> Option<String> {
+        let target = head.target;
+        let name = target.name.as_ref()?;
+        let scheme = target.scheme();
+        let port = target.address.port();
+        let prefix = if target.tls { "" } else { "http://" };
+        let suffix = if port == scheme.default_port() {
+            String::new()
+        } else {
+            format!(":{port}")
+        };
+        let rule = format!("{} {prefix}{name}{suffix}", head.parts.method);
+        // Only what the parser takes is offered, and no method of the agent's making.
+        rule.parse::<HostRule>().ok()?;
+        Some(format!("stockade allow '{rule}' --task {}", self.task))
+    }
+}
+
+/// A new request from what was judged.
+fn outward_request(
+    head: &Head<'_>,
+    upstream: &Upstream,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, Refusal> {
+    let parts = head.parts;
+    // What was compared is sent; where nothing was, some hosts tell escapes apart.
+    let path = match &head.path {
+        Ok(path) if head.rules.compares_paths(head.target.destination()) => path,
+        _ => parts.uri.path(),
+    };
+    if !path.starts_with('/') {
+        let reason = "only a path may be asked for.";
+        return Err(Refusal::malformed("http.malformed", reason));
+    }
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = outward_uri(upstream, path, parts.uri.query())?;
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = head::outward(&parts.headers, None);
+    Ok(request)
+}
+
+fn inward_reply(reply: Response<Incoming>, mut outcome: Outcome) -> Response<ReplyBody> {
+    let (parts, body) = reply.into_parts();
+    outcome.status(parts.status.as_u16());
+    let mut inward = Response::new(InwardBody::passing(body, outcome).boxed_unsync());
+    *inward.status_mut() = parts.status;
+    *inward.headers_mut() = head::inward_as_it_is(&parts.headers);
+    inward
+}
+
+/// The refusal, if a name led only to addresses that must not be dialled.
+fn forbidden_address(error: &legacy::Error) -> Option<Refusal> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(refused @ DialError::Refused { .. }) = cause.downcast_ref() {
+            return Some(Refusal::forbidden(
+                "network.private-address",
+                format!("{refused}."),
+            ));
+        }
+        source = cause.source();
+    }
+    None
+}
