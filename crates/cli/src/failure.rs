@@ -77,7 +77,8 @@ impl From<SupervisorError> for Failure {
             ) => Kind::NotFound,
             SupervisorError::Refused(_)
             | SupervisorError::Running
-            | SupervisorError::NotRunning => Kind::Refused,
+            | SupervisorError::NotRunning
+            | SupervisorError::IdentityTaken(_) => Kind::Refused,
             _ => Kind::Failed,
         };
         Self::new(kind, error.to_string())

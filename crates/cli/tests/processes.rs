@@ -9,7 +9,9 @@
 mod host;
 
 use std::{
+    fs,
     io::Write,
+    os::unix::fs::MetadataExt,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -17,8 +19,8 @@ use std::{
 use stockade_types::EventKind;
 
 use self::host::{
-    COUNTING, Host, LONGEST, Task, count, eventually, processes, processes::Process, wait_for_file,
-    within,
+    COUNTING, Host, LONGEST, Task, count, eventually, is_root, processes, processes::Process, skip,
+    wait_for_file, within,
 };
 
 #[test]
@@ -249,10 +251,7 @@ fn a_paused_task_makes_no_progress_until_it_is_resumed() {
     assert_eq!(host.status(&task)["state"]["name"], "paused");
     let counted = || {
         let layers = ["upper", "ws"].map(|layer| task.folder.join(layer).join("n"));
-        layers
-            .iter()
-            .find_map(|path| std::fs::read(path).ok())
-            .unwrap()
+        layers.iter().find_map(|path| fs::read(path).ok()).unwrap()
     };
     let before = counted();
     // Fifteen times as long as one step of the count takes.
@@ -393,4 +392,26 @@ fn looking_at_tasks_never_disturbs_those_that_start() {
             looker.join().unwrap();
         }
     });
+}
+
+#[test]
+fn as_root_each_task_has_a_user_id_that_it_alone_has_claimed() {
+    if !is_root() {
+        skip("a user id for each task", "only root can give one");
+        return;
+    }
+    let host = Host::new();
+    let tasks = [host.start("true"), host.start("true")];
+    let claims: Vec<_> = fs::read_dir(host.state().join("identities"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .collect();
+    assert_eq!(claims.len(), tasks.len(), "{claims:?}");
+    for claim in claims {
+        let task = fs::read_link(claim.path()).unwrap();
+        assert!(tasks.iter().any(|known| task == *known.id), "{task:?}");
+        let home = host.state().join("tasks").join(task).join("home");
+        let owner = fs::metadata(home).unwrap().uid();
+        assert_eq!(claim.file_name().to_str(), Some(&*owner.to_string()));
+    }
 }

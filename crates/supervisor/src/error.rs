@@ -64,6 +64,9 @@ pub enum SupervisorError {
         /// Its log.
         log: PathBuf,
     },
+    /// Another task got the user id between the two steps of this start.
+    #[error("another task took the user id {0} meanwhile; start the task again")]
+    IdentityTaken(u32),
     /// The supervisor said no.
     #[error("{0}")]
     Refused(String),

@@ -16,6 +16,7 @@ mod exec;
 pub mod gateway;
 mod git;
 mod happening;
+mod identities;
 mod launch;
 pub mod life;
 mod output;
@@ -38,6 +39,7 @@ pub use self::{
         Stdin,
     },
     git::find_git,
+    identities::Identities,
     launch::{look_into, resume, start},
     part::Part,
     prepare::{

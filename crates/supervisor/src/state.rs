@@ -119,7 +119,8 @@ fn network_file_system(magic: i64) -> Option<&'static str> {
     }
 }
 
-fn make_private(path: &Path) -> io::Result<()> {
+/// Makes a folder, and those above it, for their owner alone.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use stockade_supervisor::{PLAN, give_tree};
+use stockade_supervisor::{Identities, PLAN, give_tree};
 use stockade_types::{EventKind, TaskId};
 use stockade_workspace::{TaskSpace, Trash};
 
@@ -28,6 +28,7 @@ pub(crate) fn remove(arguments: &Remove, printer: Printer) -> Result<ExitCode, F
     let forgotten = trash
         .purge(std::time::SystemTime::now())
         .map_err(Failure::failed)?;
+    Identities::of(&state).sweep()?;
     printer.line(&format!(
         "{} is in the trash for 30 days; stockade restore {} brings it back",
         task.status.slug, removed.id

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use rand::Rng;
 use stockade_agents::HomeFile;
 use stockade_sandbox::Identity;
 use stockade_workspace::{Brought, START, SnapshotLimits, TaskSpace};
@@ -15,35 +14,15 @@ use stockade_workspace::{Brought, START, SnapshotLimits, TaskSpace};
 use super::{Host, Prepared, workspace};
 use crate::{
     error::SupervisorError,
+    identities::Identities,
     state::StateDirectory,
     task::{PLAN, Plan, STATUS},
 };
 
-/// Kernel ids that no distribution hands out: systemd's and subordinate
-/// ranges end below, and the sign bit is above.
-const FIRST_ID: u32 = 0x7000_0000;
-const IDS: u32 = 0x0fff_0000;
-
 /// As root: a user id that no other task has. Otherwise the caller's own.
 pub(super) fn identity(state: &StateDirectory) -> Option<Identity> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let taken: Vec<u32> = state
-        .tasks()
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|task| task.read::<Plan>(PLAN).ok()?.sandbox.identity)
-        .map(|identity| identity.uid)
-        .collect();
-    let mut random = rand::rng();
-    let id = loop {
-        let id = FIRST_ID + random.random_range(0..IDS);
-        if !taken.contains(&id) {
-            break id;
-        }
-    };
-    Some(Identity { uid: id, gid: id })
+    let root = rustix::process::geteuid().is_root();
+    root.then(|| Identities::of(state).unused())
 }
 
 impl Prepared {
@@ -67,6 +46,9 @@ impl Prepared {
         )
         .map_err(workspace)?;
         self.task.create()?;
+        if let Some(identity) = self.plan.sandbox.identity {
+            Identities::of(&host.state).claim(identity, self.task.id())?;
+        }
         let brought = self.bring(host, &created.space)?;
         let home = created.space.home();
         for file in &self.files {
