@@ -94,7 +94,7 @@ fn run(arguments: &Arguments) -> Result<Report, Failure> {
         Round::FULL
     };
     let started = Instant::now();
-    let mut report = Report::begin(files);
+    let mut report = Report::begin(format!("{files} files"));
     let place = Place::new(&arguments.folder)?;
     say(&format!("{files} files in {}", place.folder().display()));
     repository::make(&place, files)?;

@@ -77,18 +77,25 @@ impl Place {
     }
 
     /// Any program, in the repository, with an environment of its own.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.program(program);
+        command.current_dir(if self.repository().exists() {
+            self.repository()
+        } else {
+            self.folder().to_owned()
+        });
+        command
+    }
+
+    /// Any program, where the bench itself runs: in a static executable the
+    /// standard library starts one in another folder by fork, not by spawn.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place where the bench starts programs"
     )]
-    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn program(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
-            .current_dir(if self.repository().exists() {
-                self.repository()
-            } else {
-                self.folder().to_owned()
-            })
             .stdin(Stdio::null())
             .env_clear()
             .env("PATH", PATH)

@@ -12,7 +12,7 @@ use crate::figure::{Figure, Goal};
 /// What a run found, and where.
 #[derive(Debug)]
 pub(crate) struct Report {
-    files: u32,
+    about: String,
     begun: u64,
     load_before: String,
     load_after: String,
@@ -21,13 +21,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// A run that begins now.
-    pub(crate) fn begin(files: u32) -> Self {
+    /// A run that begins now, and what it is made with.
+    pub(crate) fn begin(about: String) -> Self {
         let begun = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Self {
-            files,
+            about,
             begun: begun.as_secs(),
             load_before: load(),
             load_after: String::new(),
@@ -58,8 +58,8 @@ impl Report {
         )?;
         writeln!(
             to,
-            "{} files, {:.0} s in all\n",
-            self.files,
+            "{}, {:.0} s in all\n",
+            self.about,
             self.took.as_secs_f64()
         )?;
         for figure in &self.figures {
@@ -77,7 +77,7 @@ impl Report {
             "seconds": self.took.as_secs(),
             "load_before": self.load_before,
             "load_after": self.load_after,
-            "files": self.files,
+            "about": self.about,
             "figures": figures,
         })
     }
