@@ -1,10 +1,13 @@
 //! The words of the command line.
 
+mod network;
 mod values;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::network::{Allow, NetworkArguments};
 
 /// Run any coding agent unattended, with the worst case bounded before it
 /// starts and provable afterwards.
@@ -119,6 +122,12 @@ pub(crate) enum Verb {
     Rm(Remove),
     /// Bring a task back from the trash, or list it
     Restore(Restore),
+    /// Let a task that runs reach a host from now on
+    #[command(
+        after_help = "Examples:\n  stockade allow 'GET example.com' --task fix-login --for 10m\n  \
+        stockade allow --list\n  stockade allow --presets"
+    )]
+    Allow(Allow),
     /// Why something was refused: an event's number in a task's record
     Why(Why),
     /// Write completions for a shell to standard output
@@ -190,6 +199,8 @@ pub(crate) struct Run {
     /// Answer model requests from another endpoint (https, or http on this machine)
     #[arg(long, value_name = "URL")]
     pub(crate) model_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArguments,
     /// Cap on model requests
     #[arg(long, value_name = "N")]
     pub(crate) max_requests: Option<u64>,

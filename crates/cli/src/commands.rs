@@ -1,5 +1,6 @@
 //! One file a group of verbs.
 
+mod allow;
 mod attack;
 mod copy;
 pub(crate) mod demo;
@@ -50,6 +51,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Undo(undo) => keep::undo(&undo, printer),
         Verb::Rm(remove) => keep::remove(&remove, printer),
         Verb::Restore(restore) => keep::restore(&restore, printer),
+        Verb::Allow(allow) => allow::run(&allow, printer),
         Verb::Why(why) => why::run(&why, printer),
         Verb::Completions { shell } => {
             clap_complete::generate(

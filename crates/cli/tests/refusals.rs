@@ -155,7 +155,10 @@ fn g2_ten_scripted_attempts_are_ten_records_and_why_explains_the_last() {
         "what    send GET /path to last.example:443",
         "rule    network.default-deny",
         &format!("why     {NO_RULE}"),
-        "allow   nothing allows it",
+        &format!(
+            "allow   stockade allow 'GET last.example' --task {}",
+            task.id
+        ),
     ] {
         assert!(told.lines().any(|told| told == line), "{line}: {told}");
     }

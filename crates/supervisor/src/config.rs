@@ -6,7 +6,9 @@ use serde::Deserialize;
 use stockade_sandbox::files::DEFAULT_SECRET_PATHS;
 use stockade_workspace::{Repository, SecretPatterns};
 
-use crate::{error::SupervisorError, prepare::ExtraPaths, state::StateDirectory};
+use crate::{
+    error::SupervisorError, network::NetworkSection, prepare::ExtraPaths, state::StateDirectory,
+};
 
 /// What a user may set. Unknown keys are errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -14,6 +16,8 @@ use crate::{error::SupervisorError, prepare::ExtraPaths, state::StateDirectory};
 pub struct Config {
     /// What is hidden from agents, beyond the defaults.
     pub hide: Hide,
+    /// What every task may reach, and what none may.
+    pub network: NetworkSection,
 }
 
 /// What is hidden from agents, beyond the defaults, and what is not after all.

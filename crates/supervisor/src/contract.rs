@@ -24,6 +24,12 @@ pub struct Contract {
     pub masked: Vec<String>,
     /// What it may reach.
     pub reaches: Vec<String>,
+    /// What of that the repository asks for.
+    #[serde(default)]
+    pub asks: Vec<String>,
+    /// What it must not reach, whatever is allowed.
+    #[serde(default)]
+    pub denies: Vec<String>,
     /// The names of keys that are used for it, outside.
     pub keys: Vec<String>,
     /// Commands of the base commit that run inside before the agent.
@@ -98,6 +104,11 @@ impl Contract {
         compare("reads", &self.reads, &last.reads);
         compare("writes", &self.writes, &last.writes);
         compare("reaches", &self.reaches, &last.reaches);
+        compare(
+            "reaches, asked for by the repository:",
+            &self.asks,
+            &last.asks,
+        );
         compare("uses", &self.keys, &last.keys);
         compare("runs before the agent:", &self.setup, &last.setup);
         compare("weaker:", &self.weaker, &last.weaker);
@@ -107,6 +118,10 @@ impl Contract {
             .filter(|path| !self.masked.contains(path))
         {
             wider.push(format!("no longer hides {hidden}"));
+        }
+        let denied = last.denies.iter();
+        for rule in denied.filter(|rule| !self.denies.contains(rule)) {
+            wider.push(format!("no longer denies {rule}"));
         }
         if self.assurance < last.assurance {
             wider.push(format!(
@@ -178,11 +193,17 @@ impl Contract {
         if !self.masked.is_empty() {
             line("hidden", &self.masked.join(", "));
         }
-        if self.reaches.is_empty() {
+        if self.reaches.is_empty() && self.asks.is_empty() {
             line("reaches", "nothing");
         }
         for host in &self.reaches {
             line("reaches", host);
+        }
+        for host in &self.asks {
+            line("reaches", &format!("{host}, which the repository asks for"));
+        }
+        for rule in &self.denies {
+            line("denies", rule);
         }
         if !self.keys.is_empty() {
             line(
@@ -270,11 +291,16 @@ mod tests {
         wider.reaches.push("example.org".into());
         wider.writes.push("/data".into());
         wider.masked.clear();
+        wider.asks.push("asked.test (GET)".into());
+        let mut before = contract();
+        before.denies.push("denied.test".into());
         wider.assurance = Assurance::Weak;
         wider.agent.digest = Some("bb".into());
-        let named = wider.widenings(&contract()).join("\n");
+        let named = wider.widenings(&before).join("\n");
         for word in [
             "reaches example.org",
+            "asked for by the repository: asked.test",
+            "no longer denies denied.test",
             "writes /data",
             ".env",
             "weak",

@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use stockade_gateway::HostRule;
 
 pub use self::client::Connection;
 pub(crate) use self::{
@@ -60,6 +61,24 @@ pub enum Request {
     Stop,
     /// Save the work now.
     Snapshot,
+    /// Allow a host from now on.
+    Allow {
+        /// What is allowed.
+        rule: HostRule,
+        /// For how long; until the task ends without it.
+        seconds: Option<u64>,
+    },
+    /// The rules that are in force.
+    Rules,
+}
+
+/// A rule that allows, as people see it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownRule {
+    /// The rule.
+    pub rule: HostRule,
+    /// Until when, RFC 3339 in UTC; as long as the task runs without it.
+    pub until: Option<String>,
 }
 
 /// What a client sends while it watches a command.
@@ -120,6 +139,13 @@ pub enum Answer {
         /// What else is known of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<Box<ExecResult>>,
+    },
+    /// The rules that are in force.
+    Rules {
+        /// What is allowed, beside the model.
+        allow: Vec<ShownRule>,
+        /// What is denied, whatever is allowed.
+        deny: Vec<HostRule>,
     },
     /// The work was saved.
     Saved {

@@ -14,11 +14,12 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::Path,
     process::{Child, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
-use stockade_gateway::{ModelRoute, Settings};
+use stockade_gateway::{HostRule, ModelRoute, Settings};
 use stockade_sandbox::{Channel, Listeners};
 use stockade_types::{Event, Redacted};
 
@@ -38,8 +39,16 @@ const MESSAGE_MAX: usize = 96 * 1024;
 enum Told {
     Settings(Box<Settings>),
     Listeners,
-    Recorded { event: u64 },
-    NotRecorded { event: u64 },
+    Recorded {
+        event: u64,
+    },
+    NotRecorded {
+        event: u64,
+    },
+    Grant {
+        rule: HostRule,
+        seconds: Option<u64>,
+    },
 }
 
 /// What the gateway sends.
@@ -48,6 +57,7 @@ enum Heard {
     Authority(String),
     Sealed,
     Event { event: u64, what: Event },
+    Granted(Result<(), String>),
     Failed(String),
 }
 
@@ -99,7 +109,7 @@ impl GatewayProcess {
     pub(crate) fn serve(
         self,
         listeners: Listeners,
-    ) -> Result<(Child, EventChannel), SupervisorError> {
+    ) -> Result<(Child, EventChannel, GatewayLink), SupervisorError> {
         let mut descriptors: Vec<OwnedFd> =
             vec![listeners.dns_udp.into(), listeners.dns_tcp.into()];
         descriptors.extend(listeners.tcp.into_iter().map(OwnedFd::from));
@@ -109,7 +119,15 @@ impl GatewayProcess {
             // Its reason says more than the channel that it left behind.
             (_, Ok(Heard::Failed(reason))) => Err(failed(reason)),
             (Err(error), _) | (_, Err(error)) => Err(failed(error)),
-            (Ok(()), Ok(Heard::Sealed)) => Ok((self.child, EventChannel(Arc::new(self.channel)))),
+            (Ok(()), Ok(Heard::Sealed)) => {
+                let channel = Arc::new(self.channel);
+                let (granted, answers) = mpsc::channel();
+                let events = EventChannel {
+                    channel: Arc::clone(&channel),
+                    granted,
+                };
+                Ok((self.child, events, GatewayLink { channel, answers }))
+            }
             _ => Err(failed("it answered out of turn")),
         }
     }
@@ -139,44 +157,71 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
             .iter()
             .map(route)
             .collect::<Result<_, SupervisorError>>()?,
-        allow: Vec::new(),
-        deny: Vec::new(),
-        services: Vec::new(),
+        allow: plan.allow.clone(),
+        deny: plan.deny.clone(),
+        services: plan.services.clone(),
         request_limit: plan.request_limit,
         byte_limit: plan.byte_limit,
     })
 }
 
 /// The channel on which a sealed gateway tells events.
-pub(crate) struct EventChannel(Arc<Channel>);
+pub(crate) struct EventChannel {
+    channel: Arc<Channel>,
+    granted: mpsc::Sender<Result<(), String>>,
+}
 
-/// Ends a gateway whose events another thread waits for.
-pub(crate) struct HangUp(Arc<Channel>);
+/// The supervisor's way to a gateway whose events another thread waits for.
+pub(crate) struct GatewayLink {
+    channel: Arc<Channel>,
+    answers: mpsc::Receiver<Result<(), String>>,
+}
 
-impl HangUp {
+/// How long a gateway may take to put a rule in force.
+const GRANTED: Duration = Duration::from_secs(10);
+
+impl GatewayLink {
     /// Closes the channel for both sides: the gateway ends, and so does the
     /// wait for its events.
-    pub(crate) fn now(&self) {
-        let _ = rustix::net::shutdown(self.0.as_fd(), rustix::net::Shutdown::Both);
+    pub(crate) fn hang_up(&self) {
+        let _ = rustix::net::shutdown(self.channel.as_fd(), rustix::net::Shutdown::Both);
+    }
+
+    /// Allows what `rule` says; it is in force when this returns.
+    pub(crate) fn grant(
+        &self,
+        rule: &HostRule,
+        seconds: Option<u64>,
+    ) -> Result<(), SupervisorError> {
+        let rule = rule.clone();
+        send(&self.channel, &Told::Grant { rule, seconds }, &[]).map_err(failed)?;
+        match self.answers.recv_timeout(GRANTED) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(SupervisorError::Refused(reason)),
+            Err(error) => Err(failed(error)),
+        }
     }
 }
 
 impl EventChannel {
-    /// A way to end the gateway from elsewhere.
-    pub(crate) fn hang_up(&self) -> HangUp {
-        HangUp(Arc::clone(&self.0))
-    }
-
     /// Passes every event to `record` until the gateway is gone. What could
     /// not be recorded is told, and does not happen.
     pub(crate) fn pump(&self, mut record: impl FnMut(&Event) -> bool) {
-        while let Ok(Heard::Event { event, what }) = hear(&self.0) {
+        loop {
+            let (event, what) = match hear(&self.channel) {
+                Ok(Heard::Event { event, what }) => (event, what),
+                Ok(Heard::Granted(answer)) => {
+                    let _ = self.granted.send(answer);
+                    continue;
+                }
+                _ => return,
+            };
             let answer = if record(&what) {
                 Told::Recorded { event }
             } else {
                 Told::NotRecorded { event }
             };
-            if send(&self.0, &answer, &[]).is_err() {
+            if send(&self.channel, &answer, &[]).is_err() {
                 return;
             }
         }

@@ -19,6 +19,7 @@ mod happening;
 mod identities;
 mod launch;
 pub mod life;
+mod network;
 mod output;
 mod part;
 mod prepare;
@@ -32,7 +33,7 @@ pub use self::{
     checks::{CheckResult, Judged, run_checks},
     config::{Config, Hide},
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
-    control::{Answer, Connection, Request, Typed},
+    control::{Answer, Connection, Request, ShownRule, Typed},
     error::SupervisorError,
     exec::{
         DenialSeen, ExecEnd, ExecError, ExecLimits, ExecRequest, ExecResult, ExecText, Report,
@@ -41,6 +42,7 @@ pub use self::{
     git::find_git,
     identities::Identities,
     launch::{look_into, resume, start},
+    network::{Network, NetworkSection, Preset, service},
     part::Part,
     prepare::{
         BUILT_IN_ARGUMENT, ExtraPaths, Host, Made, PASSED, Prepared, Runs, Wish, give_tree,

@@ -14,6 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stockade_audit::RecorderClient;
+use stockade_gateway::HostRule;
 use stockade_sandbox::{Sandbox, files};
 use stockade_types::{Denial, Event, EventKind, Redacted, wire};
 
@@ -22,8 +23,9 @@ use crate::{
     control::{self, Answer, Asked, Reply, Request},
     error::SupervisorError,
     exec::{Command, Context, ExecError, Execs, Gate, Refusals, exit_code},
-    gateway::{GatewayProcess, HangUp, Keys},
+    gateway::{GatewayProcess, Keys},
     happening::{Happening, watch_part},
+    network::Grants,
     part::Part,
     recorder, save,
     state::{StateDirectory, TaskDirectory, TaskLock},
@@ -130,7 +132,7 @@ struct Supervisor {
     session: Option<Session>,
     /// Whether anybody has seen the main command.
     watched: bool,
-    gateway: HangUp,
+    grants: Grants,
     /// The last output after which a turn was saved.
     saved_for: Option<Instant>,
     /// How many processes the kernel has ended at the cap on memory.
@@ -151,6 +153,7 @@ impl Supervisor {
             // The plan on disk is the task's own again, whatever happens.
             task.write(PLAN, &plan)?;
             plan.routes.clear();
+            plan.allow.clear();
         }
         let status: TaskStatus = task.read(STATUS)?;
         let (recorder, record) = recorder::start(&task)?;
@@ -171,8 +174,7 @@ impl Supervisor {
         let (sandbox, listeners) = Sandbox::start(&crate::part::executable(), &spec)?;
         let report = serde_json::to_value(sandbox.report()).unwrap_or_default();
         note(&record, EventKind::SandboxVerified, report)?;
-        let (gateway, events) = gateway.serve(listeners)?;
-        let hang_up = events.hang_up();
+        let (gateway, events, link) = gateway.serve(listeners)?;
         watch_part(Part::Gateway, gateway, happenings.clone());
         let gateway_record = record.clone();
         let refusals = Arc::new(Refusals::default());
@@ -214,7 +216,7 @@ impl Supervisor {
             main: 0,
             session,
             watched: false,
-            gateway: hang_up,
+            grants: Grants::new(link),
             saved_for: None,
             ended_for_memory: 0,
             _lock: lock,
@@ -456,6 +458,8 @@ impl Supervisor {
             Request::Pause => self.freeze(true)?,
             Request::Resume => self.freeze(false)?,
             Request::Snapshot => self.snapshot("asked for")?,
+            Request::Allow { rule, seconds } => self.allow(asked.peer, rule, seconds)?,
+            Request::Rules => Reply::Once(self.grants.list(&self.plan)),
             Request::Stop => {
                 // Everything inside is gone before the answer is sent.
                 self.sandbox.end();
@@ -497,6 +501,31 @@ impl Supervisor {
                 .map_or_else(|| refuse("it ended at once"), Reply::Watch)),
             Err(error) => Ok(refuse(&error.to_string())),
         }
+    }
+
+    /// Allows a host from now on; who did so, and for how long, is in the record
+    /// before it holds.
+    fn allow(
+        &mut self,
+        peer: Option<u32>,
+        rule: HostRule,
+        seconds: Option<u64>,
+    ) -> Result<Reply, SupervisorError> {
+        if let Some(reason) = Grants::objection(&self.plan, &rule, seconds) {
+            return Ok(refuse(&reason));
+        }
+        let until = seconds.map_or("the task ends".to_owned(), |seconds| {
+            format!("{seconds} s later")
+        });
+        note(
+            &self.record,
+            EventKind::Overridden,
+            json!({ "allow": rule, "by_uid": peer, "seconds": seconds, "until": until }),
+        )?;
+        Ok(match self.grants.give(rule, seconds) {
+            Ok(()) => Reply::Once(Answer::Done),
+            Err(error) => refuse(&error.to_string()),
+        })
     }
 
     fn freeze(&mut self, freeze: bool) -> Result<Reply, SupervisorError> {
@@ -577,7 +606,7 @@ impl Supervisor {
         self.task.write(STATUS, &self.status)?;
         // The task and its record are free for others; only last words are
         // still said.
-        self.gateway.now();
+        self.grants.hang_up();
         drop(self);
         control::wait_for_viewers();
         recorded

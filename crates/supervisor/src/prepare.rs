@@ -41,6 +41,7 @@ use crate::{
     config::Config,
     contract::{Assurance, Contract},
     error::SupervisorError,
+    network::Network,
     project::{Project, after_setup},
     state::{StateDirectory, TaskDirectory},
     task::{FORMAT, Main, Plan, Route, TaskState, TaskStatus, now},
@@ -82,6 +83,8 @@ pub struct Wish {
     pub model: Option<String>,
     /// Where model requests go instead of to the provider.
     pub model_url: Option<Upstream>,
+    /// What it may reach.
+    pub network: Network,
     /// How many model requests the task may make.
     pub request_limit: Option<u64>,
     /// How many bytes it may send.
@@ -206,6 +209,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         .map_err(workspace)?;
 
     let project = Project::of_tree(&pool.tree())?;
+    let ruled = wish.network.together(host, &project)?;
     let task = host.state.task(&TaskId::from_random(rand::rng().random()));
     let back_end = wish.back_end.unwrap_or_else(|| fastest(&pool));
     let slug = Slug::from_prompt(wish.name.as_deref().unwrap_or(&agent.prompt));
@@ -232,7 +236,14 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
             terminal: agent.terminal,
         },
         session: None,
-        routes: agent.routes.clone(),
+        routes: if ruled.model {
+            agent.routes.clone()
+        } else {
+            Vec::new()
+        },
+        allow: ruled.allow.clone(),
+        deny: ruled.deny.clone(),
+        services: wish.network.services.clone(),
         request_limit: wish.request_limit,
         byte_limit: wish.byte_limit,
         wall_seconds: wish.wall_seconds,
@@ -240,7 +251,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         git: host.git.program().to_owned(),
         contract: Contract::default(),
     };
-    plan.contract = contract::of(&plan, &agent, &pool, back_end, &project);
+    plan.contract = contract::of(&plan, &agent, &pool, back_end, &project, &ruled);
     caps::require(&plan.contract, wish.require)?;
     let created_at = now();
     let status = TaskStatus {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 
-use crate::error::SupervisorError;
+use crate::{error::SupervisorError, network::NetworkSection};
 
 /// What a repository says of itself. Unknown keys are errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -14,6 +14,9 @@ pub struct Project {
     /// What runs inside before the agent does.
     #[serde(default)]
     pub setup: Setup,
+    /// What it asks to reach, and what must not be reached.
+    #[serde(default)]
+    pub network: NetworkSection,
     /// Commands that must succeed before a merge, by name.
     #[serde(default)]
     pub checks: BTreeMap<String, String>,

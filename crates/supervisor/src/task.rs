@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use stockade_agents::AgentKind;
-use stockade_gateway::{Endpoint, ModelApi, Upstream};
+use stockade_gateway::{Endpoint, HostRule, ModelApi, Service, Upstream};
 use stockade_sandbox::SandboxSpec;
 use stockade_types::{HostName, TaskId};
 
@@ -36,6 +36,15 @@ pub struct Plan {
     pub session: Option<Session>,
     /// The model hosts.
     pub routes: Vec<Route>,
+    /// What else may be reached.
+    #[serde(default)]
+    pub allow: Vec<HostRule>,
+    /// What must not be, whatever is allowed.
+    #[serde(default)]
+    pub deny: Vec<HostRule>,
+    /// Names that lead to a place that the user wrote.
+    #[serde(default)]
+    pub services: Vec<Service>,
     /// How many model requests the task may make.
     pub request_limit: Option<u64>,
     /// How many bytes it may send.

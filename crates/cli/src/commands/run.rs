@@ -97,6 +97,7 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         model_url,
         request_limit: arguments.max_requests,
         byte_limit: BYTE_LIMIT,
+        network: arguments.network.wish(),
         wall_seconds: arguments.wall,
         extra: ExtraPaths {
             read: arguments.ro.clone(),
@@ -172,6 +173,7 @@ fn agree(host: &Host, prepared: &Prepared, yes: bool, printer: Printer) -> Resul
     // The first time, only what the repository itself asks for needs a yes.
     let widenings = contract.widenings(&last.unwrap_or_else(|| Contract {
         setup: Vec::new(),
+        asks: Vec::new(),
         ..contract.clone()
     }));
     for widening in &widenings {

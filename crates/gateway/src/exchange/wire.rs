@@ -15,14 +15,7 @@ pub(super) fn outward_uri(
     query: Option<&str>,
 ) -> Result<Uri, Refusal> {
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    let url = format!(
-        "{}://{}:{}{}{path}{query}",
-        upstream.scheme.name(),
-        upstream.host,
-        upstream.port,
-        upstream.path_prefix
-    );
-    Uri::try_from(url)
+    Uri::try_from(format!("{upstream}{path}{query}"))
         .map_err(|_| Refusal::malformed("network.path", "its URL cannot be written again."))
 }
 

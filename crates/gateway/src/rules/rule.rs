@@ -66,7 +66,8 @@ impl HostRule {
         }
     }
 
-    pub(super) fn covers(&self, destination: Destination<'_>) -> bool {
+    /// Whether the rule is for `destination`.
+    pub fn covers(&self, destination: Destination<'_>) -> bool {
         match destination {
             Destination::Name(name) => self.host.covers(name),
             Destination::Address(address) => self.host.covers_address(address),

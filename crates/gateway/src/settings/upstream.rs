@@ -90,6 +90,17 @@ impl Upstream {
     }
 }
 
+impl std::fmt::Display for Upstream {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = self.scheme.name();
+        write!(
+            formatter,
+            "{scheme}://{}:{}{}",
+            self.host, self.port, self.path_prefix
+        )
+    }
+}
+
 impl FromStr for Upstream {
     type Err = SettingsError;
 

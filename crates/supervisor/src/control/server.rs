@@ -23,6 +23,8 @@ use crate::{
 /// A request with the way to answer it.
 pub(crate) struct Asked {
     pub(crate) request: Request,
+    /// Who asks, by user id, as the kernel knows it.
+    pub(crate) peer: Option<u32>,
     pub(crate) reply: Sender<Reply>,
 }
 
@@ -94,9 +96,15 @@ fn client(
             }
             continue;
         }
+        let peer = rustix::net::sockopt::socket_peercred(lines.stream()).ok();
+        let peer = peer.map(|peer| peer.uid.as_raw());
         let (reply, answer) = channel();
         if happenings
-            .send(Happening::Asked(Asked { request, reply }))
+            .send(Happening::Asked(Asked {
+                request,
+                peer,
+                reply,
+            }))
             .is_err()
         {
             return Ok(());

@@ -11,6 +11,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use stockade_gateway::{
@@ -61,7 +62,9 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
     stockade_sandbox::seal(&[])?;
     tell(channel, &Heard::Sealed)?;
 
+    let rules = LiveRules::new(&settings.allow, &settings.deny);
     let sink = Arc::new(Recorded {
+        rules: rules.clone(),
         channel: Arc::clone(channel),
         next: AtomicU64::new(0),
         waiting: Mutex::default(),
@@ -73,7 +76,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         let _ = stop.send(());
     });
     let gateway = Gateway {
-        rules: LiveRules::new(&settings.allow, &settings.deny),
+        rules,
         settings,
         authority,
         listeners,
@@ -99,8 +102,9 @@ impl OriginalDestination for Tracked {
 
 type Waiting = HashMap<u64, oneshot::Sender<bool>>;
 
-/// Events go to the supervisor, which has them recorded.
+/// Events go to the supervisor, which has them recorded; rules come from it.
 struct Recorded {
+    rules: LiveRules,
     channel: Arc<Channel>,
     next: AtomicU64,
     waiting: Mutex<Waiting>,
@@ -113,6 +117,14 @@ impl Recorded {
             let (event, recorded) = match told {
                 Told::Recorded { event } => (event, true),
                 Told::NotRecorded { event } => (event, false),
+                Told::Grant { rule, seconds } => {
+                    let granted = self.rules.grant(rule, seconds.map(Duration::from_secs));
+                    let granted = granted.map_err(|error| error.to_string());
+                    if tell(&self.channel, &Heard::Granted(granted)).is_err() {
+                        return;
+                    }
+                    continue;
+                }
                 Told::Settings(_) | Told::Listeners => return,
             };
             let waiting = self

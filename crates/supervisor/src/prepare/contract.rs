@@ -1,12 +1,13 @@
 //! What the plan of a task comes to, in words.
 
-use stockade_gateway::Upstream;
+use stockade_gateway::{HostRule, Upstream};
 use stockade_sandbox::{Access, Grant, Keeper};
 use stockade_workspace::{BackEnd, PoolEntry, visible};
 
 use super::{Agent, groups};
 use crate::{
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
+    network::Ruled,
     project::Project,
     task::{Plan, Route},
 };
@@ -17,6 +18,7 @@ pub(super) fn of(
     pool: &PoolEntry,
     back_end: BackEnd,
     project: &Project,
+    ruled: &Ruled,
 ) -> Contract {
     let own = plan.sandbox.workspace.target.display();
     let shown = |access| {
@@ -54,7 +56,14 @@ pub(super) fn of(
             .iter()
             .map(|masked| visible::line(masked.path.as_bytes()))
             .collect(),
-        reaches: plan.routes.iter().map(reach).collect(),
+        reaches: plan
+            .routes
+            .iter()
+            .map(reach)
+            .chain(reached(plan, ruled))
+            .collect(),
+        asks: ruled.asked.iter().map(in_words).collect(),
+        denies: plan.deny.iter().map(ToString::to_string).collect(),
         keys: plan.routes.iter().map(|route| route.key.clone()).collect(),
         setup: project.setup.run.clone(),
         caps,
@@ -114,12 +123,33 @@ fn reach(route: &Route) -> String {
     if route.upstream == direct {
         format!("{} ({requests})", route.host)
     } else {
-        let upstream = &route.upstream;
         format!(
-            "{} ({requests}), answered by {}:{}{}",
-            route.host, upstream.host, upstream.port, upstream.path_prefix
+            "{} ({requests}), answered by {}",
+            route.host, route.upstream
         )
     }
+}
+
+/// What rules allow, each with its methods, and where services lead.
+fn reached(plan: &Plan, ruled: &Ruled) -> Vec<String> {
+    let own = plan.allow.iter().filter(|rule| !ruled.asked.contains(rule));
+    let services = plan.services.iter().map(|service| {
+        format!(
+            "{} at {}, where a rule allows it",
+            service.name, service.upstream
+        )
+    });
+    own.map(in_words).chain(services).collect()
+}
+
+/// A rule with its methods at the end, whether it names them or not.
+fn in_words(rule: &HostRule) -> String {
+    let methods = rule.allowed_methods().join(", ");
+    let target = HostRule {
+        methods: None,
+        ..rule.clone()
+    };
+    format!("{target} ({methods})")
 }
 
 fn caps(plan: &Plan) -> Vec<Cap> {

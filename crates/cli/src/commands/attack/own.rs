@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use stockade_attack::{Facts, Ground, OWN, Place, Ran, Start, Target, TargetError};
 use stockade_supervisor::{
-    Assurance, Connection, ExecRequest, ExtraPaths, Host, Request, Runs, STATUS, StateDirectory,
-    TaskDirectory, TaskState, TaskStatus, Wish, gateway::Keys, prepare,
+    Assurance, Connection, ExecRequest, ExtraPaths, Host, Network, Request, Runs, STATUS,
+    StateDirectory, TaskDirectory, TaskState, TaskStatus, Wish, gateway::Keys, prepare,
 };
 
 use crate::{
@@ -123,6 +123,7 @@ fn begin(
         name: Some("attack".to_owned()),
         model: None,
         model_url: None,
+        network: Network::default(),
         request_limit: None,
         byte_limit: run::BYTE_LIMIT,
         extra: ExtraPaths::default(),

@@ -14,7 +14,7 @@ use stockade_rehearsal::{
     transcript::{Canary, Transcript},
 };
 use stockade_supervisor::{
-    Assurance, ExtraPaths, Host, Runs, StateDirectory, TaskState, Wish, prepare,
+    Assurance, ExtraPaths, Host, Network, Runs, StateDirectory, TaskState, Wish, prepare,
 };
 use stockade_types::Redacted;
 use stockade_workspace::MergePlan;
@@ -112,6 +112,7 @@ impl Stage {
             model: None,
             model_url: Some(server.url.parse().map_err(Failure::failed)?),
             request_limit,
+            network: Network::default(),
             byte_limit: run::BYTE_LIMIT,
             wall_seconds: LONGEST,
             extra: ExtraPaths::default(),

@@ -1,0 +1,413 @@
+//! Hosts that a person allows: how it is said, what is reached then, and what
+//! of it is recorded.
+
+#![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
+
+mod host;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::Value;
+use stockade_audit::RecordKind;
+use stockade_types::EventKind;
+
+use crate::host::{Host, Task, eventually, has, skip};
+
+/// What a server of the host got: request line and length of the body.
+type Seen = Arc<Mutex<Vec<(String, usize)>>>;
+
+/// What every reply holds.
+const REPLY: &str = "from outside";
+/// A command that a task runs for as long as it is looked at.
+const WAIT: &str = "sleep 600";
+
+/// A server on this machine that a task knows as `web.test`, and the words
+/// that say so.
+struct Server {
+    seen: Seen,
+    service: String,
+}
+
+impl Server {
+    fn start() -> Option<Self> {
+        if !has("curl") {
+            skip("requests to allowed hosts", "curl is not installed");
+            return None;
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let service = format!("web.test=http://{}", listener.local_addr().unwrap());
+        let seen = Seen::default();
+        let keep = Arc::clone(&seen);
+        // It ends with the test.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = answer(stream, &keep);
+            }
+        });
+        Some(Self { seen, service })
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().map(|(line, _)| line.clone()).collect()
+    }
+}
+
+fn answer(mut stream: TcpStream, seen: &Seen) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let (mut head, mut line, mut length) = (String::new(), String::new(), 0);
+    while reader.read_line(&mut line)? > 2 {
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        if head.is_empty() {
+            line.trim().clone_into(&mut head);
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    seen.lock().unwrap().push((head, length));
+    let length = REPLY.len();
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{REPLY}"
+    )
+}
+
+/// What curl prints inside of a reply's body and status.
+fn curl(host: &Host, task: &Task, words: &str) -> String {
+    let script = format!("curl -sS --max-time 20 -w ' %{{http_code}}' {words}");
+    host.exec(task, &script).1
+}
+
+fn refused_by(printed: &str) -> String {
+    let document = printed.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' ');
+    let document: Value = serde_json::from_str(document.trim()).unwrap_or_default();
+    document["rule"].as_str().unwrap_or(printed).to_owned()
+}
+
+#[test]
+fn g2_an_allowed_host_answers_and_other_methods_hosts_and_denied_paths_do_not() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let host = Host::new();
+    let words = [
+        "--service",
+        &server.service,
+        "--allow",
+        "web.test",
+        "--allow",
+        "POST web.test/in/**",
+        "--deny",
+        "web.test/private/**",
+        "--yes",
+    ];
+    let task = host.start_with(&words, WAIT);
+    for url in ["https://web.test/a", "-d x https://web.test/in/1"] {
+        assert_eq!(curl(&host, &task, url), format!("{REPLY} 200"), "{url}");
+    }
+    for (words, rule) in [
+        ("-X POST https://web.test/a", "network.path"),
+        ("-X DELETE https://web.test/a", "network.method"),
+        ("http://web.test/a", "network.port"),
+        ("https://web.test:8443/a", "network.port"),
+        ("https://other.test/", "network.default-deny"),
+        ("https://web.test/private/a", "network.deny"),
+        ("https://web.test/Private/a", "network.deny"),
+        (
+            "--path-as-is https://web.test/x/../private/a",
+            "network.path",
+        ),
+        ("https://web.test/%2e%2e%2fprivate/a", "network.path"),
+    ] {
+        assert_eq!(refused_by(&curl(&host, &task, words)), rule, "{words}");
+    }
+    assert_eq!(server.lines(), ["GET /a HTTP/1.1", "POST /in/1 HTTP/1.1"]);
+    let why = host.json(&["why", "--task", &task.id]);
+    assert_eq!(why["body"]["rule"], "network.path");
+}
+
+#[test]
+fn g2_two_tasks_reach_only_what_each_of_them_may() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let host = Host::new();
+    let second = server.service.replace("web.test", "second.test");
+    let tasks = ["web.test", "second.test"].map(|allowed| {
+        let words = [
+            "--service",
+            &server.service,
+            "--service",
+            &second,
+            "--allow",
+            allowed,
+            "--yes",
+        ];
+        (host.start_with(&words, WAIT), allowed)
+    });
+    for (task, allowed) in &tasks {
+        for name in ["web.test", "second.test"] {
+            let printed = curl(&host, task, &format!("https://{name}/{}", task.id));
+            assert_eq!(
+                printed.ends_with(" 200"),
+                name == *allowed,
+                "{allowed} {name}: {printed}"
+            );
+        }
+    }
+    assert_eq!(server.lines().len(), 2);
+}
+
+#[test]
+fn g2_a_host_allowed_meanwhile_answers_the_same_request_until_the_time_is_up() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let host = Host::new();
+    let task = host.start_with(&["--service", &server.service], WAIT);
+    let ask = || curl(&host, &task, "https://web.test/");
+    let refusal: Value = serde_json::from_str(ask().trim_end_matches(" 403")).unwrap();
+    // The sentence names the command; it is followed to the letter.
+    let command = refusal["allow"].as_str().unwrap();
+    assert_eq!(
+        command,
+        format!("stockade allow 'GET web.test' --task {}", task.id)
+    );
+    assert!(
+        refusal["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains(command)
+    );
+    let words = ["allow", "GET web.test", "--task", &task.id];
+    let allowed = host.stockade(&words);
+    assert_eq!(allowed.code, 0, "{allowed:?}");
+    assert_eq!(ask(), format!("{REPLY} 200"));
+
+    // Given again for a moment, it ends then; the task goes on.
+    let shortly = host.stockade(&[&words[..], &["--for", "1s"]].concat());
+    assert_eq!(shortly.code, 0, "{shortly:?}");
+    eventually("the time is up", || {
+        refused_by(&ask()) == "network.default-deny"
+    });
+    assert_eq!(
+        host.json(&["allow", "--list", "--task", &task.id])["allow"],
+        serde_json::json!([])
+    );
+    let given: Vec<_> = task
+        .record()
+        .iter()
+        .filter(|record| record.kind == RecordKind::Event(EventKind::Overridden))
+        .map(|record| {
+            (
+                record.body["allow"].clone(),
+                record.body["seconds"].clone(),
+                record.body["by_uid"].clone(),
+            )
+        })
+        .collect();
+    let own = rustix::process::geteuid().as_raw();
+    let entry = |seconds: Value| ("GET web.test".into(), seconds, own.into());
+    assert_eq!(given, [entry(Value::Null), entry(1.into())]);
+}
+
+#[test]
+fn what_a_task_was_denied_cannot_be_allowed_meanwhile() {
+    let host = Host::new();
+    let task = host.start_with(&["--deny", "**.evil.test"], WAIT);
+    let refused = host.stockade(&["allow", "a.evil.test", "--task", &task.id]);
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(
+        refused.stderr.contains("--deny **.evil.test"),
+        "{refused:?}"
+    );
+    host.stockade(&["stop", &task.id]);
+    task.wait_until_settled();
+    let ended = host.stockade(&["allow", "a.test", "--task", &task.id]);
+    assert_eq!(ended.code, 4, "{ended:?}");
+}
+
+#[test]
+fn g2_twenty_requests_of_a_task_are_twenty_records_with_exact_byte_counts() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let host = Host::new();
+    let words = [
+        "--service",
+        &server.service,
+        "--allow",
+        "GET,POST web.test",
+        "--yes",
+    ];
+    let script = "for i in $(seq 10); do curl -sS https://web.test/get/$i; \
+                  head -c $((i * 1000)) /dev/zero | curl -sS --data-binary @- https://web.test/post/$i; done";
+    let task = host.start_with(&words, script);
+    let state = host.wait_for_state(&task, "done");
+    assert_eq!(state["exit"], 0);
+    task.wait_until_settled();
+    let record = task.record();
+    let of = |kind| {
+        let events = record
+            .iter()
+            .filter(move |record| record.kind == RecordKind::Event(kind));
+        events.map(|record| &record.body).collect::<Vec<_>>()
+    };
+    let (intents, outcomes) = (of(EventKind::NetworkRequest), of(EventKind::NetworkOutcome));
+    let seen = server.seen.lock().unwrap();
+    assert_eq!((intents.len(), outcomes.len(), seen.len()), (20, 20, 20));
+    for ((intent, outcome), (line, length)) in intents.iter().zip(&outcomes).zip(seen.iter()) {
+        let said = format!(
+            "{} {} HTTP/1.1",
+            outcome["method"].as_str().unwrap(),
+            outcome["path"].as_str().unwrap()
+        );
+        assert_eq!(&said, line);
+        assert_eq!(outcome["sent_body"], *length);
+        assert_eq!(outcome["received"], REPLY.len());
+        assert_eq!(outcome["ended"], "complete");
+        for event in [intent, outcome] {
+            assert_eq!(event["allowed_by"], "GET,POST web.test");
+            assert_eq!(event["host"], "web.test");
+        }
+    }
+}
+
+#[test]
+fn the_contract_names_each_host_with_its_methods_and_a_wider_one_needs_a_yes() {
+    let host = Host::new();
+    assert_eq!(host.look("true"), "");
+    let words = [
+        "run",
+        "--allow",
+        "GET,POST api.test/v1/**",
+        "--deny",
+        "evil.test",
+        "--",
+        "true",
+    ];
+    let refused = host.stockade(&words);
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("reaches api.test/v1/** (GET, POST)"),
+        "{refused:?}"
+    );
+    let agreed = host.stockade(&[&["run", "--yes"], &words[1..]].concat());
+    assert_eq!(agreed.code, 0, "{agreed:?}");
+    assert!(
+        agreed.stderr.contains("denies      evil.test"),
+        "{agreed:?}"
+    );
+    // The same again is no more than last time; without the denial it is.
+    assert_eq!(host.stockade(&words).code, 0);
+    let undenied = host.stockade(&["run", "--allow", "GET,POST api.test/v1/**", "--", "true"]);
+    assert_eq!(undenied.code, 4, "{undenied:?}");
+    assert!(
+        undenied.stderr.contains("no longer denies evil.test"),
+        "{undenied:?}"
+    );
+}
+
+#[test]
+fn a_repository_may_deny_and_what_it_asks_for_needs_a_yes_even_the_first_time() {
+    let host = Host::new();
+    let file = host.repository().join("stockade.toml");
+    fs::write(
+        &file,
+        "[network]\nallow = [\"docs.test\"]\ndeny = [\"**.ads.test\"]\n",
+    )
+    .unwrap();
+    host.git(&["add", "--all"]);
+    host.git(&["commit", "--quiet", "--message", "Ask"]);
+    let refused = host.stockade(&["run", "--", "true"]);
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("asked for by the repository: docs.test (GET, HEAD)"),
+        "{refused:?}"
+    );
+    let agreed = host.stockade(&["run", "--yes", "--", "true"]);
+    assert_eq!(agreed.code, 0, "{agreed:?}");
+    assert!(
+        agreed.stderr.contains("denies      **.ads.test"),
+        "{agreed:?}"
+    );
+    assert_eq!(host.stockade(&["run", "--", "true"]).code, 0);
+    // Another wish is another question.
+    fs::write(&file, "[network]\nallow = [\"docs.test\", \"more.test\"]\n").unwrap();
+    host.git(&["commit", "--quiet", "--all", "--message", "Ask more"]);
+    assert_eq!(host.stockade(&["run", "--", "true"]).code, 4);
+}
+
+#[test]
+fn a_rule_that_cannot_be_read_is_named_with_its_place_wherever_it_stands() {
+    let mut host = Host::new();
+    let wrong = host.stockade(&["run", "--allow", "GET ex_ample.com/a/../b", "--", "true"]);
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert!(wrong.stderr.contains("at character 17"), "{wrong:?}");
+    host.set("XDG_CONFIG_HOME", host.path("config"));
+    let folder = host.path("config/stockade");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(
+        folder.join("config.toml"),
+        "[network]\nallow = [\n \"ftp://a.test\",\n]\n",
+    )
+    .unwrap();
+    let wrong = host.stockade(&["run", "--", "true"]);
+    assert_ne!(wrong.code, 0, "{wrong:?}");
+    for part in ["config.toml", "line", "http or https"] {
+        assert!(wrong.stderr.contains(part), "{part}: {wrong:?}");
+    }
+    fs::write(
+        folder.join("config.toml"),
+        "[network]\npresets = [\"docs\"]\nallow = [\"own.test\"]\n",
+    )
+    .unwrap();
+    let agreed = host.stockade(&["run", "--", "true"]);
+    assert_eq!(agreed.code, 0, "{agreed:?}");
+    for line in [
+        "reaches     docs.rs (GET, HEAD)",
+        "reaches     own.test (GET, HEAD)",
+    ] {
+        assert!(agreed.stderr.contains(line), "{line}: {agreed:?}");
+    }
+}
+
+#[test]
+fn presets_are_listed_and_locked_reaches_not_even_the_model() {
+    let host = Host::new();
+    let listed = host.stockade(&["allow", "--presets"]);
+    assert_eq!(listed.code, 0, "{listed:?}");
+    for word in [
+        "llm",
+        "registries",
+        "git-read",
+        "docs",
+        "balanced",
+        "open",
+        "locked",
+        "index.crates.io",
+    ] {
+        assert!(listed.stdout.contains(word), "{word}: {listed:?}");
+    }
+    let locked = host.stockade(&["run", "--preset", "locked", "--", "true"]);
+    assert!(locked.stderr.contains("reaches     nothing"), "{locked:?}");
+    let both = host.stockade(&[
+        "run", "--preset", "locked", "--preset", "docs", "--", "true",
+    ]);
+    assert_eq!(both.code, 4, "{both:?}");
+    let wrong = host.stockade(&["run", "--preset", "fast", "--", "true"]);
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert!(wrong.stderr.contains("git-read"), "{wrong:?}");
+}
