@@ -383,6 +383,9 @@ pub(crate) struct Merge {
     /// Merge although a required check fails; the reason is recorded
     #[arg(long, value_name = "REASON")]
     pub(crate) override_checks: Option<String>,
+    /// Keep the agent's own commits instead of making one of all
+    #[arg(long)]
+    pub(crate) keep_commits: bool,
     /// Do not sign the commit, although your git settings ask for it; recorded
     #[arg(long)]
     pub(crate) no_sign: bool,

@@ -118,6 +118,8 @@ fn take_commits(
     if !head.names_commits {
         // Git refuses to write a bundle of nothing, some versions only after
         // its first lines: there is no commit of the agent's own.
+        let forgotten = space.forget_commits();
+        forgotten.map_err(|error| SupervisorError::Refused(error.to_string()))?;
         return Ok(Vec::new());
     }
     let bundle = head.bytes.as_slice().chain(bundle);

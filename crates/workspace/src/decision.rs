@@ -53,6 +53,28 @@ impl Decisions {
         let decision = self.files.get(&file.path)?;
         (decision.old == file.old && decision.new == file.new).then_some(&decision.choice)
     }
+
+    /// What happens with `file`.
+    fn choice(&self, file: &FileDiff, undecided: Undecided) -> Choice {
+        let otherwise = match undecided {
+            Undecided::Accept if !file.held_back => Choice::Accept,
+            _ => Choice::Reject,
+        };
+        self.about(file).cloned().unwrap_or(otherwise)
+    }
+
+    /// Why `file` does not come back whole; `None` if it does.
+    pub(crate) fn objection(&self, file: &FileDiff, undecided: Undecided) -> Option<&'static str> {
+        match self.choice(file, undecided) {
+            Choice::Accept => None,
+            Choice::Hunks(_) => Some("only some of its hunks were accepted"),
+            Choice::Reject if self.about(file).is_some() => Some("rejected"),
+            Choice::Reject if file.held_back => Some(
+                "held back: it acts on your machine by itself and needs an approval of its own",
+            ),
+            Choice::Reject => Some("not decided"),
+        }
+    }
 }
 
 /// What happens with files that nobody decided about. Files that are held
@@ -117,17 +139,14 @@ impl TaskSpace {
         let decisions = self.decisions()?;
         let (mut changes, mut files, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
         for file in &review.files {
-            let choice = decisions.about(file).cloned().unwrap_or(match undecided {
-                Undecided::Accept if !file.held_back => Choice::Accept,
-                _ => Choice::Reject,
-            });
+            let choice = decisions.choice(file, undecided);
             let new = file.new.as_ref().map(|side| (side.mode, side.blob.clone()));
             let taken = match &choice {
                 Choice::Accept => Some(new),
                 Choice::Reject => None,
                 Choice::Hunks(hunks) => partly(git, &import, file, hunks)?.map(Some),
             };
-            if let Some(reason) = reason(file, &choice, decisions.about(file).is_some()) {
+            if let Some(reason) = decisions.objection(file, undecided) {
                 left_out.push(Skipped {
                     path: file.path.clone(),
                     reason: reason.to_owned(),
@@ -149,18 +168,6 @@ impl TaskSpace {
             files,
             left_out,
         })
-    }
-}
-
-fn reason(file: &FileDiff, choice: &Choice, decided: bool) -> Option<&'static str> {
-    match choice {
-        Choice::Accept => None,
-        Choice::Reject if decided => Some("rejected"),
-        Choice::Reject if file.held_back => {
-            Some("held back: it acts on your machine by itself and needs an approval of its own")
-        }
-        Choice::Reject => Some("not decided"),
-        Choice::Hunks(_) => Some("only some of its hunks were accepted"),
     }
 }
 

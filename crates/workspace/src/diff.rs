@@ -143,20 +143,7 @@ impl TaskSpace {
         imported: &Imported,
     ) -> Result<Review, DiffError> {
         let import = self.import_repository(repository)?;
-        let changes = git.diff_trees(&import, &imported.base, &imported.commit)?;
-        let rules = RiskRules::new()?;
-        let sizes = sizes(git, &import, &changes)?;
-        let texts = texts(git, &import, &changes, &sizes)?;
-        let mut files: Vec<_> = changes
-            .iter()
-            .map(|change| describe(change, &rules, &sizes, &texts))
-            .collect();
-        files.sort_by(|a, b| (a.risk(), &a.path).cmp(&(b.risk(), &b.path)));
-        Ok(Review {
-            base: imported.base.clone(),
-            result: imported.commit.clone(),
-            files,
-        })
+        compare_commits(git, &import, &imported.base, &imported.commit)
     }
 
     /// The hunks of one file; none if it is binary or too large.
@@ -173,6 +160,29 @@ impl TaskSpace {
         let (old, new) = sides(git, &import, file)?;
         Ok(hunks(&old, &new))
     }
+}
+
+/// What lies between two commits, with its risks.
+pub(crate) fn compare_commits(
+    git: &Git,
+    import: &GitDir,
+    base: &ObjectId,
+    result: &ObjectId,
+) -> Result<Review, DiffError> {
+    let changes = git.diff_trees(import, base, result)?;
+    let rules = RiskRules::new()?;
+    let sizes = sizes(git, import, &changes)?;
+    let texts = texts(git, import, &changes, &sizes)?;
+    let mut files: Vec<_> = changes
+        .iter()
+        .map(|change| describe(change, &rules, &sizes, &texts))
+        .collect();
+    files.sort_by(|a, b| (a.risk(), &a.path).cmp(&(b.risk(), &b.path)));
+    Ok(Review {
+        base: base.clone(),
+        result: result.clone(),
+        files,
+    })
 }
 
 /// Both sides' content, empty where there is none.

@@ -43,7 +43,10 @@ pub use self::{
     git::{Confine, Git, GitError, Unconfined},
     hydrate::{Brought, HydrateError},
     import::{AgentCommit, BundleError, BundleLimits, ImportError, Imported},
-    merge::{Approval, Identity, Landed, MergeError, MergePlan, MergeRequest, Provenance},
+    merge::{
+        Approval, Identity, KeepError, KeptCommit, KeptFile, Landed, MergeError, MergePlan,
+        MergeRequest, Provenance,
+    },
     object::{FileMode, ObjectFormat, ObjectId, ObjectIdError},
     path::{TreePath, TreePathError},
     pool::{Base, MaskedFile, Pool, PoolEntry, PoolError},

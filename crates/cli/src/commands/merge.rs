@@ -7,8 +7,8 @@ use stockade_audit::Hash;
 use stockade_supervisor::{Judged, Project, STATUS, TaskState, run_checks};
 use stockade_types::EventKind;
 use stockade_workspace::{
-    Accepted, Approval, Identity, MergeError, MergePlan, MergeRequest, Pool, Provenance, Signer,
-    Undecided, UserSettings,
+    Accepted, Approval, Identity, KeptCommit, MergeError, MergePlan, MergeRequest, Pool,
+    Provenance, Signer, Undecided, UserSettings,
 };
 
 use crate::{
@@ -31,8 +31,8 @@ pub(crate) fn run(arguments: &Merge, printer: Printer) -> Result<ExitCode, Failu
     }
     let accepted = accepted(&work)?;
     let target = target(arguments, &work)?;
-    let author = Author::of(&work, arguments.no_sign)?;
-    let approval = match plan(&work, &accepted, &target, &author)? {
+    let form = Form::of(&work, arguments)?;
+    let approval = match plan(&work, &accepted, &target, &form)? {
         MergePlan::Ready(approval) => approval,
         MergePlan::Nothing => {
             printer.line("nothing to merge: the branch has all of it");
@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Merge, printer: Printer) -> Result<ExitCode, Failu
         json!({
             "approval": approval,
             "by": approver(),
-            "signature": author.signer,
+            "signature": form.signer,
             "no_sign": arguments.no_sign,
         }),
     )?;
@@ -112,16 +112,22 @@ fn target(arguments: &Merge, work: &Work) -> Result<String, Failure> {
     })
 }
 
-/// Who a merge commit is by, and how it is signed.
+/// What becomes of the work on the branch.
 #[derive(Default)]
-pub(crate) struct Author {
+pub(crate) struct Form {
+    /// Who the commits are by.
     identity: Identity,
+    /// How they are signed.
     signer: Option<Signer>,
+    /// The agent's own are kept.
+    keep_commits: bool,
 }
 
-impl Author {
-    /// As the user's own git would have it.
-    fn of(work: &Work, no_sign: bool) -> Result<Self, Failure> {
+impl Form {
+    /// As the arguments say, and by and signed as the user's own git would
+    /// have it.
+    fn of(work: &Work, arguments: &Merge) -> Result<Self, Failure> {
+        let no_sign = arguments.no_sign;
         let environment = host::user_environment();
         let settings = match work.repository.user_settings(&work.git, &environment) {
             Err(_) if no_sign => UserSettings::default(),
@@ -136,7 +142,11 @@ impl Author {
                 .signer(&work.git, &settings, &environment, &identity, state.path())
                 .map_err(|error| unsigned(&error))?
         };
-        Ok(Self { identity, signer })
+        Ok(Self {
+            identity,
+            signer,
+            keep_commits: arguments.keep_commits,
+        })
     }
 }
 
@@ -151,7 +161,7 @@ pub(crate) fn plan(
     work: &Work,
     accepted: &Accepted,
     target: &str,
-    author: &Author,
+    form: &Form,
 ) -> Result<MergePlan, Failure> {
     let contract = serde_json::to_vec(&work.plan.contract).unwrap_or_default();
     let provenance = Provenance {
@@ -169,15 +179,22 @@ pub(crate) fn plan(
         accepted: &accepted.commit,
         message: &work.status.prompt,
         provenance: &provenance,
-        identity: &author.identity,
-        signer: author.signer.as_ref(),
+        identity: &form.identity,
+        signer: form.signer.as_ref(),
     };
-    work.space
-        .plan_merge(&work.git, &work.repository, &request)
-        .map_err(|error| match error {
-            MergeError::Signing(_) => unsigned(&error),
-            error => Failure::failed(error),
-        })
+    let (space, git, repository) = (&work.space, &work.git, &work.repository);
+    let plan = if form.keep_commits {
+        space.plan_kept_merge(git, repository, &work.imported, accepted, &request)
+    } else {
+        space.plan_merge(git, repository, &request)
+    };
+    plan.map_err(|error| match error {
+        MergeError::Signing(_) => unsigned(&error),
+        MergeError::Keep(_) => Failure::new(Kind::Refused, error.to_string())
+            .hint("nothing was changed")
+            .hint("merge as one commit: leave --keep-commits out"),
+        error => Failure::failed(error),
+    })
 }
 
 /// Runs the checks that the target branch requires; a failing one blocks.
@@ -245,8 +262,13 @@ fn present(work: &Work, accepted: &Accepted, approval: &Approval, printer: Print
         accepted.files.len(),
         approval.target_ref
     ));
-    for file in &accepted.files {
-        printer.line(&format!("  {}", path(file)));
+    if approval.kept.is_empty() {
+        for file in &accepted.files {
+            printer.line(&format!("  {}", path(file)));
+        }
+    }
+    for commit in &approval.kept {
+        present_kept(commit, printer);
     }
     for left in &accepted.left_out {
         printer.line(&format!(
@@ -269,6 +291,24 @@ fn present(work: &Work, accepted: &Accepted, approval: &Approval, printer: Print
         short(approval.new_commit.as_str()),
         short(&approval.manifest_sha256)
     ));
+}
+
+/// A commit of several, and what it alone changes.
+fn present_kept(kept: &KeptCommit, printer: Printer) {
+    let of = kept
+        .of
+        .as_ref()
+        .map_or("not committed", |of| short(of.as_str()));
+    let commit = short(kept.commit.as_str());
+    printer.line(&format!("  {commit} {} ({of})", kept.subject));
+    for file in &kept.files {
+        let mark = file.marks.first().map_or("", |mark| &mark.reason);
+        printer.line(&format!(
+            "    {}  {}",
+            path(&file.path),
+            printer.paint(Tone::Notice, mark)
+        ));
+    }
 }
 
 fn short(text: &str) -> &str {
@@ -307,7 +347,9 @@ pub(crate) fn land(
     if !landed.checkout_updated {
         printer.line("that branch is not checked out here; your checkout was not touched");
     }
-    printer.json(&json!({ "task": work.status.id, "merged": true, "landed": landed }));
+    printer.json(
+        &json!({ "task": work.status.id, "merged": true, "landed": landed, "kept": approval.kept }),
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -65,6 +65,27 @@ impl Git {
             .map_err(|_| unexpected("rev-parse", line.as_bytes()))
     }
 
+    /// The newest `limit` of the commits that lead from `old` to `new`, the
+    /// oldest first.
+    pub(crate) fn commits_between(
+        &self,
+        repository: &GitDir,
+        old: &ObjectId,
+        new: &str,
+        limit: u16,
+    ) -> Result<Vec<ObjectId>, GitError> {
+        let output = self
+            .call(repository, "rev-list")
+            .args(["--topo-order", "--reverse"])
+            .arg(format!("--max-count={limit}"))
+            .args([new, &format!("^{old}"), "--"])
+            .run()?;
+        let ids = output.split(|byte| *byte == b'\n');
+        ids.filter(|id| !id.is_empty())
+            .map(|id| ObjectId::from_bytes(id).map_err(|_| unexpected("rev-list", id)))
+            .collect()
+    }
+
     /// Every entry below `tree`, folders included, folders before what they
     /// hold. A path that cannot be checked out safely is an error.
     pub(crate) fn list_tree(

@@ -71,6 +71,9 @@ pub struct AgentCommit {
     pub tree: ObjectId,
 }
 
+/// What the agent had checked out, if that holds commits of its own.
+pub(crate) const HEAD: &str = "refs/agent/head";
+
 struct Header {
     references: Vec<(ObjectId, String)>,
 }
@@ -94,6 +97,15 @@ impl TaskSpace {
             self.empty_quarantine()?;
         }
         taken
+    }
+
+    /// Forgets what was taken before: the agent has no commits of its own.
+    pub fn forget_commits(&self) -> Result<(), BundleError> {
+        let _lock = self.lock()?;
+        if self.quarantine().path().is_dir() {
+            self.empty_quarantine()?;
+        }
+        Ok(())
     }
 
     fn empty_quarantine(&self) -> Result<GitDir, BundleError> {
@@ -157,6 +169,12 @@ fn take(
             .writes()
             .args([&name, commit.as_str()])
             .run()?;
+        if reference == "HEAD" {
+            git.call(quarantine, "update-ref")
+                .writes()
+                .args([HEAD, commit.as_str()])
+                .run()?;
+        }
         let tree = git.tree(quarantine, &commit)?;
         commits.push(AgentCommit {
             reference,

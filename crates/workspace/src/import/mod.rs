@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::bundle::HEAD;
 pub use self::bundle::{AgentCommit, BundleError, BundleLimits};
 use crate::{
     files::{FileError, failed},
@@ -91,22 +92,9 @@ impl TaskSpace {
                 repository: repository.worktree().display().to_string(),
             });
         }
-        let changes = git.diff_trees(&import, &base.agent_commit, &snapshot.commit)?;
-        if changes.len() > CHANGES {
-            return Err(ImportError::TooManyChanges {
-                count: changes.len(),
-            });
-        }
-        let (allowed, refused) = self.judge(git, &import, changes)?;
         let message = format!("{}\n", snapshot.label);
-        let commit = compose(
-            git,
-            &import,
-            &base.commit,
-            &allowed,
-            &message,
-            snapshot.time,
-        )?;
+        let (commit, refused) =
+            self.bring_back(git, &import, &snapshot.commit, &message, snapshot.time)?;
         let reference = format!("refs/stockade/{}/result", self.id());
         publish(git, repository, &import, &commit, &reference)?;
         let (snapshot, base) = (snapshot.number, base.commit.clone());
@@ -119,15 +107,40 @@ impl TaskSpace {
         })
     }
 
-    /// The host's repository that sees the user's objects, the pool's and the
-    /// snapshots', and that nobody else can write.
+    /// A commit of the agent's side as one on the user's base, and what of it
+    /// may not come back.
+    pub(crate) fn bring_back(
+        &self,
+        git: &Git,
+        import: &GitDir,
+        commit: &ObjectId,
+        message: &str,
+        time: u64,
+    ) -> Result<(ObjectId, Vec<Skipped>), ImportError> {
+        let base = self.pool().base();
+        let changes = git.diff_trees(import, &base.agent_commit, commit)?;
+        if changes.len() > CHANGES {
+            return Err(ImportError::TooManyChanges {
+                count: changes.len(),
+            });
+        }
+        let (allowed, refused) = self.judge(git, import, changes)?;
+        let commit = compose(git, import, &base.commit, &allowed, message, time)?;
+        Ok((commit, refused))
+    }
+
+    /// The host's repository that sees the user's objects, the pool's, the
+    /// snapshots' and those that passed quarantine, and that nobody else can
+    /// write.
     pub(crate) fn import_repository(&self, repository: &Repository) -> Result<GitDir, FileError> {
         let path = self.folder().join("import.git");
-        let lenders = [
+        let mut lenders = vec![
             repository.common().objects(),
             self.pool().git_dir().objects(),
             self.shadow().objects(),
         ];
+        // Only if the agent handed commits over.
+        lenders.extend(Some(self.quarantine().objects()).filter(|objects| objects.is_dir()));
         let lenders: Vec<_> = lenders.iter().map(std::path::PathBuf::as_path).collect();
         let import = GitDir::create(&path, repository.format(), &lenders)?;
         // Where the user's history ends, ours ends too.

@@ -34,9 +34,9 @@ const RESERVED: &[&str] = &[
     "change-id",
 ];
 
-/// The message of a squash commit: `text`, which may be the agent's, and the
+/// The message of a commit: `text`, which may be the agent's, and the
 /// trailers. A line of `text` that reads like a reserved trailer is quoted.
-pub(super) fn squash(text: &str, provenance: &Provenance) -> String {
+pub(super) fn with_trailers(text: &str, provenance: &Provenance) -> String {
     let mut message = String::new();
     for line in text.trim().lines() {
         let shown = crate::visible::line(line.trim_end().as_bytes());
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn a_forged_trailer_is_quoted_and_the_real_ones_come_last() {
         let text = "Fix it\n\n Stockade-Task: forged\nSIGNED-OFF-BY: boss\nfine: yes";
-        let message = squash(text, &provenance());
+        let message = with_trailers(text, &provenance());
         assert!(
             message.contains("\n>  Stockade-Task: forged\n"),
             "{message}"
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn escape_sequences_and_line_breaks_in_values_are_spelled_out() {
         let model = "m\nStockade-Task: x".to_owned();
-        let message = squash(
+        let message = with_trailers(
             "a\u{1b}[2J",
             &Provenance {
                 model,

@@ -2,12 +2,16 @@
 //! approved as exact bytes, landed in one step or not at all.
 
 mod checkout;
+mod keep;
 mod manifest;
 mod message;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::message::{Identity, Provenance};
+pub use self::{
+    keep::{KeepError, KeptCommit, KeptFile},
+    message::{Identity, Provenance},
+};
 use crate::{
     files::FileError,
     git::{Git, GitDir, GitError},
@@ -75,6 +79,9 @@ pub enum MergeError {
         /// Its command.
         command: String,
     },
+    /// The agent's own commits cannot be kept.
+    #[error("the agent's own commits cannot be kept: {0}")]
+    Keep(#[from] KeepError),
     /// The commit was to be signed and could not be.
     #[error("the merge commit could not be signed: {0}")]
     Signing(#[from] SigningError),
@@ -115,7 +122,7 @@ pub enum MergePlan {
     Ready(Approval),
 }
 
-/// Exactly what lands, and where. Whoever approves, approves these four.
+/// Exactly what lands, and where. Whoever approves, approves all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     /// The branch, `refs/heads/…`.
@@ -124,8 +131,12 @@ pub struct Approval {
     pub old_id: ObjectId,
     /// The commit that it moves to.
     pub new_commit: ObjectId,
-    /// SHA-256, in hexadecimal, over the above, the commit's text, its whole
-    /// listing and the content of every file that it changes.
+    /// The commits that lead there, the oldest first, where the agent's own
+    /// are kept; else there is one, and none is listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptCommit>,
+    /// SHA-256, in hexadecimal, over the above and, of each new commit, its
+    /// text, its whole listing and the content of every file that it changes.
     pub manifest_sha256: String,
 }
 
@@ -160,15 +171,15 @@ impl TaskSpace {
         if tree == git.tree(&import, &old_id)? {
             return Ok(MergePlan::Nothing);
         }
-        let message = message::squash(request.message, request.provenance);
-        let new_commit = self.commit(git, &import, request, &tree, &old_id, &message)?;
-        let digest = manifest::digest(git, &import, &target_ref, &old_id, &new_commit)?;
-        Ok(MergePlan::Ready(Approval {
+        let message = message::with_trailers(request.message, request.provenance);
+        let approval = Approval {
+            new_commit: self.commit(git, &import, request, &tree, &old_id, &message)?,
             target_ref,
             old_id,
-            new_commit,
-            manifest_sha256: digest,
-        }))
+            kept: Vec::new(),
+            manifest_sha256: String::new(),
+        };
+        approval.sealed(git, &import)
     }
 
     /// A commit of `tree` on `parent`, signed if the request says how.
@@ -233,14 +244,13 @@ impl TaskSpace {
         still_at(git, repository, approval)?;
         let Approval {
             target_ref,
-            old_id,
             new_commit,
-            manifest_sha256,
+            ..
         } = approval;
-        let found = manifest::digest(git, &import, target_ref, old_id, new_commit)?;
-        if found != *manifest_sha256 {
+        let found = manifest::digest(git, &import, approval)?;
+        if found != approval.manifest_sha256 {
             return Err(MergeError::ManifestMismatch {
-                approved: manifest_sha256.clone(),
+                approved: approval.manifest_sha256.clone(),
                 found,
             });
         }
@@ -277,6 +287,17 @@ impl TaskSpace {
         Ok(call
             .args(["--no-ext-diff", "--no-textconv", "--no-renames", old, new])
             .run()?)
+    }
+}
+
+impl Approval {
+    /// What has to be approved, with the digest over all of it.
+    fn sealed(self, git: &Git, import: &GitDir) -> Result<MergePlan, MergeError> {
+        let manifest_sha256 = manifest::digest(git, import, &self)?;
+        Ok(MergePlan::Ready(Self {
+            manifest_sha256,
+            ..self
+        }))
     }
 }
 

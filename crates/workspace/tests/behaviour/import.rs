@@ -7,7 +7,7 @@ use stockade_workspace::{BackEnd, BundleError, BundleLimits, TaskSpace};
 use crate::support::{Bench, import, put, with_each_git};
 
 /// What the sandbox would run: a bundle of all that an agent committed.
-fn bundle(bench: &Bench, space: &TaskSpace) -> Vec<u8> {
+pub(crate) fn bundle(bench: &Bench, space: &TaskSpace) -> Vec<u8> {
     let clone = bench.folder.path().join(format!("agent-{}", space.id()));
     let pool = space.pool().repository();
     bench.run_git(
@@ -23,7 +23,7 @@ fn bundle(bench: &Bench, space: &TaskSpace) -> Vec<u8> {
     );
     put(&clone, "README.md", "committed\n");
     bench.run_git(&clone, &["commit", "-q", "-a", "-m", "agent's own"]);
-    let output = bench.run_git(&clone, &["bundle", "create", "-", "base", "^origin/base"]);
+    let output = bench.run_git(&clone, &["bundle", "create", "-", "HEAD", "^origin/base"]);
     assert!(
         output.status.success(),
         "{}",

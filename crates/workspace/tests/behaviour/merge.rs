@@ -2,9 +2,12 @@
 
 use std::{fs, thread};
 
-use stockade_workspace::{Approval, BackEnd, MergeError, MergePlan};
+use stockade_workspace::{Approval, BackEnd, BundleLimits, MergeError, MergePlan};
 
-use crate::support::{Bench, delete, fingerprint, plan, put, ready, with_each_git};
+use crate::{
+    import::bundle,
+    support::{Bench, delete, fingerprint, plan, plan_as, put, ready, with_each_git},
+};
 
 #[test]
 fn a_clean_checkout_is_brought_along_and_no_hook_runs() {
@@ -258,6 +261,47 @@ fn another_commit_under_an_old_approval_does_not_land() {
         fs::read_to_string(bench.user("README.md")).unwrap(),
         "reviewed\n"
     );
+}
+
+#[test]
+fn the_list_of_kept_commits_is_part_of_what_was_approved() {
+    let bench = Bench::new();
+    let space = bench.task(1, BackEnd::Overlay);
+    let bytes = bundle(&bench, &space);
+    space
+        .import_bundle(&bench.git, bytes.as_slice(), &BundleLimits::default())
+        .unwrap();
+    put(&space.upper(), "README.md", "committed\n");
+    put(&space.upper(), "rest", "not committed\n");
+    let MergePlan::Ready(approval) = plan_as(&bench, &space, "main", true).unwrap() else {
+        panic!()
+    };
+    assert_eq!(approval.kept.len(), 2);
+    let mut shorter = approval.clone();
+    shorter.kept.remove(0);
+    let mut renamed = approval.clone();
+    renamed.kept[0].subject = "Another".to_owned();
+    let mut unlisted = approval.clone();
+    unlisted.kept.clear();
+    for forged in [shorter, renamed, unlisted] {
+        let error = space
+            .land(&bench.git, &bench.repository(), &forged)
+            .unwrap_err();
+        assert!(
+            matches!(error, MergeError::ManifestMismatch { .. }),
+            "{error}"
+        );
+    }
+    space
+        .land(&bench.git, &bench.repository(), &approval)
+        .unwrap();
+    let landed = bench.user_git(&["log", "-2", "--reverse", "--format=%H"]);
+    let kept: Vec<_> = approval
+        .kept
+        .iter()
+        .map(|kept| kept.commit.as_str())
+        .collect();
+    assert_eq!(landed.lines().collect::<Vec<_>>(), kept);
 }
 
 #[test]

@@ -299,8 +299,19 @@ pub(crate) fn plan(
     space: &TaskSpace,
     target: &str,
 ) -> Result<MergePlan, MergeError> {
-    let review = review(bench, space);
+    plan_as(bench, space, target, false)
+}
+
+/// The same, as one commit or keeping the agent's own.
+pub(crate) fn plan_as(
+    bench: &Bench,
+    space: &TaskSpace,
+    target: &str,
+    keep: bool,
+) -> Result<MergePlan, MergeError> {
     let repository = bench.repository();
+    let imported = import(bench, space);
+    let review = space.review(&bench.git, &repository, &imported).unwrap();
     let accepted = space
         .accepted(&bench.git, &repository, &review, Undecided::Accept)
         .unwrap();
@@ -323,7 +334,11 @@ pub(crate) fn plan(
         identity: &identity,
         signer: None,
     };
-    space.plan_merge(&bench.git, &repository, &request)
+    if keep {
+        space.plan_kept_merge(&bench.git, &repository, &imported, &accepted, &request)
+    } else {
+        space.plan_merge(&bench.git, &repository, &request)
+    }
 }
 
 pub(crate) fn ready(bench: &Bench, space: &TaskSpace, target: &str) -> Approval {

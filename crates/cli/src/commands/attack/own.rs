@@ -100,7 +100,7 @@ impl Own {
         let work = Work::of(&self.host.state, task, status)?;
         work.document()?;
         let accepted = merge::accepted(&work)?;
-        merge::plan(&work, &accepted, "main", &merge::Author::default())?;
+        merge::plan(&work, &accepted, "main", &merge::Form::default())?;
         self.work = Some(work);
         Ok(())
     }

@@ -155,7 +155,8 @@ impl Stage {
     pub(super) fn merge(played: &Played, printer: Printer) -> Result<String, Failure> {
         let accepted = merge::accepted(&played.work)?;
         let target = played.work.status.branch.clone().unwrap_or_default();
-        match merge::plan(&played.work, &accepted, &target, &merge::Author::default())? {
+        let form = merge::Form::default();
+        match merge::plan(&played.work, &accepted, &target, &form)? {
             MergePlan::Ready(approval) => {
                 merge::land(&played.work, &approval, printer.silent())?;
                 Ok(approval.new_commit.to_string())
