@@ -55,14 +55,10 @@ impl Prepared {
             write(&home, file).map_err(SupervisorError::state(home.join(&file.path)))?;
         }
         if let Some(identity) = self.plan.sandbox.identity {
-            let give =
-                |path: &Path| hand_over(path, identity).map_err(SupervisorError::state(path));
-            let space = &created.space;
-            for path in [home, space.agent_git(), space.layer(), space.work()] {
-                if path.exists() {
-                    give(&path)?;
-                }
+            for path in [home, created.space.agent_git()] {
+                hand_over(&path, identity).map_err(SupervisorError::state(&path))?;
             }
+            give_tree(&self.plan, &created.space)?;
             // The anchor, already the task's own user, passes through to the
             // two overlay folders; the state directory above stays closed.
             fs::set_permissions(self.task.path(), fs::Permissions::from_mode(0o711))
@@ -98,18 +94,19 @@ impl Prepared {
     }
 }
 
-/// Gives a task's tree to the task's own user again, after the host rebuilt
-/// it. Without such a user there is nothing to do.
+/// Gives a task's tree, which the host has built, to the task's own user.
+/// Without such a user there is nothing to do.
 pub fn give_tree(plan: &Plan, space: &TaskSpace) -> Result<(), SupervisorError> {
     let Some(identity) = plan.sandbox.identity else {
         return Ok(());
     };
+    let known = space.known().map_err(workspace)?;
     for path in [space.layer(), space.work()] {
         if path.exists() {
             hand_over(&path, identity).map_err(SupervisorError::state(&path))?;
         }
     }
-    Ok(())
+    space.remember(&known).map_err(workspace)
 }
 
 /// What was made for a task.

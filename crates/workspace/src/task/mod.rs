@@ -1,6 +1,7 @@
 //! One task's part of the state directory.
 
 mod copy;
+mod known;
 mod slug;
 mod writer;
 
@@ -15,8 +16,11 @@ use serde::{Deserialize, Serialize};
 use stockade_sandbox::btrfs;
 use stockade_types::TaskId;
 
-pub use self::slug::{Slug, SlugError};
 pub(crate) use self::writer::TreeWriter;
+pub use self::{
+    known::Known,
+    slug::{Slug, SlugError},
+};
 use crate::{
     files::{self, FileError, failed},
     git::{GitDir, write_skeleton},

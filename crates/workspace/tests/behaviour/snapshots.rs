@@ -367,3 +367,23 @@ fn a_snapshot_that_does_not_exist_is_named_in_the_error() {
         "{error}"
     );
 }
+
+#[test]
+fn a_copy_that_is_given_to_another_user_is_still_known_file_by_file() {
+    let bench = Bench::new();
+    let space = bench.task(1, BackEnd::Checkout);
+    put(&space.ws(), "README.md", "brought along\n");
+    let known = space.known().unwrap();
+    assert!(known.contains("src/main.rs") && !known.contains("README.md"));
+
+    // A change of owner moves `ctime`, to the same owner too.
+    let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
+    for name in ["src/main.rs", "README.md"] {
+        rustix::fs::chown(space.ws().join(name), Some(user), Some(group)).unwrap();
+    }
+    assert!(!space.known().unwrap().contains("src/main.rs"));
+    space.remember(&known).unwrap();
+    let now = space.known().unwrap();
+    assert!(now.contains("src/main.rs") && !now.contains("README.md"));
+    assert_eq!(bench.snapshot(&space).changed, [path("README.md")]);
+}
