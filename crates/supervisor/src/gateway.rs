@@ -46,6 +46,7 @@ enum Told {
         event: u64,
     },
     Grant {
+        grant: u64,
         rule: HostRule,
         seconds: Option<u64>,
     },
@@ -56,8 +57,14 @@ enum Told {
 enum Heard {
     Authority(String),
     Sealed,
-    Event { event: u64, what: Event },
-    Granted(Result<(), String>),
+    Event {
+        event: u64,
+        what: Event,
+    },
+    Granted {
+        grant: u64,
+        answer: Result<(), String>,
+    },
     Failed(String),
 }
 
@@ -126,7 +133,12 @@ impl GatewayProcess {
                     channel: Arc::clone(&channel),
                     granted,
                 };
-                Ok((self.child, events, GatewayLink { channel, answers }))
+                let link = GatewayLink {
+                    channel,
+                    answers,
+                    next: 0,
+                };
+                Ok((self.child, events, link))
             }
             _ => Err(failed("it answered out of turn")),
         }
@@ -168,14 +180,18 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
 /// The channel on which a sealed gateway tells events.
 pub(crate) struct EventChannel {
     channel: Arc<Channel>,
-    granted: mpsc::Sender<Result<(), String>>,
+    granted: mpsc::Sender<Granted>,
 }
 
 /// The supervisor's way to a gateway whose events another thread waits for.
 pub(crate) struct GatewayLink {
     channel: Arc<Channel>,
-    answers: mpsc::Receiver<Result<(), String>>,
+    answers: mpsc::Receiver<Granted>,
+    next: u64,
 }
+
+/// The number of a grant, and what became of it.
+type Granted = (u64, Result<(), String>);
 
 /// How long a gateway may take to put a rule in force.
 const GRANTED: Duration = Duration::from_secs(10);
@@ -189,16 +205,24 @@ impl GatewayLink {
 
     /// Allows what `rule` says; it is in force when this returns.
     pub(crate) fn grant(
-        &self,
+        &mut self,
         rule: &HostRule,
         seconds: Option<u64>,
     ) -> Result<(), SupervisorError> {
-        let rule = rule.clone();
-        send(&self.channel, &Told::Grant { rule, seconds }, &[]).map_err(failed)?;
-        match self.answers.recv_timeout(GRANTED) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(reason)) => Err(SupervisorError::Refused(reason)),
-            Err(error) => Err(failed(error)),
+        self.next += 1;
+        let grant = self.next;
+        let told = Told::Grant {
+            grant,
+            rule: rule.clone(),
+            seconds,
+        };
+        send(&self.channel, &told, &[]).map_err(failed)?;
+        loop {
+            let (answered, answer) = self.answers.recv_timeout(GRANTED).map_err(failed)?;
+            // One that came too late is of an earlier grant.
+            if answered == grant {
+                return answer.map_err(SupervisorError::Refused);
+            }
         }
     }
 }
@@ -210,8 +234,8 @@ impl EventChannel {
         loop {
             let (event, what) = match hear(&self.channel) {
                 Ok(Heard::Event { event, what }) => (event, what),
-                Ok(Heard::Granted(answer)) => {
-                    let _ = self.granted.send(answer);
+                Ok(Heard::Granted { grant, answer }) => {
+                    let _ = self.granted.send((grant, answer));
                     continue;
                 }
                 _ => return,

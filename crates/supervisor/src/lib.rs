@@ -42,7 +42,7 @@ pub use self::{
     git::find_git,
     identities::Identities,
     launch::{look_into, resume, start},
-    network::{Network, NetworkSection, Preset, service},
+    network::{Network, NetworkSection, Preset, other_script, service},
     part::Part,
     prepare::{
         BUILT_IN_ARGUMENT, ExtraPaths, Host, Made, PASSED, Prepared, Runs, Wish, give_tree,

@@ -8,7 +8,8 @@ mod registries;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use stockade_gateway::{HostRule, Service};
+use stockade_gateway::{HostPattern, HostRule, Service};
+use stockade_workspace::visible;
 
 pub(crate) use self::grants::Grants;
 pub use self::preset::Preset;
@@ -107,6 +108,19 @@ fn add(rules: &mut Vec<HostRule>, more: Vec<HostRule>) {
     }
 }
 
+/// How `host` reads where names are shown in their own script, if that is not
+/// how it is written: letters of other scripts look like those of a known name.
+pub fn other_script(host: &HostPattern) -> Option<String> {
+    let (HostPattern::Name(name) | HostPattern::OneLevel(name) | HostPattern::AnyLevel(name)) =
+        host
+    else {
+        return None;
+    };
+    let (shown, _) = idna::domain_to_unicode(name.as_str());
+    let shown = visible::line(shown.as_bytes());
+    (shown != name.as_str()).then(|| format!("elsewhere shown as `{shown}`, in letters beyond a-z"))
+}
+
 /// Reads `NAME=URL`: a name inside and where it leads.
 pub fn service(text: &str) -> Result<Service, SupervisorError> {
     let refused = |problem: String| {
@@ -121,4 +135,40 @@ pub fn service(text: &str) -> Result<Service, SupervisorError> {
         name: name.parse().map_err(|error| refused(format!("{error}")))?,
         upstream: FromStr::from_str(url).map_err(|error| refused(format!("{error}")))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_reads_otherwise_in_its_own_script_is_marked() {
+        let mark = |rule: &str| other_script(&rule.parse::<HostRule>().unwrap().host);
+        assert_eq!(mark("apple.com"), None);
+        assert_eq!(mark("192.0.2.1"), None);
+        for rule in ["xn--pple-43d.com", "*.xn--pple-43d.com"] {
+            let mark = mark(rule).unwrap();
+            assert!(mark.contains("\u{430}pple.com"), "{mark}");
+        }
+    }
+
+    #[test]
+    fn a_service_is_a_name_and_a_place() {
+        assert_eq!(
+            service("db.test=http://127.0.0.1:8080")
+                .unwrap()
+                .name
+                .as_str(),
+            "db.test"
+        );
+        for (text, problem) in [
+            ("db.test", "no `=`"),
+            ("=http://127.0.0.1", "1 to 253"),
+            ("db.test=http://example.com", "in the clear"),
+            ("db.test=127.0.0.1:80", "https:// or http://"),
+        ] {
+            let error = service(text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use stockade_gateway::HostRule;
-use stockade_supervisor::{Answer, Connection, Preset, Request};
+use stockade_supervisor::{Answer, Connection, Preset, Request, other_script};
 
 use crate::{
     arguments::Allow,
@@ -46,6 +46,9 @@ fn allow(
         task.status.slug,
         printer.paint(Tone::Strong, &rule.host.to_string()),
     ));
+    if let Some(mark) = other_script(&rule.host) {
+        printer.note(&printer.paint(Tone::Notice, &format!("{}: {mark}", rule.host)));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

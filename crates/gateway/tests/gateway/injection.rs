@@ -1,19 +1,14 @@
 //! The key reaches the upstream, and nothing else ever sees it.
 
-use std::sync::Arc;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
-use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::RootCertStore;
 use stockade_gateway::ModelApi;
 use stockade_types::EventKind;
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
-use crate::{frames::Frames, support::*};
+use crate::{frames::Frames, support::*, tls::tls_upstream};
 
 const BODY: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
 
@@ -95,46 +90,15 @@ async fn bearer_keys_are_replaced_and_keep_their_scheme_over_http_2() {
 
 #[tokio::test]
 async fn an_upstream_over_tls_is_verified_and_gets_no_key_when_it_is_not() {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
-        .unwrap()
-        .self_signed(&key)
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-        )
-        .unwrap();
-    // As the real hosts do.
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let server = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    let echo: fn(_) -> _ = |request: Request<hyper::body::Incoming>| {
-                        assert_eq!(request.version(), Version::HTTP_2);
-                        let held = request.headers()["x-api-key"] == SECRET;
-                        let reply = text_reply("application/json", format!("{{\"held\":{held}}}"));
-                        Box::pin(async move { reply })
-                            as std::pin::Pin<Box<dyn Future<Output = Reply> + Send>>
-                    };
-                    serve_http(stream, Arc::new(echo)).await;
-                }
-            });
-        }
-    });
+    let (port, certificate, server) = tls_upstream(|request| {
+        assert_eq!(request.version(), Version::HTTP_2);
+        let held = request.headers()["x-api-key"] == SECRET;
+        text_reply("application/json", format!("{{\"held\":{held}}}"))
+    })
+    .await;
     let url = format!("https://localhost:{port}");
     let mut roots = RootCertStore::empty();
-    roots.add(certificate.der().clone()).unwrap();
+    roots.add(certificate).unwrap();
     let trusting = Harness::start_with_roots(settings(&url), roots);
     assert_eq!(
         json(trusting.send(HOST, message(BODY)).await).await.1["held"],

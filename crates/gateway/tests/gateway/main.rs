@@ -16,3 +16,5 @@ mod rules;
 mod streams;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tls;

@@ -9,10 +9,11 @@ use std::{
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use rustls::RootCertStore;
 use stockade_gateway::{Service, Settings};
 use stockade_types::EventKind;
 
-use crate::support::*;
+use crate::{support::*, tls::tls_upstream};
 
 const SITE: &str = "site.test";
 
@@ -265,6 +266,108 @@ async fn g2_an_address_is_reached_only_if_it_is_listed_as_it_is() {
         assert_eq!(reply.status().is_success(), reached, "{allow}");
     }
     assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn g2_a_ruled_host_is_believed_only_with_a_certificate_for_its_name() {
+    let (port, certificate, server) = tls_upstream(|_| text_reply("text/plain", "hello")).await;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    for (roots, reached) in [(roots, true), (RootCertStore::empty(), false)] {
+        let listed = address.to_string();
+        let settings = Settings {
+            allow: ["secure.test", &listed]
+                .map(|rule| rule.parse().unwrap())
+                .to_vec(),
+            services: vec![Service {
+                name: "secure.test".parse().unwrap(),
+                upstream: format!("https://localhost:{port}").parse().unwrap(),
+            }],
+            ..settings("https://unused.test")
+        };
+        let gateway = Harness::start_with_roots(settings, roots);
+        let to_name = request("GET", "secure.test", "/", "");
+        let by_name = gateway.send("secure.test", to_name).await;
+        assert_eq!(by_name.status().is_success(), reached);
+        // An address that a rule lists gets a certificate of its own inside.
+        let stream = gateway.tls_to(address).await.unwrap();
+        let by_address = send_over(stream, request("GET", &listed, "/", "")).await;
+        assert_eq!(by_address.status().is_success(), reached);
+    }
+    server.abort();
+}
+
+#[tokio::test]
+async fn g2_an_address_without_a_rule_gets_no_certificate() {
+    let (_upstream, gateway, _) = ruled(&["**", "192.0.2.0/24"], &[]).await;
+    let refused = gateway.tls_to("198.51.100.7:443".parse().unwrap()).await;
+    assert!(refused.is_err());
+    let event = gateway.event(EventKind::Denied).await;
+    assert_eq!(event["rule"], "network.address-literal");
+}
+
+#[tokio::test]
+async fn a_head_request_learns_the_length_and_compressed_replies_stay_as_they_are() {
+    let (upstream, _) = recording_upstream(|| {
+        let mut reply = text_reply("text/plain", "squeezed");
+        let gzip = "gzip".parse().unwrap();
+        reply.headers_mut().insert("content-encoding", gzip);
+        reply
+    })
+    .await;
+    let gateway = Harness::start(rules(&upstream, &[SITE], &[]));
+    for (method, body) in [("HEAD", ""), ("GET", "squeezed")] {
+        let reply = gateway.send(SITE, request(method, SITE, "/", "")).await;
+        assert_eq!(reply.headers()["content-length"], "8", "{method}");
+        assert_eq!(reply.headers()["content-encoding"], "gzip", "{method}");
+        assert_eq!(text(reply).await.1, body);
+    }
+}
+
+/// Rules change all the time while requests come in: what was allowed all
+/// along is never refused, and what never was is never passed on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn g2_rules_that_change_under_load_leave_no_gap_and_widen_nothing() {
+    let (_upstream, gateway, seen) = ruled(&[SITE], &["never.test"]).await;
+    let gateway = Arc::new(gateway);
+    let changing = gateway.rules.clone();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let changes = std::thread::spawn(move || {
+        let grant = |rule: &str, lasting| changing.grant(rule.parse().unwrap(), lasting).unwrap();
+        let mut round = 0_u64;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            round += 1;
+            let shortly = Duration::from_millis(round % 3);
+            grant(
+                &format!("n{}.test max={}K", round % 50, round % 7 + 1),
+                Some(shortly),
+            );
+            grant("never.test", None);
+        }
+        round
+    });
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..8 {
+        let gateway = Arc::clone(&gateway);
+        clients.spawn(async move {
+            let allowed = client % 2 == 0;
+            let host = if allowed { SITE } else { "never.test" };
+            let mut connection = gateway.connect(host).await;
+            for _ in 0..150 {
+                connection.ready().await.unwrap();
+                let reply = connection.send_request(request("GET", host, "/", ""));
+                let status = text(reply.await.unwrap()).await.0;
+                assert_eq!(status.is_success(), allowed, "{host}");
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    drop(stop);
+    assert!(changes.join().unwrap() > 100);
+    assert_eq!(seen.lock().unwrap().len(), 4 * 150);
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ use stockade_gateway::{
 };
 use stockade_types::{Event, EventKind, HostName, Redacted, TaskId};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
     sync::oneshot,
     task::JoinHandle,
@@ -146,7 +147,7 @@ impl UpstreamServer {
 
 pub(crate) async fn serve_http<S>(stream: S, answer: Answer)
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let service = service_fn(move |request| {
         let answered = answer(request);
@@ -368,18 +369,30 @@ impl Harness {
     ) -> io::Result<TlsStream<TcpStream>> {
         let address = self.look_up(looked_up).await;
         let tcp = self.dial(SocketAddr::new(address, 443)).await;
+        self.handshake(tcp, sni, alpn).await
+    }
+
+    /// The same with an address that no name was looked up for.
+    pub(crate) async fn tls_to(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+        let tcp = self.dial(address).await;
+        self.handshake(tcp, &address.ip().to_string(), &["http/1.1"])
+            .await
+    }
+
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+        name: &str,
+        alpn: &[&str],
+    ) -> io::Result<TlsStream<TcpStream>> {
         let mut config = ClientConfig::clone(&self.trust);
         config.alpn_protocols = alpn
             .iter()
             .map(|protocol| protocol.as_bytes().to_vec())
             .collect();
-        let name = ServerName::try_from(sni.to_owned()).unwrap();
-        timeout(
-            PATIENCE,
-            TlsConnector::from(Arc::new(config)).connect(name, tcp),
-        )
-        .await
-        .unwrap()
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let connect = TlsConnector::from(Arc::new(config)).connect(name, tcp);
+        timeout(PATIENCE, connect).await.unwrap()
     }
 
     /// Sends one request over a new connection to `host` and gives its reply.
@@ -448,11 +461,11 @@ impl Harness {
     }
 }
 
-/// Sends one request in the clear.
-pub(crate) async fn send_over(
-    stream: TcpStream,
-    request: Request<Full<Bytes>>,
-) -> Response<Incoming> {
+/// Sends one request over `stream`.
+pub(crate) async fn send_over<S>(stream: S, request: Request<Full<Bytes>>) -> Response<Incoming>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (mut sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     timeout(PATIENCE, sender.send_request(request))

@@ -117,10 +117,14 @@ impl Recorded {
             let (event, recorded) = match told {
                 Told::Recorded { event } => (event, true),
                 Told::NotRecorded { event } => (event, false),
-                Told::Grant { rule, seconds } => {
-                    let granted = self.rules.grant(rule, seconds.map(Duration::from_secs));
-                    let granted = granted.map_err(|error| error.to_string());
-                    if tell(&self.channel, &Heard::Granted(granted)).is_err() {
+                Told::Grant {
+                    grant,
+                    rule,
+                    seconds,
+                } => {
+                    let answer = self.rules.grant(rule, seconds.map(Duration::from_secs));
+                    let answer = answer.map_err(|error| error.to_string());
+                    if tell(&self.channel, &Heard::Granted { grant, answer }).is_err() {
                         return;
                     }
                     continue;

@@ -7,7 +7,7 @@ use stockade_workspace::{BackEnd, PoolEntry, visible};
 use super::{Agent, groups};
 use crate::{
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
-    network::Ruled,
+    network::{Ruled, other_script},
     project::Project,
     task::{Plan, Route},
 };
@@ -149,7 +149,8 @@ fn in_words(rule: &HostRule) -> String {
         methods: None,
         ..rule.clone()
     };
-    format!("{target} ({methods})")
+    let mark = other_script(&rule.host).map(|mark| format!(", {mark}"));
+    format!("{target} ({methods}{})", mark.unwrap_or_default())
 }
 
 fn caps(plan: &Plan) -> Vec<Cap> {
