@@ -13,15 +13,21 @@ mod event;
 #[cfg(feature = "std-vocabulary")]
 mod host;
 #[cfg(feature = "std-vocabulary")]
+mod money;
+#[cfg(feature = "std-vocabulary")]
 mod redacted;
 #[cfg(feature = "std-vocabulary")]
 mod task;
+#[cfg(feature = "std-vocabulary")]
+mod usage;
 
 #[cfg(feature = "std-vocabulary")]
 pub use self::{
     denial::Denial,
     event::{Event, EventKind},
     host::{HostName, HostNameError},
+    money::{Money, MoneyError},
     redacted::Redacted,
     task::{TaskId, TaskIdError},
+    usage::Usage,
 };
