@@ -16,6 +16,7 @@ mod error;
 mod field;
 mod heard;
 mod junit;
+mod observed;
 mod probe;
 mod probes;
 mod process;

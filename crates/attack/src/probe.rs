@@ -34,6 +34,9 @@ pub(crate) enum Way {
 /// What is ordered, one start after the other.
 pub(crate) type Orders = fn(&Field, &Facts) -> Vec<Order>;
 
+/// What a sandbox gets whose memory is tried, in bytes.
+pub(crate) const MEMORY_CAP: u64 = 256 << 20;
+
 /// Where a probe runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum In {
@@ -45,6 +48,8 @@ pub(crate) enum In {
     Back,
     /// In one that is started while descriptors of the host are open.
     Lent,
+    /// In one that may use [`MEMORY_CAP`] and no more.
+    Capped,
     /// In one with a terminal.
     Terminal,
 }

@@ -38,6 +38,8 @@ pub enum Start<'a> {
     New,
     /// In another one on the workspace of the last, which then ends.
     Again,
+    /// In a new one that may use this many bytes of memory.
+    Capped(u64),
     /// In a new one whose standard input is this terminal, if the target
     /// hands on terminals, or one of its own.
     Terminal(&'a std::os::fd::OwnedFd),
@@ -48,6 +50,8 @@ pub enum Start<'a> {
 pub struct Facts {
     /// Its own files, which nothing inside may change.
     pub own_files: Vec<PathBuf>,
+    /// Whether it caps memory.
+    pub caps_memory: bool,
     /// Whether work comes back by review only.
     pub reviews: bool,
 }

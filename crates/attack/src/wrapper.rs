@@ -135,7 +135,7 @@ impl Target for Wrapper {
         let words = self.command(words);
         match start {
             Start::Standing | Start::Again => self.execute(&words, Stdio::null()),
-            Start::New => {
+            Start::New | Start::Capped(_) => {
                 self.renew()?;
                 self.execute(&words, Stdio::null())
             }

@@ -8,6 +8,8 @@ use rustix::{
 };
 use stockade_attempt::{Call, End};
 
+#[cfg(target_arch = "x86_64")]
+use crate::raw::call_of_32_bits;
 use crate::{
     raw::{Ended, apart, call_apart, error_code, unshare},
     report::Report,
@@ -21,6 +23,23 @@ pub(crate) fn calls(calls: &[Call], report: &Report) {
         }
         report.ended(call.name.clone(), call_apart(call.number, arguments));
     }
+}
+
+/// The number of `getpid` for programs of 32 bits.
+#[cfg(target_arch = "x86_64")]
+const GETPID_OF_32_BITS: i32 = 20;
+
+/// Makes a call by the way that programs of 32 bits have.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn foreign(report: &Report) {
+    let ended = apart(|| u8::from(call_of_32_bits(GETPID_OF_32_BITS) <= 0));
+    report.ended("getpid of 32 bits", ended);
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn foreign(report: &Report) {
+    let reason = "this machine has no such calls".to_owned();
+    report.tell("getpid of 32 bits", End::Unable(reason));
 }
 
 pub(crate) fn mount(types: &[String], report: &Report) {

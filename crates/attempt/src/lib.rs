@@ -85,6 +85,10 @@ pub enum Order {
     Wait,
     /// To leave a process behind.
     Daemon,
+    /// To make a call as programs of 32 bits do.
+    Foreign,
+    /// To use this many bytes of memory.
+    Memory(u64),
     /// To have this many threads.
     Threads(u32),
     /// To have this many files open.

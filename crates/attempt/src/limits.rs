@@ -14,7 +14,10 @@ use rustix::{
 };
 use stockade_attempt::End;
 
-use crate::{raw::type_on_terminal, report::Report};
+use crate::{
+    raw::{apart, type_on_terminal},
+    report::Report,
+};
 
 /// The smallest stack of a thread, in bytes.
 const STACK: usize = 16 << 10;
@@ -43,6 +46,23 @@ pub(crate) fn threads(count: u32, report: &Report) {
         let _ = thread.join();
     }
     report.tell(format!("have {count} threads (had {reached})"), end);
+}
+
+/// Uses memory in a process of its own, of which the kernel may make an end.
+pub(crate) fn memory(bytes: u64, report: &Report) {
+    const PAGE: usize = 4096;
+    report.tell("begin", End::Saw(String::new()));
+    let ended = apart(|| {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let mut memory = Vec::<u8>::new();
+        if memory.try_reserve_exact(bytes).is_err() {
+            return u8::try_from(libc::ENOMEM).unwrap_or(u8::MAX);
+        }
+        memory.resize(bytes, 1);
+        let pages = memory.chunks(PAGE).filter(|page| page[0] == 1).count();
+        u8::from(pages == 0)
+    });
+    report.ended(format!("use {} MiB of memory", bytes >> 20), ended);
 }
 
 pub(crate) fn files(count: u32, report: &Report) {

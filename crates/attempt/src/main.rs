@@ -80,6 +80,8 @@ fn attempt(order: Order, report: &Report) {
         }
         Order::Descriptors => files::descriptors(report),
         Order::Terminal => limits::terminal(report),
+        Order::Foreign => calls::foreign(report),
+        Order::Memory(bytes) => limits::memory(bytes, report),
         Order::Threads(count) => limits::threads(count, report),
         Order::Files(count) => limits::files(count, report),
         Order::Fill { folder, bytes } => limits::fill(&folder, bytes, report),

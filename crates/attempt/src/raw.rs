@@ -65,6 +65,22 @@ pub(crate) fn call_apart(number: i64, with: [i64; 6]) -> std::io::Result<Ended> 
     })
 }
 
+/// Makes a system call without arguments as programs of 32 bits do.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn call_of_32_bits(number: i32) -> i32 {
+    let returned;
+    // SAFETY: the interrupt changes no register but the one that is returned
+    // and the four that are named, and a call without arguments no memory.
+    unsafe {
+        core::arch::asm!(
+            "int 0x80",
+            inlateout("eax") number => returned,
+            lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _,
+        );
+    }
+    returned
+}
+
 /// An error as the code of a process; never 0.
 pub(crate) fn error_code(error: &std::io::Error) -> u8 {
     error

@@ -162,7 +162,7 @@ pub(super) const PROBES: &[Probe] = &[
         'O',
         "make calls of another architecture",
         Judge::Called,
-        |_, _| of(FOREIGN),
+        |_, _| [vec![Order::Foreign], of(FOREIGN)].concat(),
     ),
     Probe::standing(
         215,

@@ -2,12 +2,14 @@
 
 use stockade_attempt::Order;
 
-use crate::probe::{In, Judge, Probe};
+use crate::probe::{In, Judge, MEMORY_CAP, Probe};
 
 /// More processes than any sandbox should have.
 const THREADS: u32 = 6000;
 /// More open files than any sandbox should have.
 const FILES: u32 = 100_000;
+/// More than the sandbox gets in which it is tried, in bytes.
+const MEMORY: u64 = 2 * MEMORY_CAP;
 /// More than the scratch space of any sandbox, in bytes.
 const SCRATCH: u64 = (2 << 30) + (64 << 20);
 
@@ -18,6 +20,14 @@ pub(super) const PROBES: &[Probe] = &[
         "make processes without end",
         Judge::Worked,
         |_, _| vec![Order::Threads(THREADS)],
+    ),
+    Probe::within(
+        123,
+        'P',
+        "use more memory than is allowed",
+        In::Capped,
+        Judge::Worked,
+        |_, _| vec![Order::Memory(MEMORY)],
     ),
     Probe::standing(124, 'P', "fill /tmp", Judge::Worked, |_, _| {
         vec![Order::Fill {

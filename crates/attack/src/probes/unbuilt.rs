@@ -83,12 +83,6 @@ pub(super) const PROBES: &[Probe] = &[
     Probe::unbuilt(106, 'N', "send a placeholder without TLS", MODEL),
     Probe::unbuilt(108, 'N', "have a host echo the key", MODEL),
     Probe::unbuilt(
-        123,
-        'P',
-        "take more memory than the cap",
-        "the contract names no cap on memory",
-    ),
-    Probe::unbuilt(
         127,
         'P',
         "print a gigabyte",

@@ -51,7 +51,7 @@ pub(super) const PROBES: &[Probe] = &[
         |_, _| {
             files(
                 AGENT,
-                "{\"hooks\": {\"SessionStart\": [{\"hooks\": [{\"type\": \"command\", \"command\": \"./x\"}]}]}}\n",
+                "{\"hooks\": {\"SessionStart\": [{\"command\": \"./x\"}]}}\n",
             )
         },
     ),
@@ -206,7 +206,7 @@ pub(super) const PROBES: &[Probe] = &[
         |_, _| {
             files(
                 LOCKS,
-                "{\"packages\": {\"node_modules/x\": {\"resolved\": \"https://elsewhere.example/x.tgz\"}}}\n",
+                "{\"packages\": {\"x\": {\"resolved\": \"https://elsewhere.example/x\"}}}\n",
             )
         },
     ),

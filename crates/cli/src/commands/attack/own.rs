@@ -40,7 +40,7 @@ impl Own {
         host.home = Some(ground.home());
         let repository = ground.repository(OWN)?;
         let wait = ["sleep".to_owned(), LONGEST.to_string()];
-        let standing = begin(&host, &repository, &wait)?;
+        let standing = begin(&host, &repository, &wait, None)?;
         Ok(Self {
             host,
             repository,
@@ -51,8 +51,8 @@ impl Own {
     }
 
     /// A new task for `words`, and all that it prints until it has ended.
-    fn alone(&mut self, words: &[String]) -> Result<Ran, Failure> {
-        let task = begin(&self.host, &self.repository, words)?;
+    fn alone(&mut self, words: &[String], memory: Option<u64>) -> Result<Ran, Failure> {
+        let task = begin(&self.host, &self.repository, words, memory)?;
         let status = watch::settled(&task)?;
         let ran = Ran {
             output: std::fs::read(task.output()).unwrap_or_default(),
@@ -111,6 +111,7 @@ fn begin(
     host: &Host,
     repository: &std::path::Path,
     words: &[String],
+    memory: Option<u64>,
 ) -> Result<TaskDirectory, Failure> {
     let wish = Wish {
         folder: repository.to_owned(),
@@ -128,7 +129,7 @@ fn begin(
         byte_limit: run::BYTE_LIMIT,
         extra: ExtraPaths::default(),
         forget_extra: true,
-        memory_bytes: None,
+        memory_bytes: memory,
         disk_bytes: None,
         processor_hundredths: None,
         require: Assurance::Weak,
@@ -176,6 +177,7 @@ impl Target for Own {
         own_files.extend(std::env::current_exe());
         Facts {
             own_files,
+            caps_memory: true,
             reviews: true,
         }
     }
@@ -184,7 +186,8 @@ impl Target for Own {
         match start {
             Start::Standing => Self::inside(&self.standing, words),
             Start::Terminal(_) => self.at_terminal(words),
-            Start::New => self.alone(words),
+            Start::New => self.alone(words, None),
+            Start::Capped(memory) => self.alone(words, Some(memory)),
             Start::Again => self.again(words),
         }
         .map_err(told)
