@@ -9,15 +9,13 @@
 mod kernel;
 mod prelude;
 mod program;
+mod spawn;
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::{ffi::OsStrExt, process::CommandExt},
-    },
-    process::{Command, ExitCode, Stdio},
+    ffi::{CString, OsStr},
+    os::fd::{AsFd, OwnedFd},
+    process::ExitCode,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         mpsc::{Sender, channel},
@@ -31,6 +29,8 @@ use rustix::{
 };
 use stockade_types::wire::{Exec, REQUEST_MAX, Reply, Request};
 
+use crate::spawn::{Program, Streams};
+
 /// The descriptor at which the socket to the supervisor is handed over.
 const SOCKET: i32 = 3;
 /// The stack of a thread that stands for a tree; it does very little.
@@ -39,8 +39,9 @@ const TREE_STACK: usize = 128 * 1024;
 /// The execs that run.
 #[derive(Default)]
 struct Running {
-    /// By the process id of their first process.
-    id_of: HashMap<i32, u32>,
+    /// By the process id of their first process, and whether they are trees
+    /// that can be ended as a whole.
+    known: HashMap<i32, (u32, bool)>,
     /// Those that are trees, and whom to tell that one is to be ended.
     trees: HashMap<u32, Sender<()>>,
 }
@@ -50,9 +51,6 @@ struct Init {
     running: Mutex<Running>,
     reaper: OnceLock<Thread>,
 }
-
-/// Standard input, output and error of a command; none is `/dev/null`.
-type Streams = Option<[OwnedFd; 3]>;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -168,29 +166,14 @@ impl Init {
 
     /// Starts a command as a child of this thread; returns whether it runs.
     fn start(&self, exec: &Exec, streams: Streams, tree: bool) -> Result<bool, Errno> {
-        let mut command = match command(exec) {
-            Ok(command) => command,
-            Err(error) => return self.not_started(exec.id, error.raw_os_error()),
-        };
-        if let Some([stdin, stdout, stderr]) = streams {
-            command
-                .stdin(Stdio::from(stdin))
-                .stdout(Stdio::from(stdout))
-                .stderr(Stdio::from(stderr));
-        } else {
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-        }
         // The lock is held until the exec is known, or the reaper could meet
         // a child that has ended before it has a name.
         let mut running = self.running();
-        match command.spawn() {
-            Ok(child) => {
-                let process = i32::try_from(child.id()).map_err(|_| Errno::OVERFLOW)?;
-                running.id_of.insert(process, exec.id);
-                self.reply(Reply::Started { id: exec.id, tree })?;
+        let started = program(exec).and_then(|program| program.start(&streams));
+        drop(streams);
+        match started {
+            Ok(process) => {
+                running.known.insert(process, (exec.id, tree));
                 if let Some(reaper) = self.reaper.get() {
                     reaper.unpark();
                 }
@@ -198,7 +181,7 @@ impl Init {
             }
             Err(error) => {
                 drop(running);
-                self.not_started(exec.id, errno(&error))
+                self.not_started(exec.id, error.raw_os_error())
             }
         }
     }
@@ -215,9 +198,9 @@ impl Init {
     fn signal(&self, id: u32, signal: i32) {
         let running = self.running();
         let group = running
-            .id_of
+            .known
             .iter()
-            .find(|(_, known)| **known == id)
+            .find(|(_, (known, _))| *known == id)
             .map(|(process, _)| *process);
         if let Some(group) = group {
             kernel::signal_group(group, signal);
@@ -235,17 +218,18 @@ impl Init {
                     let Some(ended) = kernel::reap(process) else {
                         continue;
                     };
-                    let id = running.id_of.remove(&process);
-                    if let Some(id) = &id {
+                    let known = running.known.remove(&process);
+                    if let Some((id, _)) = &known {
                         running.trees.remove(id);
                     }
                     drop(running);
-                    let told = id.map(|id| {
+                    let told = known.map(|(id, tree)| {
                         self.reply(Reply::Exited {
                             id,
                             status: ended.status,
                             cpu_micros: ended.cpu_micros,
                             peak_kib: ended.peak_kib,
+                            tree,
                         })
                     });
                     if told.is_some_and(|told| told.is_err()) {
@@ -272,38 +256,29 @@ fn errno(error: &std::io::Error) -> i32 {
     error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error())
 }
 
-/// The command to start, by way of [`prelude`] if it needs that.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "process 1 is what starts programs inside"
-)]
-fn command(exec: &Exec) -> Result<Command, Errno> {
-    let mut words = exec.argv.iter().map(|word| OsStr::from_bytes(word));
-    let mut command = if prelude::is_needed(exec) {
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0(prelude::NAME).args(prelude::arguments(exec));
-        command
-    } else {
-        let name = words.next().unwrap_or_default();
-        let mut command = Command::new(program::find(name, exec)?);
-        command.arg0(name);
-        command
-    };
-    if !exec.terminal {
-        command.process_group(0);
-    }
-    command
-        .args(words)
-        .current_dir(OsStr::from_bytes(&exec.cwd))
-        .env_clear();
-    for variable in &exec.env {
-        if let Some(at) = variable.iter().position(|byte| *byte == b'=') {
-            let (name, value) = variable.split_at(at);
-            command.env(
-                OsStr::from_bytes(name),
-                OsStr::from_bytes(value.get(1..).unwrap_or_default()),
-            );
+/// The program to start, by way of [`prelude`] if the command needs that.
+fn program(exec: &Exec) -> Result<Program, Errno> {
+    let string = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::INVAL);
+    let mut words = Vec::new();
+    let path = if prelude::is_needed(exec) {
+        let own = [prelude::NAME.to_owned()].into_iter();
+        for word in own.chain(prelude::arguments(exec)) {
+            words.push(string(word.as_bytes())?);
         }
+        c"/proc/self/exe".to_owned()
+    } else {
+        let name = exec.argv.first().map_or(&[][..], Vec::as_slice);
+        string(&program::find(name, exec)?)?
+    };
+    for word in &exec.argv {
+        words.push(string(word)?);
     }
-    Ok(command)
+    let env = exec.env.iter().map(|variable| string(variable));
+    Ok(Program {
+        path,
+        words,
+        env: env.collect::<Result<_, _>>()?,
+        cwd: string(&exec.cwd)?,
+        group: !exec.terminal,
+    })
 }

@@ -1,10 +1,4 @@
-//! Where a program is. Looked up here, a command starts by `posix_spawn` from
-//! this small process; with a search by the child it would start by `fork`.
-
-use std::{
-    ffi::{OsStr, OsString},
-    os::unix::ffi::{OsStrExt, OsStringExt},
-};
+//! Where a program is.
 
 use rustix::{
     fs::{Access, access},
@@ -15,11 +9,11 @@ use stockade_types::wire::Exec;
 /// The path of the program `name`, looked up on the `PATH` of the command's
 /// environment unless it holds a slash (execvp(3)). A folder of `PATH` that is
 /// not absolute is looked for in the command's working directory.
-pub(crate) fn find(name: &OsStr, exec: &Exec) -> Result<OsString, Errno> {
+pub(crate) fn find(name: &[u8], exec: &Exec) -> Result<Vec<u8>, Errno> {
     if name.is_empty() {
         return Err(Errno::NOENT);
     }
-    if name.as_bytes().contains(&b'/') {
+    if name.contains(&b'/') {
         return Ok(name.to_owned());
     }
     let path = exec
@@ -36,9 +30,9 @@ pub(crate) fn find(name: &OsStr, exec: &Exec) -> Result<OsString, Errno> {
         }
         program.extend_from_slice(folder);
         program.push(b'/');
-        program.extend_from_slice(name.as_bytes());
+        program.extend_from_slice(name);
         match access(program.as_slice(), Access::EXEC_OK) {
-            Ok(()) if is_file(&program) => return Ok(OsString::from_vec(program)),
+            Ok(()) if is_file(&program) => return Ok(program),
             Err(Errno::ACCESS) => found = Errno::ACCESS,
             Ok(()) | Err(_) => {}
         }

@@ -376,7 +376,7 @@ impl Supervisor {
 
     fn init_told(&mut self, reply: wire::Reply) -> Result<Option<TaskState>, SupervisorError> {
         let (id, exit, details) = match reply {
-            wire::Reply::Ready | wire::Reply::Started { .. } => return Ok(None),
+            wire::Reply::Ready => return Ok(None),
             wire::Reply::Failed { id, errno } => {
                 let error = io::Error::from_raw_os_error(errno);
                 (id, 127, json!({ "error": error.to_string() }))
@@ -386,6 +386,7 @@ impl Supervisor {
                 status,
                 cpu_micros,
                 peak_kib,
+                ..
             } => {
                 let details = json!({ "cpu_micros": cpu_micros, "peak_kib": peak_kib });
                 (id, exit_code(status), details)

@@ -90,14 +90,6 @@ impl Default for ExecLimits {
 pub enum Reply {
     /// Process 1 runs and waits for requests.
     Ready,
-    /// The exec runs.
-    Started {
-        /// The exec's id.
-        id: u32,
-        /// Whether [`Request::Kill`] reaches what has left its process group:
-        /// it was asked for, and the kernel can (Linux 6.12).
-        tree: bool,
-    },
     /// The exec could not start.
     Failed {
         /// The exec's id.
@@ -115,6 +107,9 @@ pub enum Reply {
         cpu_micros: u64,
         /// Its largest resident set, KiB.
         peak_kib: u64,
+        /// Whether [`Request::Kill`] would have reached what left its process
+        /// group: it was asked for, and the kernel can (Linux 6.12).
+        tree: bool,
     },
 }
 
@@ -219,9 +214,8 @@ impl Request {
 }
 
 const READY: u8 = 1;
-const STARTED: u8 = 2;
-const FAILED: u8 = 3;
-const EXITED: u8 = 4;
+const FAILED: u8 = 2;
+const EXITED: u8 = 3;
 const BY_SIGNAL: u8 = 1;
 
 impl Reply {
@@ -230,11 +224,6 @@ impl Reply {
         let mut bytes = Vec::with_capacity(REPLY_SIZE);
         match *self {
             Self::Ready => bytes.push(READY),
-            Self::Started { id, tree } => {
-                bytes.push(STARTED);
-                bytes.extend(id.to_le_bytes());
-                bytes.push(u8::from(tree));
-            }
             Self::Failed { id, errno } => {
                 bytes.push(FAILED);
                 bytes.extend(id.to_le_bytes());
@@ -245,6 +234,7 @@ impl Reply {
                 status,
                 cpu_micros,
                 peak_kib,
+                tree,
             } => {
                 let (kind, number) = match status {
                     ExitStatus::Code(code) => (0, code),
@@ -256,6 +246,7 @@ impl Reply {
                 bytes.extend(number.to_le_bytes());
                 bytes.extend(cpu_micros.to_le_bytes());
                 bytes.extend(peak_kib.to_le_bytes());
+                bytes.push(u8::from(tree));
             }
         }
         bytes.resize(REPLY_SIZE, 0);
@@ -269,10 +260,6 @@ impl Reply {
         let mut reader = Reader { rest: bytes };
         match reader.byte()? {
             READY => Ok(Self::Ready),
-            STARTED => Ok(Self::Started {
-                id: reader.u32()?,
-                tree: reader.byte()? != 0,
-            }),
             FAILED => Ok(Self::Failed {
                 id: reader.u32()?,
                 errno: reader.i32()?,
@@ -291,6 +278,7 @@ impl Reply {
                     status,
                     cpu_micros: reader.u64()?,
                     peak_kib: reader.u64()?,
+                    tree: reader.byte()? != 0,
                 })
             }
             _ => Err(Malformed),
@@ -396,10 +384,10 @@ mod tests {
 
         #[test]
         fn an_exit_arrives_as_it_was_sent(
-            id: u32, code: i32, cpu_micros: u64, peak_kib: u64,
+            id: u32, code: i32, cpu_micros: u64, peak_kib: u64, tree: bool,
         ) {
             let status = ExitStatus::Signal(code);
-            let reply = Reply::Exited { id, status, cpu_micros, peak_kib };
+            let reply = Reply::Exited { id, status, cpu_micros, peak_kib, tree };
             prop_assert_eq!(Reply::decode(&reply.encode()), Ok(reply));
         }
     }

@@ -48,20 +48,11 @@ struct Open {
     record: RecorderClient,
 }
 
-/// Where a command's owner hears how it fares.
+/// Where a command's owner hears of its end.
 #[derive(Debug)]
 pub(super) struct Slot {
     wake: Arc<OwnedFd>,
-    told: Mutex<Told>,
-}
-
-/// What process 1 told of a command.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Told {
-    /// Whether it can be ended with all that it started.
-    pub(super) tree: bool,
-    /// How it ended.
-    pub(super) end: Option<End>,
+    end: Mutex<Option<End>>,
 }
 
 /// How a command ended.
@@ -71,6 +62,8 @@ pub(super) enum End {
         status: ExitStatus,
         cpu_micros: u64,
         peak_kib: u64,
+        /// Whether it could have been ended with all that it started.
+        tree: bool,
     },
     NotStarted {
         errno: i32,
@@ -121,7 +114,7 @@ impl Gate {
         let id = exec.id;
         let slot = Arc::new(Slot {
             wake: Arc::clone(wake),
-            told: Mutex::default(),
+            end: Mutex::default(),
         });
         open.init.send(&Request::Exec(exec), descriptors)?;
         inside.owned.insert(id, Arc::clone(&slot));
@@ -146,37 +139,30 @@ impl Gate {
 
     /// Hands a reply to the owner of its command; false if it has none.
     pub(crate) fn told(&self, reply: &Reply) -> bool {
-        let (id, end, tree) = match *reply {
+        let (id, end) = match *reply {
             Reply::Ready => return false,
-            Reply::Started { id, tree } => (id, None, tree),
-            Reply::Failed { id, errno } => (id, Some(End::NotStarted { errno }), false),
+            Reply::Failed { id, errno } => (id, End::NotStarted { errno }),
             Reply::Exited {
                 id,
                 status,
                 cpu_micros,
                 peak_kib,
-            } => {
-                let end = End::Exited {
+                tree,
+            } => (
+                id,
+                End::Exited {
                     status,
                     cpu_micros,
                     peak_kib,
-                };
-                (id, Some(end), false)
-            }
+                    tree,
+                },
+            ),
         };
-        let mut inside = self.lock();
-        let slot = match end {
-            Some(_) => inside.owned.remove(&id),
-            None => inside.owned.get(&id).map(Arc::clone),
-        };
-        drop(inside);
-        let Some(slot) = slot else { return false };
-        match end {
-            Some(end) => slot.end(end),
-            // Nobody waits for the start alone.
-            None => slot.told().tree = tree,
-        }
-        true
+        let slot = self.lock().owned.remove(&id);
+        slot.is_some_and(|slot| {
+            slot.finish(end);
+            true
+        })
     }
 
     /// Lets nothing start any more, and tells every owner that its command
@@ -185,7 +171,7 @@ impl Gate {
         let mut inside = self.lock();
         inside.open = None;
         for (_, slot) in inside.owned.drain() {
-            slot.end(End::SandboxGone);
+            slot.finish(End::SandboxGone);
         }
     }
 
@@ -233,17 +219,13 @@ impl Inside {
 }
 
 impl Slot {
-    /// What is known by now.
-    pub(super) fn now(&self) -> Told {
-        *self.told()
+    /// How the command ended, if it has.
+    pub(super) fn end(&self) -> Option<End> {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn end(&self, end: End) {
-        self.told().end = Some(end);
+    fn finish(&self, end: End) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 }

@@ -26,7 +26,7 @@ use stockade_workspace::TaskSpace;
 use self::flow::{Cut, Flow, Input, Sink};
 use super::{
     clean, exit_code,
-    gate::{End, Gate, Told, wake},
+    gate::{End, Gate, wake},
     request::{ExecError, ExecRequest, Report, Stdin},
     result::{DenialSeen, ExecEnd, ExecResult},
     text::Log,
@@ -179,8 +179,7 @@ impl Owned {
         let cut = flow.run(client, &slot, &self.wake, deadline, || {
             context.gate.kill(id);
         });
-        let told = slot.now();
-        let Some(mut result) = result(id, &told, cut) else {
+        let Some(mut result) = result(id, slot.end(), cut) else {
             return Ok(None);
         };
         result.wall_ms = millis(started.elapsed());
@@ -294,7 +293,7 @@ impl Context {
 }
 
 /// What is known from process 1; `None` if everything inside is gone.
-fn result(id: u32, told: &Told, cut: Option<Cut>) -> Option<ExecResult> {
+fn result(id: u32, end: Option<End>, cut: Option<Cut>) -> Option<ExecResult> {
     let mut result = ExecResult {
         exec: id,
         exit: 0,
@@ -304,7 +303,7 @@ fn result(id: u32, told: &Told, cut: Option<Cut>) -> Option<ExecResult> {
         wall_ms: 0.0,
         cpu_ms: 0.0,
         peak_kib: 0,
-        whole_tree: told.tree,
+        whole_tree: false,
         denials: Vec::new(),
         denials_count: 0,
         output: None,
@@ -313,12 +312,14 @@ fn result(id: u32, told: &Told, cut: Option<Cut>) -> Option<ExecResult> {
         log: false,
         files: None,
     };
-    match told.end {
+    match end {
         Some(End::Exited {
             status,
             cpu_micros,
             peak_kib,
+            tree,
         }) => {
+            result.whole_tree = tree;
             result.exit = exit_code(status);
             result.cpu_ms = millis(Duration::from_micros(cpu_micros));
             result.peak_kib = peak_kib;

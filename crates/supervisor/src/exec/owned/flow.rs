@@ -177,7 +177,7 @@ impl Flow {
                 kill();
                 cut = Some((Cut::ClientGone, now));
             }
-            if grace.is_none() && slot.now().end.is_some() {
+            if grace.is_none() && slot.end().is_some() {
                 self.input = None;
                 grace = Some(now + GRACE);
             }
