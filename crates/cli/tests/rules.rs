@@ -385,7 +385,7 @@ fn a_rule_that_cannot_be_read_is_named_with_its_place_wherever_it_stands() {
 }
 
 #[test]
-fn presets_are_listed_and_locked_reaches_not_even_the_model() {
+fn presets_are_listed_mirrors_come_along_and_locked_allows_nothing() {
     let host = Host::new();
     let listed = host.stockade(&["allow", "--presets"]);
     assert_eq!(listed.code, 0, "{listed:?}");
@@ -401,6 +401,25 @@ fn presets_are_listed_and_locked_reaches_not_even_the_model() {
     ] {
         assert!(listed.stdout.contains(word), "{word}: {listed:?}");
     }
+    // What this machine's package managers are set to comes along, without what
+    // opens it.
+    let token = "npm_decoy0123456789";
+    let settings =
+        format!("registry=https://npm.mirror.test/\n//npm.mirror.test/:_authToken={token}\n");
+    fs::write(host.home().join(".npmrc"), settings).unwrap();
+    let script = "env; cat ~/.npmrc; grep -rs npm_decoy /home /etc /tmp; true";
+    let registries = host.stockade(&["run", "--preset", "registries", "--", "bash", "-c", script]);
+    for line in ["index.crates.io (GET, HEAD)", "npm.mirror.test (GET, HEAD)"] {
+        assert!(registries.stderr.contains(line), "{line}: {registries:?}");
+    }
+    let all = format!("{}{}", registries.stdout, registries.stderr);
+    assert!(!all.contains(token), "{all}");
+    let open = host.stockade(&["run", "--preset", "open", "--yes", "--", "true"]);
+    assert!(
+        open.stderr.contains("reaches     every host (GET,"),
+        "{open:?}"
+    );
+
     let locked = host.stockade(&["run", "--preset", "locked", "--", "true"]);
     assert!(locked.stderr.contains("reaches     nothing"), "{locked:?}");
     let both = host.stockade(&[

@@ -53,19 +53,6 @@ pub enum Destination<'a> {
 }
 
 impl HostRule {
-    /// A rule that allows reading from `host`.
-    pub fn reading(host: HostName) -> Self {
-        Self {
-            host: HostPattern::Name(host),
-            scheme: None,
-            ports: None,
-            methods: None,
-            path: None,
-            max_request: None,
-            budget: None,
-        }
-    }
-
     /// Whether the rule is for `destination`.
     pub fn covers(&self, destination: Destination<'_>) -> bool {
         match destination {

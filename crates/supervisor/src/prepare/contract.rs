@@ -149,6 +149,11 @@ fn in_words(rule: &HostRule) -> String {
         methods: None,
         ..rule.clone()
     };
+    let target = match target.to_string().as_str() {
+        "**" => "every host".to_owned(),
+        "http://**" => "every host by plain http".to_owned(),
+        text => text.to_owned(),
+    };
     let mark = other_script(&rule.host).map(|mark| format!(", {mark}"));
     format!("{target} ({methods}{})", mark.unwrap_or_default())
 }
