@@ -50,6 +50,62 @@ fn request(method: &str, host: &str, path: &str, body: &str) -> Request<Full<Byt
         .unwrap()
 }
 
+/// A client's request as `METHOD URL`, by TLS or in the clear; its status.
+async fn ask(gateway: &Harness, asked: &str) -> StatusCode {
+    let (method, url) = asked.split_once(' ').unwrap();
+    let uri: http::Uri = url.parse().unwrap();
+    let (host, authority) = (uri.host().unwrap(), uri.authority().unwrap().as_str());
+    let plain = uri.scheme_str() == Some("http");
+    let port = uri.port_u16().unwrap_or(if plain { 80 } else { 443 });
+    let address = SocketAddr::new(gateway.look_up(host).await, port);
+    let sent = request(method, authority, uri.path(), "");
+    let reply = if plain {
+        send_over(gateway.dial(address).await, sent).await
+    } else {
+        let tcp = gateway.dial(address).await;
+        let stream = gateway.handshake(tcp, host, &["http/1.1"]).await.unwrap();
+        send_over(stream, sent).await
+    };
+    reply.status()
+}
+
+#[tokio::test]
+async fn g2_verdicts_hold_between_a_client_and_a_server() {
+    let (upstream, seen) = recording_upstream(|| text_reply("text/plain", "hello")).await;
+    let url = format!("http://{}", upstream.address);
+    let mut allowed = 0;
+    let cases = include_str!("../verdicts.txt").lines();
+    for case in cases.filter(|line| !line.starts_with('#')) {
+        let [rules, asked, expected] = [0, 1, 2].map(|at| case.split(';').nth(at).unwrap().trim());
+        let host = asked.split('/').nth(2).unwrap().split(':').next().unwrap();
+        let Ok(name) = host.to_lowercase().parse() else {
+            continue;
+        };
+        let (deny, allow): (Vec<_>, Vec<_>) = rules
+            .split(" | ")
+            .filter(|rule| !rule.is_empty())
+            .partition(|rule| rule.starts_with('!'));
+        let gateway = Harness::start(Settings {
+            allow: allow.iter().map(|rule| rule.parse().unwrap()).collect(),
+            deny: deny.iter().map(|rule| rule[1..].parse().unwrap()).collect(),
+            services: vec![Service {
+                name,
+                upstream: url.parse().unwrap(),
+            }],
+            ..settings(&url)
+        });
+        allowed += usize::from(expected == "allowed");
+        let status = ask(&gateway, asked).await;
+        assert_eq!(
+            status.is_success(),
+            expected == "allowed",
+            "{case}: {status}"
+        );
+        assert_eq!(seen.lock().unwrap().len(), allowed, "{case}");
+    }
+    assert!(allowed > 10, "{allowed}");
+}
+
 #[tokio::test]
 async fn g2_an_allowed_host_is_reached_and_others_are_not() {
     let (_upstream, gateway, seen) = ruled(&[SITE], &[]).await;

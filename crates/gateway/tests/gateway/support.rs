@@ -379,7 +379,8 @@ impl Harness {
             .await
     }
 
-    async fn handshake(
+    /// TLS over `tcp` with the gateway, which must show a certificate for `name`.
+    pub(crate) async fn handshake(
         &self,
         tcp: TcpStream,
         name: &str,
