@@ -165,6 +165,17 @@ fn g2_ten_scripted_attempts_are_ten_records_and_why_explains_the_last() {
     let document = host.json(&["why", "--task", &task.id]);
     assert_eq!(document["kind"], "denied");
     assert_eq!(document["body"]["host"], "last.example");
+    // The time is the record's own, to the letter: RFC 3339.
+    let lines = std::fs::read_to_string(task.folder.join("record.jsonl")).unwrap();
+    let line = lines
+        .lines()
+        .nth(document["event"].as_u64().unwrap().try_into().unwrap());
+    let record: Value = serde_json::from_str(line.unwrap()).unwrap();
+    assert_eq!(document["at"], record["at"]);
+    let at = record["at"].as_str().unwrap();
+    assert!(at.contains('T') && at.ends_with('Z'), "{at}");
+    let first = format!("event {} at {at}", document["event"]);
+    assert_eq!(told.lines().next(), Some(first.as_str()));
     let number = document["event"].as_u64().unwrap() - 3;
     let earlier = host.stockade(&["why", &number.to_string(), "--task", &task.id]);
     let line = "what    connect to 203.0.113.7:443";

@@ -34,10 +34,12 @@ pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure
         };
         return Err(Failure::new(Kind::NotFound, message));
     };
-    printer.json(
-        &json!({ "event": record.seq, "at": record.at.to_string(), "kind": record.kind, "body": record.body }),
-    );
-    printer.line(&format!("event {} at {}", record.seq, record.at));
+    // The time as the record spells it, RFC 3339 in UTC.
+    let written = serde_json::to_value(&record).map_err(Failure::failed)?;
+    let at = written["at"].as_str().unwrap_or_default();
+    printer
+        .json(&json!({ "event": record.seq, "at": at, "kind": record.kind, "body": record.body }));
+    printer.line(&format!("event {} at {at}", record.seq));
     match denial(&record.body) {
         Some(denial) => {
             printer.line(&format!("what    {}", denial.what));
