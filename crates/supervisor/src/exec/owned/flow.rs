@@ -290,13 +290,14 @@ impl Flow {
         if ready.gone {
             self.gone = true;
         }
-        self.take_typed(client);
         if ready.unread {
             self.input = None;
         }
         if ready.input && self.input.as_mut().is_some_and(|input| !input.write()) {
             self.input = None;
         }
+        // After the writing: what has arrived already wakes nobody again.
+        self.take_typed(client);
         if !self.sending.is_empty() && !self.gone {
             match client.send_some(&self.sending) {
                 Ok(length) => {
