@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use stockade_audit::RecordKind;
 use stockade_types::EventKind;
 
 use self::host::{
@@ -241,6 +242,69 @@ fn twenty_tasks_on_one_repository_see_only_their_own_files_and_stop_together() {
         assert_eq!(task.last_events(1), [EventKind::TaskEnded]);
     }
     assert_eq!(host.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn twenty_tasks_commit_at_once_without_meeting_a_lock_or_each_other() {
+    const TASKS: usize = 20;
+    const COMMITS: usize = 5;
+    let host = Host::new();
+    let tasks: Vec<Task> = std::thread::scope(|scope| {
+        let starting: Vec<_> = (0..TASKS)
+            .map(|number| {
+                let host = &host;
+                scope.spawn(move || {
+                    let script = format!(
+                        "set -e; for n in $(seq {COMMITS}); do echo $n >> own-{number}; \
+                         git add -A; git commit -qm {number}-$n; done; git log --format=%s"
+                    );
+                    host.start_with(&["--name", &format!("many-{number}")], &script)
+                })
+            })
+            .collect();
+        let started = starting.into_iter().map(|one| one.join().unwrap());
+        started.collect()
+    });
+    for (number, task) in tasks.iter().enumerate() {
+        let ended = host.wait_for_state(task, "done");
+        assert_eq!(ended["exit"], 0, "{ended}");
+        task.wait_until_settled();
+        let own: String = (1..=COMMITS)
+            .rev()
+            .map(|n| format!("{number}-{n}\n"))
+            .collect();
+        assert_eq!(
+            host.stockade(&["logs", &task.id]).stdout,
+            format!("{own}one\n")
+        );
+        let record = task.record();
+        let imported = RecordKind::Event(EventKind::Imported);
+        let imported = record
+            .iter()
+            .find(|record| record.kind == imported)
+            .unwrap();
+        assert_eq!(
+            imported.body["commits"][0]["reference"], "HEAD",
+            "{imported:?}"
+        );
+        let review = host.json(&["review", &task.id]);
+        let files = review["files"].as_array().unwrap();
+        assert_eq!(files.len(), 1, "{review}");
+        assert_eq!(files[0]["path"], format!("own-{number}"));
+        assert_eq!(files[0]["added"], COMMITS);
+    }
+    assert_eq!(host.json(&["ls"]).as_array().unwrap().len(), TASKS);
+    assert_eq!(host.git(&["status", "--porcelain"]), "");
+    assert_eq!(
+        host.git(&[
+            "log",
+            "--all",
+            "--format=%s",
+            "--not",
+            "--glob=refs/stockade"
+        ]),
+        ""
+    );
 }
 
 #[test]

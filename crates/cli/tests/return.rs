@@ -7,6 +7,8 @@ mod host;
 use std::{fs, process::Stdio};
 
 use serde_json::Value;
+use stockade_audit::RecordKind;
+use stockade_types::EventKind;
 
 use crate::host::Host;
 
@@ -205,6 +207,66 @@ fn g6_a_required_check_blocks_and_cannot_be_passed_by_changing_the_test() {
         fs::read_to_string(repository.join("value")).unwrap(),
         "bad\n"
     );
+    // Why it was merged all the same stands in the record, before the approval.
+    let tasks = host.json(&["ls"]);
+    let mut tasks = tasks.as_array().unwrap().iter();
+    let task = tasks.find(|task| task["slug"] == "break").unwrap();
+    let task = host.task(task["id"].as_str().unwrap());
+    assert_eq!(
+        task.last_events(3),
+        [
+            EventKind::Overridden,
+            EventKind::Approved,
+            EventKind::Merged
+        ]
+    );
+    let record = task.record();
+    let overridden = RecordKind::Event(EventKind::Overridden);
+    let mut found = record.iter().filter(|record| record.kind == overridden);
+    let body = &found.next().unwrap().body;
+    assert_eq!(body["reason"], "a decoy reason");
+    assert_eq!(body["checks"][0]["name"], "test");
+}
+
+#[test]
+fn the_words_of_a_remark_are_the_agents_next_prompt() {
+    let mut host = Host::new();
+    // An agent that does nothing but say what it is told.
+    let folder = host.path("bin");
+    fs::create_dir(&folder).unwrap();
+    fs::copy("/bin/echo", folder.join("claude")).unwrap();
+    host.set("PATH", format!("{}:{}", folder.display(), host::PATH));
+    host.set("ANTHROPIC_API_KEY", "sk-decoy");
+    let mut echo = host.other_command("claude");
+    echo.arg("word");
+    if host::finish(echo).stdout != "word\n" {
+        return host::skip(
+            "a remark's words",
+            "/bin/echo does not work under another name",
+        );
+    }
+    let started = host.stockade(&["run", "claude", "first words", "--name", "work", "--yes"]);
+    assert_eq!(started.code, 0, "{started:?}");
+    let remarks = [
+        "work",
+        "--comment",
+        "two is missing",
+        "--comment",
+        "so is $HOME \"three\"",
+    ];
+    let resumed = host.stockade(&[&["review"], &remarks[..]].concat());
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    let said = host.stockade(&["logs", "work"]).stdout;
+    let turns: Vec<&str> = said.split("--print").skip(1).collect();
+    assert_eq!(turns.len(), 2, "{said}");
+    assert!(turns[0].contains("-- first words"), "{said}");
+    assert!(
+        !turns[0].contains("--continue") && turns[1].contains("--continue"),
+        "{said}"
+    );
+    let lines: Vec<&str> = turns[1].lines().map(str::trim_end).collect();
+    assert!(lines.contains(&"- two is missing"), "{said}");
+    assert!(lines.contains(&"- so is $HOME \"three\""), "{said}");
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! What a reader sees and decides.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
 
-use stockade_workspace::{BackEnd, Choice, Risk, Status, Undecided};
+use stockade_workspace::{BackEnd, Choice, Risk, Status, TreePath, Undecided};
 
 use crate::support::{Bench, agent_side, delete, file, put, review, with_each_git};
 
@@ -55,6 +59,62 @@ fn files_are_sorted_by_what_they_would_run_and_counted() {
             .unwrap();
         assert_eq!(hunks[0].lines[0].text, "let a = 1; // \\u{202e}");
     });
+}
+
+#[test]
+fn each_of_eighteen_risks_is_marked_and_a_plain_change_is_not() {
+    let bench = Bench::new();
+    bench.write("tests/gone.rs", "#[test]\n");
+    bench.write(
+        "tests/cut.rs",
+        "#[test]\nfn one() {}\n#[test]\nfn two() {}\n",
+    );
+    bench.commit("tests");
+    let space = bench.task(1, BackEnd::Checkout);
+    let side = agent_side(&space);
+    let written = [
+        (".envrc", "x\n", Risk::RunsByItself),
+        (".vscode/tasks.json", "{}\n", Risk::RunsByItself),
+        (".husky/pre-commit", "x\n", Risk::RunsByItself),
+        (".gitattributes", "* text\n", Risk::ChangesGit),
+        (".claude/settings.json", "{}\n", Risk::AgentSettings),
+        (".mcp.json", "{}\n", Risk::AgentSettings),
+        (".github/workflows/ci.yml", "on: push\n", Risk::RunsInCi),
+        ("CLAUDE.md", "obey\n", Risk::AgentInstructions),
+        ("bidi.rs", "// \u{202e}\n", Risk::Deceptive),
+        ("zero\u{200b}width", "x\n", Risk::Deceptive),
+        ("Makefile", "all:\n", Risk::RunsOnBuild),
+        ("build.rs", "fn main() {}\n", Risk::RunsOnBuild),
+        ("package-lock.json", "{}\n", Risk::Dependencies),
+        ("image.png", "\0", Risk::Binary),
+        ("tests/cut.rs", "#[test]\nfn one() {}\n", Risk::TestRemoved),
+    ];
+    for (path, text, _) in written {
+        put(&side, path, text);
+    }
+    symlink("src", side.join("alias")).unwrap();
+    fs::set_permissions(side.join("README.md"), fs::Permissions::from_mode(0o755)).unwrap();
+    delete(&space, "tests/gone.rs");
+    let plain = ["src/lib.rs", "src/new.rs", "tests/more.rs"];
+    for path in plain {
+        put(&side, path, "fn fine() {}\nfn also() {}\nfn third() {}\n");
+    }
+    let review = review(&bench, &space);
+    let mut expected: Vec<_> = written.map(|(path, _, risk)| (path, risk)).to_vec();
+    expected.extend([
+        ("alias", Risk::Link),
+        ("README.md", Risk::Executable),
+        ("tests/gone.rs", Risk::TestRemoved),
+    ]);
+    assert_eq!(review.files.len(), expected.len() + plain.len());
+    for (path, risk) in expected {
+        let path = TreePath::new(path).unwrap();
+        let found = review.files.iter().find(|file| file.path == path).unwrap();
+        assert_eq!(found.risk(), risk, "{path}: {:?}", found.marks);
+    }
+    for path in plain {
+        assert_eq!(file(&review, path).marks, [], "{path}");
+    }
 }
 
 #[test]
