@@ -6,7 +6,7 @@ use stockade_supervisor::{
     Config, Host, PASSED, STATUS, StateDirectory, SupervisorError, TaskDirectory, TaskState,
     TaskStatus, find_git,
 };
-use stockade_types::{TaskId, env};
+use stockade_types::env;
 use stockade_workspace::{CONFIG_VARIABLES, Git, UserEnvironment};
 
 use crate::failure::{Failure, Kind};
@@ -140,6 +140,16 @@ fn is_starting(directory: &TaskDirectory, status: &TaskStatus) -> bool {
 /// The task that `name` means: an id, a slug, the start of either, or the only
 /// task there is.
 pub(crate) fn find(state: &StateDirectory, name: Option<&str>) -> Result<Task, Failure> {
+    // An id says where to look, however many tasks there are.
+    if let Some(Ok(id)) = name.map(str::parse)
+        && let directory = state.task(&id)
+        && let Ok(status) = directory.read(STATUS)
+    {
+        return Ok(Task {
+            status: as_found(&directory, status),
+            directory,
+        });
+    }
     let tasks = tasks(state)?;
     let Some(name) = name else {
         return match <[Task; 1]>::try_from(tasks) {
@@ -149,14 +159,6 @@ pub(crate) fn find(state: &StateDirectory, name: Option<&str>) -> Result<Task, F
             Err(tasks) => Err(ambiguous("say which task", tasks.iter())),
         };
     };
-    if let Ok(id) = name.parse::<TaskId>()
-        && let Some(task) = tasks.iter().position(|task| *task.directory.id() == id)
-    {
-        return tasks
-            .into_iter()
-            .nth(task)
-            .ok_or_else(|| Failure::new(Kind::NotFound, name));
-    }
     let exact = |task: &&Task| task.status.slug == name;
     let start = |task: &&Task| {
         task.status.slug.starts_with(name) || task.directory.id().as_str().starts_with(name)

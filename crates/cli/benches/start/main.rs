@@ -27,7 +27,7 @@ use clap::Parser;
 use crate::{
     failure::Failure,
     figure::Figure,
-    measure::{Demo, Exec, Memory, Round, Rounds},
+    measure::{Demo, Exec, Many, Memory, Round, Rounds},
     place::Place,
     report::Report,
 };
@@ -54,7 +54,7 @@ struct Arguments {
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     folder: PathBuf,
     /// Begin no further round after this many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 240)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 480)]
     limit: u64,
     /// Given by `cargo bench`; `cargo test` gives nothing and measures nothing
     #[arg(long, hide = true)]
@@ -118,6 +118,8 @@ fn run(arguments: &Arguments) -> Result<Report, Failure> {
     figures.extend(Memory::measure(&place)?);
     figures.extend(Exec::measure(&place, round.execs)?);
     figures.push(Demo::measure(&place, round.demos)?);
+    say(&format!("starts beside {} tasks", round.tasks));
+    figures.extend(Many::measure(&arguments.folder, round.tasks, round.beside)?);
     place.clear()?;
     report.end(figures, started.elapsed());
     Ok(report)

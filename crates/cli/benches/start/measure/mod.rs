@@ -3,12 +3,14 @@
 mod demo;
 mod exec;
 mod first;
+mod many;
 mod memory;
 mod rounds;
 
 pub(crate) use self::{
     demo::Demo,
     exec::Exec,
+    many::Many,
     memory::Memory,
     rounds::{Round, Rounds},
 };
@@ -17,6 +19,8 @@ use std::{
     process::Command,
     time::{Duration, Instant},
 };
+
+use serde_json::Value;
 
 use crate::{
     failure::Failure,
@@ -34,13 +38,19 @@ fn timed(command: Command) -> Result<Duration, Failure> {
 /// Starts a task whose command only waits; returns its id.
 fn idle_task(place: &Place) -> Result<String, Failure> {
     let started = place.answer(&["run", "--", "sleep", "600"])?;
-    started["task"]
-        .as_str()
-        .map(str::to_owned)
-        .ok_or_else(|| Failure::Answer {
-            words: "stockade run".to_owned(),
-            answer: started.to_string(),
-        })
+    id(&started).map(str::to_owned)
+}
+
+/// The id in an answer of `run`.
+fn id(task: &Value) -> Result<&str, Failure> {
+    task["task"].as_str().ok_or_else(|| unexpected(task))
+}
+
+fn unexpected(task: &Value) -> Failure {
+    Failure::Answer {
+        words: "stockade run".to_owned(),
+        answer: task.to_string(),
+    }
 }
 
 /// Ends a task and waits until it is gone.

@@ -4,17 +4,17 @@
 use std::{
     fs::File,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
-use super::{first, timed};
+use super::{first, id, timed, unexpected};
 use crate::{
     failure::Failure,
     figure::{Figure, Goal, Samples, Unit},
-    place::Place,
+    place::{Place, finish},
     repository,
     task::Task,
 };
@@ -25,8 +25,10 @@ const CHANGES: u32 = 10;
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
-    /// Rounds, each with a new base tree and a worktree made in parallel.
+    /// Rounds.
     pub(crate) rounds: u32,
+    /// Base trees in a round, each beside a worktree made in parallel.
+    pub(crate) pairs: u32,
     /// How many of the rounds also make a worktree as git does it by default.
     pub(crate) worktrees: u32,
     /// Starts of a task in a round.
@@ -39,28 +41,38 @@ pub(crate) struct Round {
     pub(crate) execs: u32,
     /// Demos, in all.
     pub(crate) demos: u32,
+    /// Tasks beside which others are started.
+    pub(crate) tasks: u32,
+    /// Starts beside them, in all.
+    pub(crate) beside: u32,
 }
 
 impl Round {
     /// For the goals.
     pub(crate) const FULL: Self = Self {
         rounds: 6,
+        pairs: 4,
         worktrees: 3,
         starts: 17,
         firsts: 17,
         snapshots: 5,
         execs: 100,
         demos: 3,
+        tasks: 500,
+        beside: 100,
     };
     /// To see that it works.
     pub(crate) const QUICK: Self = Self {
         rounds: 2,
+        pairs: 2,
         worktrees: 1,
         starts: 8,
         firsts: 15,
         snapshots: 3,
         execs: 20,
         demos: 1,
+        tasks: 50,
+        beside: 20,
     };
 }
 
@@ -83,19 +95,17 @@ pub(crate) struct Rounds {
 impl Rounds {
     /// One round. What it made stays until the end, see [`Place`].
     pub(crate) fn measure(&mut self, place: &Place, round: Round) -> Result<(), Failure> {
-        repository::new_commit(place)?;
-        place.forget_state();
-        // Whoever is second finds warmer caches: take turns.
-        let base_tree_first = self.count.is_multiple_of(2);
-        if base_tree_first {
-            self.base_tree(place)?;
+        for _ in 1..round.pairs {
+            let worktree = self.pair(place)?;
+            let name = worktree.to_string_lossy();
+            place.git(
+                &place.repository(),
+                &["worktree", "remove", "--force", &name],
+            )?;
+            finish(place.stockade(&["uninstall", "--yes"]))?;
         }
-        let parallel = format!("parallel-{}", self.count);
-        let took = worktree(place, &["-c", "checkout.workers=0"], &parallel)?;
-        self.parallel_checkout.push_time(took);
-        if !base_tree_first {
-            self.base_tree(place)?;
-        }
+        // What the last pair made is used by the rest of the round.
+        let parallel = self.pair(place)?;
         if self.count < round.worktrees {
             let plain = format!("plain-{}", self.count);
             self.worktree.push_time(worktree(place, &[], &plain)?);
@@ -110,10 +120,29 @@ impl Rounds {
             }
         }
         for _ in 0..round.snapshots {
-            self.snapshots(place, &place.join(&parallel))?;
+            self.snapshots(place, &parallel)?;
         }
         self.count += 1;
         Ok(())
+    }
+
+    /// A base tree, and beside it a worktree made in parallel; returns that.
+    fn pair(&mut self, place: &Place) -> Result<PathBuf, Failure> {
+        repository::new_commit(place)?;
+        place.forget_state();
+        let number = self.parallel_checkout.count();
+        // Whoever is second finds warmer caches: take turns.
+        let base_tree_first = number.is_multiple_of(2);
+        if base_tree_first {
+            self.base_tree(place)?;
+        }
+        let name = format!("parallel-{number}");
+        let took = worktree(place, &["-c", "checkout.workers=0"], &name)?;
+        self.parallel_checkout.push_time(took);
+        if !base_tree_first {
+            self.base_tree(place)?;
+        }
+        Ok(place.join(&name))
     }
 
     /// A task on a commit that nothing is kept for.
@@ -235,19 +264,8 @@ impl Rounds {
     }
 }
 
-fn id(task: &Value) -> Result<&str, Failure> {
-    task["task"].as_str().ok_or_else(|| unexpected(task))
-}
-
 fn number(task: &Value, name: &str) -> Result<f64, Failure> {
     task[name].as_f64().ok_or_else(|| unexpected(task))
-}
-
-fn unexpected(task: &Value) -> Failure {
-    Failure::Answer {
-        words: "stockade run".to_owned(),
-        answer: task.to_string(),
-    }
 }
 
 /// Waits until nothing of the task's end disturbs what comes next.
