@@ -1,10 +1,5 @@
 //! What is kept and let go: `rm`, `undo` and `cp`.
 
-#![expect(
-    clippy::print_stderr,
-    reason = "a figure that docs/mission.md asks for is told"
-)]
-
 mod host;
 
 use std::{fs, os::unix::fs::symlink, path::Path, time::Instant};

@@ -269,14 +269,10 @@ fn twenty_tasks_commit_at_once_without_meeting_a_lock_or_each_other() {
         let ended = host.wait_for_state(task, "done");
         assert_eq!(ended["exit"], 0, "{ended}");
         task.wait_until_settled();
-        let own: String = (1..=COMMITS)
-            .rev()
-            .map(|n| format!("{number}-{n}\n"))
-            .collect();
-        assert_eq!(
-            host.stockade(&["logs", &task.id]).stdout,
-            format!("{own}one\n")
-        );
+        let commits = (1..=COMMITS).rev().map(|n| format!("{number}-{n}"));
+        let own: Vec<String> = commits.chain(["one".to_owned()]).collect();
+        let printed = host.stockade(&["logs", &task.id]).stdout;
+        assert_eq!(printed.lines().collect::<Vec<_>>(), own);
         let record = task.record();
         let imported = RecordKind::Event(EventKind::Imported);
         let imported = record
