@@ -2,7 +2,7 @@
 
 use crate::probe::Probe;
 
-const RULES: &str = "needs rules that allow a host; Stockade has none yet";
+const RULES: &str = "needs a rule that allows a host; the tests of the rules have such";
 const BINDINGS: &str =
     "needs credentials that are bound to a host; Stockade binds none but the model's yet";
 const MODEL: &str = "needs a model request; the tests of the gateway make them";
@@ -124,7 +124,7 @@ pub(super) const PROBES: &[Probe] = &[
         149,
         'T',
         "ignore a rule that cannot be kept",
-        "needs rules; Stockade has none yet",
+        "needs a rule that cannot be read; the tests of the rules have such",
     ),
     Probe::unbuilt(
         154,
