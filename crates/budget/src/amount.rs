@@ -42,10 +42,18 @@ impl Unit {
     pub fn show(self, count: u64) -> String {
         match self {
             Self::Cost => format!("{:.4}", Money::from_picos(count.into())),
-            Self::Tokens => format!("{count} tokens"),
-            Self::Requests => format!("{count} model requests"),
-            Self::Turns => format!("{count} turns"),
-            Self::Seconds => format!("{count} s"),
+            _ => count.to_string(),
+        }
+    }
+
+    /// What follows a count of it in a sentence.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Cost => "",
+            Self::Tokens => " tokens",
+            Self::Requests => " model requests",
+            Self::Turns => " turns",
+            Self::Seconds => " seconds",
         }
     }
 }

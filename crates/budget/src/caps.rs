@@ -58,10 +58,10 @@ pub struct Cap {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
     /// On starts of an agent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub turns: Option<u64>,
     /// On seconds that tasks run.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub seconds: Option<u64>,
 }
 

@@ -85,9 +85,10 @@ impl fmt::Display for Exhausted {
         }
         write!(
             formatter,
-            " used {} of {}",
+            " used {} of {}{}",
             show(self.spent),
-            show(self.cap)
+            show(self.cap),
+            self.unit.noun()
         )?;
         if self.held > 0 {
             write!(formatter, ", {} more are under way", show(self.held))?;

@@ -1,13 +1,17 @@
 //! The words of the command line.
 
 mod network;
+mod spending;
 mod values;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::network::{Allow, NetworkArguments};
+pub(crate) use self::{
+    network::{Allow, NetworkArguments},
+    spending::{Budget, BudgetChange, Raise, SpendingArguments},
+};
 
 /// Run any coding agent unattended, with the worst case bounded before it
 /// starts and provable afterwards.
@@ -128,6 +132,11 @@ pub(crate) enum Verb {
         stockade allow --list\n  stockade allow --presets"
     )]
     Allow(Allow),
+    /// Show what tasks have spent, or raise a task's cap
+    #[command(
+        after_help = "Examples:\n  stockade budget --by day\n  stockade budget raise fix-login '$1'"
+    )]
+    Budget(Budget),
     /// Why something was refused: an event's number in a task's record
     Why(Why),
     /// Write completions for a shell to standard output
@@ -201,9 +210,8 @@ pub(crate) struct Run {
     pub(crate) model_url: Option<String>,
     #[command(flatten)]
     pub(crate) network: NetworkArguments,
-    /// Cap on model requests
-    #[arg(long, value_name = "N")]
-    pub(crate) max_requests: Option<u64>,
+    #[command(flatten)]
+    pub(crate) spending: SpendingArguments,
     /// Cap on time, such as 90s, 30m, 4h
     #[arg(long, value_name = "TIME", default_value = "4h", value_parser = values::seconds)]
     pub(crate) wall: u64,

@@ -2,6 +2,7 @@
 
 mod allow;
 mod attack;
+mod budget;
 mod copy;
 pub(crate) mod demo;
 mod doctor;
@@ -52,6 +53,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Rm(remove) => keep::remove(&remove, printer),
         Verb::Restore(restore) => keep::restore(&restore, printer),
         Verb::Allow(allow) => allow::run(&allow, printer),
+        Verb::Budget(budget) => budget::run(&budget, printer),
         Verb::Why(why) => why::run(&why, printer),
         Verb::Completions { shell } => {
             clap_complete::generate(

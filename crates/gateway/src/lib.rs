@@ -21,6 +21,7 @@ mod dns;
 mod error;
 mod exchange;
 mod head;
+mod meter;
 mod model;
 mod path;
 mod record;
@@ -36,6 +37,7 @@ pub use self::{
     address::own_addresses,
     authority::CertificateAuthority,
     error::{GatewayError, ResolveError, SettingsError},
+    meter::{Bill, Meter, Metered, ModelCall, Spent, ToolCall},
     record::{EventSink, SinkError},
     redact::{RedactedStream, Redactor},
     resolver::{Resolver, SystemResolver},

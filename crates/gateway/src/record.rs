@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use stockade_types::{Event, EventKind};
 use tokio::sync::mpsc;
 
+use crate::meter::{Meter, Spent};
+
 /// The record could not be written; what it was for must not happen.
 #[derive(Debug, thiserror::Error)]
 #[error("the record could not be written: {0}")]
@@ -52,18 +54,49 @@ pub(crate) fn bounded(text: &str) -> String {
     result
 }
 
+/// A request that is over: what to write, and what to settle first.
+pub(crate) struct Ended {
+    body: Option<Value>,
+    settle: Option<(u64, Spent)>,
+}
+
+/// What is reserved for a request. Dropped before the request was sent, it is
+/// given back.
+pub(crate) struct Reserved {
+    number: u64,
+    /// What became of it.
+    pub(crate) spent: Spent,
+    outcomes: Option<mpsc::UnboundedSender<Ended>>,
+}
+
+impl Reserved {
+    fn settle(mut self) -> (u64, Spent) {
+        self.outcomes = None;
+        (self.number, self.spent)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(outcomes) = self.outcomes.take() {
+            let settle = Some((self.number, self.spent));
+            drop(outcomes.send(Ended { body: None, settle }));
+        }
+    }
+}
+
 /// The record as the gateway writes it.
 #[derive(Clone)]
 pub(crate) struct Record {
     sink: Arc<dyn EventSink>,
     denials: Arc<AtomicU32>,
     alarms: Arc<AtomicU32>,
-    outcomes: mpsc::UnboundedSender<Value>,
+    outcomes: mpsc::UnboundedSender<Ended>,
 }
 
 impl Record {
     /// A record, and the stream of outcomes that [`write_outcomes`] empties.
-    pub(crate) fn new(sink: Arc<dyn EventSink>) -> (Self, mpsc::UnboundedReceiver<Value>) {
+    pub(crate) fn new(sink: Arc<dyn EventSink>) -> (Self, mpsc::UnboundedReceiver<Ended>) {
         let (outcomes, receiver) = mpsc::unbounded_channel();
         (
             Self {
@@ -114,19 +147,42 @@ impl Record {
         drop(self.sink.record(Event::new(EventKind::Denied, body)).await);
     }
 
-    /// The outcome of a request; written soon, in order.
-    pub(crate) fn outcome(&self, body: Value) {
+    /// The outcome of a request; settled and written soon, in order.
+    pub(crate) fn outcome(&self, body: Value, reserved: Option<Reserved>) {
+        let settle = reserved.map(Reserved::settle);
         // The receiver ends only when the gateway does.
-        drop(self.outcomes.send(body));
+        drop(self.outcomes.send(Ended {
+            body: Some(body),
+            settle,
+        }));
+    }
+
+    /// A request for which so much is reserved.
+    pub(crate) fn reserved(&self, number: u64) -> Reserved {
+        Reserved {
+            number,
+            spent: Spent::Nothing,
+            outcomes: Some(self.outcomes.clone()),
+        }
     }
 }
 
 /// Writes outcomes until every [`Record`] is gone.
 pub(crate) async fn write_outcomes(
     sink: Arc<dyn EventSink>,
-    mut outcomes: mpsc::UnboundedReceiver<Value>,
+    meter: Arc<dyn Meter>,
+    mut outcomes: mpsc::UnboundedReceiver<Ended>,
 ) {
-    while let Some(body) = outcomes.recv().await {
+    while let Some(Ended { body, settle }) = outcomes.recv().await {
+        let bill = match settle {
+            Some((number, spent)) => meter.settle(number, spent).await,
+            None => None,
+        };
+        let Some(mut body) = body else { continue };
+        if let Some(bill) = bill {
+            body["cost"] = json!(bill.cost);
+            body["cost_estimated"] = json!(bill.estimated);
+        }
         // The intent is already in the record; a missing outcome shows there.
         drop(
             sink.record(Event::new(EventKind::NetworkOutcome, body))

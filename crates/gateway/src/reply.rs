@@ -138,18 +138,13 @@ pub(crate) fn budget_reply(api: ModelApi, message: &str) -> Response<ReplyBody> 
 /// The rule named when a limit is used up.
 pub(crate) const BUDGET_RULE: &str = "budget.exhausted";
 
-/// The sentence for a used-up limit, with the command that raises it.
+/// The sentence for a used-up limit on bytes.
 pub(crate) fn budget_message(task: &TaskId, exhausted: Exhausted) -> String {
-    match exhausted {
-        Exhausted::Requests(limit) => format!(
-            "Stockade: task {task} has used {limit} of {limit} model requests. A person can allow \
-             more with: stockade run --max-requests N"
-        ),
-        Exhausted::Bytes(limit) => format!(
-            "Stockade: task {task} would send more than the {limit} bytes that it may send in all. \
-             A person can start it again with a higher limit."
-        ),
-    }
+    let limit = exhausted.0;
+    format!(
+        "Stockade: task {task} would send more than the {limit} bytes that it may send in all. \
+         A person can start it again with a higher limit."
+    )
 }
 
 /// The reply when the upstream cannot be reached or cannot be trusted.

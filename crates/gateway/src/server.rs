@@ -13,6 +13,7 @@ use crate::{
     dns::{self, FakeAddresses},
     error::GatewayError,
     exchange::Gatekeeper,
+    meter::Meter,
     record::{self, EventSink, Record},
     rules::LiveRules,
     settings::Settings,
@@ -59,6 +60,8 @@ pub struct Gateway {
     pub upstream: UpstreamAccess,
     /// Where events go.
     pub sink: Arc<dyn EventSink>,
+    /// Who knows prices and caps.
+    pub meter: Arc<dyn Meter>,
     /// How a connection's destination is told.
     pub original_destination: Arc<dyn OriginalDestination>,
 }
@@ -81,8 +84,13 @@ impl Gateway {
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), GatewayError> {
         let names = Arc::new(FakeAddresses::default());
         let (record, outcomes) = Record::new(Arc::clone(&self.sink));
-        let gatekeeper =
-            Gatekeeper::new(self.settings, self.rules, &Arc::new(self.upstream), record)?;
+        let gatekeeper = Gatekeeper::new(
+            self.settings,
+            self.rules,
+            &Arc::new(self.upstream),
+            record,
+            Arc::clone(&self.meter),
+        )?;
         let shared = Arc::new(Shared {
             gatekeeper,
             authority: self.authority,
@@ -105,7 +113,7 @@ impl Gateway {
             servers.spawn(accept(listener, Arc::clone(&shared), Arc::clone(&permits)));
         }
         drop(shared);
-        let writer = tokio::spawn(record::write_outcomes(self.sink, outcomes));
+        let writer = tokio::spawn(record::write_outcomes(self.sink, self.meter, outcomes));
         stop.await;
         servers.shutdown().await;
         // It ends when the last connection has let go of the record.

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use stockade_budget::Caps;
 use stockade_sandbox::files::DEFAULT_SECRET_PATHS;
 use stockade_workspace::{Repository, SecretPatterns};
 
 use crate::{
-    error::SupervisorError, network::NetworkSection, prepare::ExtraPaths, state::StateDirectory,
+    error::SupervisorError, meter, network::NetworkSection, prepare::ExtraPaths,
+    state::StateDirectory,
 };
 
 /// What a user may set. Unknown keys are errors.
@@ -18,6 +20,11 @@ pub struct Config {
     pub hide: Hide,
     /// What every task may reach, and what none may.
     pub network: NetworkSection,
+    /// What tasks may spend.
+    pub budget: Caps,
+    /// The text of `prices.toml` beside this file, the user's own price table.
+    #[serde(skip)]
+    pub own_prices: Option<String>,
 }
 
 /// What is hidden from agents, beyond the defaults, and what is not after all.
@@ -36,15 +43,17 @@ pub struct Hide {
 impl Config {
     /// Reads the file at `path`; a missing one sets nothing.
     pub fn read(path: &Path) -> Result<Self, SupervisorError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            Err(error) => return Err(SupervisorError::state(path)(error)),
+        let mut config: Self = match text_of(path)? {
+            None => Self::default(),
+            Some(text) => toml::from_str(&text).map_err(|error| {
+                SupervisorError::Refused(format!("{}: {error}", path.display()))
+            })?,
         };
-        toml::from_str(&text)
-            .map_err(|error| SupervisorError::Refused(format!("{}: {error}", path.display())))
+        config.own_prices = text_of(&path.with_file_name("prices.toml"))?;
+        if config.own_prices.is_some() {
+            meter::prices(config.own_prices.as_deref())?;
+        }
+        Ok(config)
     }
 
     /// Which files of a repository are hidden, here and by what is remembered
@@ -71,6 +80,15 @@ impl Config {
             .map(PathBuf::from)
             .chain(self.hide.paths.iter().cloned())
             .collect()
+    }
+}
+
+/// The text of a file that may be missing.
+fn text_of(path: &Path) -> Result<Option<String>, SupervisorError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SupervisorError::state(path)(error)),
     }
 }
 

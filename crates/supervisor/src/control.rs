@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use stockade_budget::Unit;
 use stockade_gateway::HostRule;
 
 pub use self::client::Connection;
@@ -67,6 +68,13 @@ pub enum Request {
         rule: HostRule,
         /// For how long; until the task ends without it.
         seconds: Option<u64>,
+    },
+    /// Raise the task's cap on what it spends.
+    Raise {
+        /// Of what.
+        unit: Unit,
+        /// By how much.
+        more: u64,
     },
     /// The rules that are in force.
     Rules,
@@ -146,6 +154,11 @@ pub enum Answer {
         allow: Vec<ShownRule>,
         /// What is denied, whatever is allowed.
         deny: Vec<HostRule>,
+    },
+    /// The cap was raised.
+    Raised {
+        /// To this much.
+        cap: u64,
     },
     /// The work was saved.
     Saved {

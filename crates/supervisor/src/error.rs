@@ -40,6 +40,9 @@ pub enum SupervisorError {
     /// The agent could not be found or configured.
     #[error(transparent)]
     Agent(#[from] stockade_agents::AgentError),
+    /// The ledger of what tasks spend, or the price table.
+    #[error(transparent)]
+    Budget(#[from] stockade_budget::BudgetError),
     /// The folder or the commit to work on.
     #[error(transparent)]
     Repository(#[from] stockade_workspace::RepositoryError),

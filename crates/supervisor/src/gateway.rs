@@ -19,13 +19,14 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use stockade_gateway::{HostRule, ModelRoute, Settings};
+use stockade_gateway::{Bill, HostRule, ModelCall, ModelRoute, Settings, Spent};
 use stockade_sandbox::{Channel, Listeners};
 use stockade_types::{Event, Redacted};
 
 pub use self::process::run;
 use crate::{
     error::SupervisorError,
+    meter::Meter,
     part::{self, Part},
     state::TaskDirectory,
     task::Plan,
@@ -50,6 +51,14 @@ enum Told {
         rule: HostRule,
         seconds: Option<u64>,
     },
+    Reserved {
+        ask: u64,
+        answer: Result<u64, String>,
+    },
+    Settled {
+        ask: u64,
+        bill: Option<Bill>,
+    },
 }
 
 /// What the gateway sends.
@@ -64,6 +73,15 @@ enum Heard {
     Granted {
         grant: u64,
         answer: Result<(), String>,
+    },
+    Reserve {
+        ask: u64,
+        call: Box<ModelCall>,
+    },
+    Settle {
+        ask: u64,
+        reservation: u64,
+        spent: Spent,
     },
     Failed(String),
 }
@@ -172,7 +190,6 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
         allow: plan.allow.clone(),
         deny: plan.deny.clone(),
         services: plan.services.clone(),
-        request_limit: plan.request_limit,
         byte_limit: plan.byte_limit,
     })
 }
@@ -228,22 +245,31 @@ impl GatewayLink {
 }
 
 impl EventChannel {
-    /// Passes every event to `record` until the gateway is gone. What could
-    /// not be recorded is told, and does not happen.
-    pub(crate) fn pump(&self, mut record: impl FnMut(&Event) -> bool) {
+    /// Passes every event to `record`, and every question of money to `meter`,
+    /// until the gateway is gone. What could not be recorded or reserved is
+    /// told, and does not happen.
+    pub(crate) fn pump(&self, meter: &Meter, mut record: impl FnMut(&Event) -> bool) {
         loop {
-            let (event, what) = match hear(&self.channel) {
-                Ok(Heard::Event { event, what }) => (event, what),
+            let answer = match hear(&self.channel) {
+                Ok(Heard::Event { event, what }) if record(&what) => Told::Recorded { event },
+                Ok(Heard::Event { event, .. }) => Told::NotRecorded { event },
+                Ok(Heard::Reserve { ask, call }) => Told::Reserved {
+                    ask,
+                    answer: meter.reserve(&call),
+                },
+                Ok(Heard::Settle {
+                    ask,
+                    reservation,
+                    spent,
+                }) => Told::Settled {
+                    ask,
+                    bill: meter.settle(reservation, spent),
+                },
                 Ok(Heard::Granted { grant, answer }) => {
                     let _ = self.granted.send((grant, answer));
                     continue;
                 }
                 _ => return,
-            };
-            let answer = if record(&what) {
-                Told::Recorded { event }
-            } else {
-                Told::NotRecorded { event }
             };
             if send(&self.channel, &answer, &[]).is_err() {
                 return;

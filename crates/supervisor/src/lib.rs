@@ -19,6 +19,7 @@ mod happening;
 mod identities;
 mod launch;
 pub mod life;
+mod meter;
 mod network;
 mod output;
 mod part;
@@ -42,6 +43,7 @@ pub use self::{
     git::find_git,
     identities::Identities,
     launch::{look_into, resume, start},
+    meter::{raise, raised},
     network::{Network, NetworkSection, Preset, other_script, service},
     part::Part,
     prepare::{

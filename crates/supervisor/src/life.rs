@@ -14,6 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stockade_audit::RecorderClient;
+use stockade_budget::Unit;
 use stockade_gateway::HostRule;
 use stockade_sandbox::{Sandbox, files};
 use stockade_types::{Denial, Event, EventKind, Redacted, wire};
@@ -25,6 +26,7 @@ use crate::{
     exec::{Command, Context, ExecError, Execs, Gate, Refusals, exit_code},
     gateway::{GatewayProcess, Keys},
     happening::{Happening, watch_part},
+    meter::{self, Meter},
     network::Grants,
     part::Part,
     recorder, save,
@@ -133,6 +135,7 @@ struct Supervisor {
     /// Whether anybody has seen the main command.
     watched: bool,
     grants: Grants,
+    meter: Meter,
     /// The last output after which a turn was saved.
     saved_for: Option<Instant>,
     /// How many processes the kernel has ended at the cap on memory.
@@ -178,9 +181,13 @@ impl Supervisor {
         watch_part(Part::Gateway, gateway, happenings.clone());
         let gateway_record = record.clone();
         let refusals = Arc::new(Refusals::default());
+        let meter = Meter::new(&task, &plan, &status);
+        let asked = meter.clone();
+        let warned = record.clone();
+        meter.rest_now_and_then(move |warning| note(&warned, EventKind::Budget, warning).is_ok());
         let noted = Arc::clone(&refusals);
         std::thread::spawn(move || {
-            events.pump(|event| {
+            events.pump(&asked, |event| {
                 let recorded = gateway_record.record(event).is_ok();
                 noted.note(event);
                 recorded
@@ -217,6 +224,7 @@ impl Supervisor {
             session,
             watched: false,
             grants: Grants::new(link),
+            meter,
             saved_for: None,
             ended_for_memory: 0,
             _lock: lock,
@@ -460,6 +468,7 @@ impl Supervisor {
             Request::Resume => self.freeze(false)?,
             Request::Snapshot => self.snapshot("asked for")?,
             Request::Allow { rule, seconds } => self.allow(asked.peer, rule, seconds)?,
+            Request::Raise { unit, more } => self.raise(asked.peer, unit, more)?,
             Request::Rules => Reply::Once(self.grants.list(&self.plan)),
             Request::Stop => {
                 // Everything inside is gone before the answer is sent.
@@ -529,6 +538,22 @@ impl Supervisor {
         })
     }
 
+    /// Raises the task's cap on `unit`; who did so is in the record before it
+    /// holds.
+    fn raise(
+        &mut self,
+        peer: Option<u32>,
+        unit: Unit,
+        more: u64,
+    ) -> Result<Reply, SupervisorError> {
+        let body = meter::raised(unit, more, peer);
+        note(&self.record, EventKind::Budget, body)?;
+        Ok(match self.meter.raise(unit, more) {
+            Ok(cap) => Reply::Once(Answer::Raised { cap }),
+            Err(error) => refuse(&error.to_string()),
+        })
+    }
+
     fn freeze(&mut self, freeze: bool) -> Result<Reply, SupervisorError> {
         let state = if freeze {
             TaskState::Paused
@@ -584,6 +609,7 @@ impl Supervisor {
         };
         self.gate.close();
         self.sandbox.end();
+        self.meter.close();
         let saved = save::snapshot(&self.task, &self.plan, "end");
         let (body, end) = match saved {
             Ok((_, body)) => (body, end),

@@ -26,6 +26,7 @@ use rand::Rng;
 use stockade_agents::{
     AgentKind, Api, DigestCache, Found, HomeFile, Launch, LaunchRequest, Mode, RouteTemplate,
 };
+use stockade_budget::{Cap, Caps};
 use stockade_gateway::{Endpoint, ModelApi, Upstream};
 use stockade_sandbox::{
     Access, Cover, Grant, INSIDE_HOME, InsideFile, Limits, SandboxSpec, Tree, WORKSPACES,
@@ -85,8 +86,9 @@ pub struct Wish {
     pub model_url: Option<Upstream>,
     /// What it may reach.
     pub network: Network,
-    /// How many model requests the task may make.
-    pub request_limit: Option<u64>,
+    /// What the task may spend; where this says nothing, the configuration
+    /// does.
+    pub cap: Cap,
     /// How many bytes it may send.
     pub byte_limit: u64,
     /// After how many seconds it is ended.
@@ -244,7 +246,12 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         allow: ruled.allow.clone(),
         deny: ruled.deny.clone(),
         services: wish.network.services.clone(),
-        request_limit: wish.request_limit,
+        caps: Caps {
+            task: wish.cap.or(host.config.budget.task),
+            ..host.config.budget
+        },
+        own_prices: host.config.own_prices.clone(),
+        repository: repository.key(),
         byte_limit: wish.byte_limit,
         wall_seconds: wish.wall_seconds,
         disk_bytes: wish.disk_bytes,

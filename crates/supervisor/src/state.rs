@@ -24,6 +24,8 @@ pub struct TaskDirectory {
     path: PathBuf,
 }
 
+/// The folder of the ledger.
+const LEDGER: &str = "budget";
 /// How often the lock is tried, and the time between: a tenth of a second.
 const LOCK_ATTEMPTS: u32 = 50;
 const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
@@ -99,6 +101,11 @@ impl StateDirectory {
             .join(format!("{repository}.paths.json"))
     }
 
+    /// The folder of the ledger of what tasks spend.
+    pub fn ledger(&self) -> PathBuf {
+        self.0.join(LEDGER)
+    }
+
     /// The file in which `project` (a repository's key) keeps its contract.
     pub fn project_contract(&self, project: &str) -> PathBuf {
         self.0
@@ -146,6 +153,12 @@ impl TaskDirectory {
     /// The record.
     pub fn record(&self) -> PathBuf {
         self.join("record.jsonl")
+    }
+
+    /// The folder of the ledger that all tasks share.
+    pub fn ledger(&self) -> PathBuf {
+        let state = self.path.parent().and_then(Path::parent);
+        state.unwrap_or(&self.path).join(LEDGER)
     }
 
     /// What the main command printed.

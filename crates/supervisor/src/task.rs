@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use stockade_agents::AgentKind;
+use stockade_budget::Caps;
 use stockade_gateway::{Endpoint, HostRule, ModelApi, Service, Upstream};
 use stockade_sandbox::SandboxSpec;
 use stockade_types::{HostName, TaskId};
@@ -45,8 +46,15 @@ pub struct Plan {
     /// Names that lead to a place that the user wrote.
     #[serde(default)]
     pub services: Vec<Service>,
-    /// How many model requests the task may make.
-    pub request_limit: Option<u64>,
+    /// What it may spend, and all tasks together.
+    #[serde(default)]
+    pub caps: Caps,
+    /// The user's own price table.
+    #[serde(default)]
+    pub own_prices: Option<String>,
+    /// The repository, by the name that is its alone.
+    #[serde(default)]
+    pub repository: String,
     /// How many bytes it may send.
     pub byte_limit: u64,
     /// After how many seconds it is ended.

@@ -52,6 +52,8 @@ pub enum EventKind {
     Merged,
     /// A person set a rule aside, knowingly.
     Overridden,
+    /// A cap is used up to a good part, or a person raised it.
+    Budget,
     /// The task was frozen or thawed.
     Paused,
     /// The task ended, and how.

@@ -95,7 +95,7 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         name: arguments.name.clone(),
         model: arguments.model.clone(),
         model_url,
-        request_limit: arguments.max_requests,
+        cap: arguments.spending.cap(),
         byte_limit: BYTE_LIMIT,
         network: arguments.network.wish(),
         wall_seconds: arguments.wall,

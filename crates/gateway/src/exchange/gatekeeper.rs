@@ -8,10 +8,11 @@ use stockade_types::{HostName, TaskId};
 
 use super::{intake::Intake, model::Route, ruled::Hosts};
 use crate::{
-    budget::Budget,
+    budget::ByteBudget,
     credential,
     error::GatewayError,
     head::{self, Target},
+    meter::Meter,
     path::{self, PathRefusal},
     record::{Record, bounded},
     reply::{Refusal, ReplyBody},
@@ -33,7 +34,8 @@ pub(crate) struct Gatekeeper {
     /// The placeholders of all routes; one of them on another route's host is
     /// as misplaced as anywhere else.
     pub(super) placeholders: AhoCorasick,
-    pub(super) budget: Budget,
+    pub(super) budget: ByteBudget,
+    pub(super) meter: Arc<dyn Meter>,
     pub(super) intake: Intake,
     pub(crate) record: Record,
 }
@@ -65,6 +67,7 @@ impl Gatekeeper {
         rules: LiveRules,
         access: &Arc<UpstreamAccess>,
         record: Record,
+        meter: Arc<dyn Meter>,
     ) -> Result<Self, GatewayError> {
         settings.validate()?;
         let placeholders = AhoCorasick::builder()
@@ -89,7 +92,8 @@ impl Gatekeeper {
             hosts: Hosts::new(settings.services, connector),
             rules,
             placeholders,
-            budget: Budget::new(settings.request_limit, settings.byte_limit),
+            budget: ByteBudget::new(settings.byte_limit),
+            meter,
             intake: Intake::new(),
             record,
         })

@@ -16,9 +16,10 @@ use crate::{
     credential::{self, Slot},
     error::{GatewayError, SettingsError},
     head,
+    meter::ModelCall,
     model::{self, UsageMeter},
     path,
-    record::bounded,
+    record::{Reserved, bounded},
     redact::Redactor,
     reply::{self, Refusal, ReplyBody},
     settings::{Endpoint, ModelRoute},
@@ -74,14 +75,18 @@ impl Gatekeeper {
         let parts = head.parts;
         let held = self.intake.read(body, BODY_MAX).await?;
         self.judge_body(&route.settings, &parts.method, &held.bytes)?;
+        let call = model::read(route.settings.api, &allowed.path, &held.bytes);
+        let call = allowed.endpoint.metered.then_some(call);
         let request = outward_request(&allowed, head, held.bytes)?;
         let sent = request_size(&request);
-        if let Err(exhausted) = self.budget.take(allowed.endpoint.metered, sent) {
-            let message = reply::budget_message(&self.task, exhausted);
-            let refusal = Refusal::forbidden(reply::BUDGET_RULE, message.clone());
-            self.record_refusal(head.target, parts, &refusal).await;
-            return Ok(reply::budget_reply(route.settings.api, &message));
-        }
+        let reserved = match self.reserve(sent, call).await {
+            Ok(reserved) => reserved,
+            Err(message) => {
+                let refusal = Refusal::forbidden(reply::BUDGET_RULE, message.clone());
+                self.record_refusal(head.target, parts, &refusal).await;
+                return Ok(reply::budget_reply(route.settings.api, &message));
+            }
+        };
         let host = route.settings.host.as_str();
         let intent = json!({
             "host": host, "port": head.target.address.port(), "method": parts.method.as_str(),
@@ -91,11 +96,19 @@ impl Gatekeeper {
         let used = self.record.secret_used(&route.settings.secret_name, host);
         used.await.map_err(|source| unrecorded(&source))?;
         let mut outcome = Outcome::new(self.record.clone(), &intent, sent);
+        if let Some(reserved) = reserved {
+            outcome.sending(reserved);
+        }
         let answered = timeout(REPLY_WAIT, route.client.request(request)).await;
         drop(held.memory);
         let failure = match answered {
             Ok(Ok(reply)) => return Ok(inward_reply(route, reply, outcome)),
-            Ok(Err(source)) => chain(&source),
+            Ok(Err(source)) => {
+                if source.is_connect() {
+                    outcome.costs_nothing();
+                }
+                chain(&source)
+            }
             Err(_) => format!("no reply within {} s", REPLY_WAIT.as_secs()),
         };
         outcome.failed(&failure);
@@ -103,6 +116,25 @@ impl Gatekeeper {
             Some(route.settings.api),
             &format!("Stockade could not reach the model: {failure}."),
         ))
+    }
+
+    /// Takes bytes and, for a metered call, money out of the task's budget, or
+    /// says why there is none.
+    async fn reserve(
+        &self,
+        bytes: u64,
+        call: Option<ModelCall>,
+    ) -> Result<Option<Reserved>, String> {
+        let taken = self.budget.take(bytes);
+        taken.map_err(|exhausted| reply::budget_message(&self.task, exhausted))?;
+        let Some(call) = call else { return Ok(None) };
+        match self.meter.reserve(call).await {
+            Ok(number) => Ok(Some(self.record.reserved(number))),
+            Err(reason) => {
+                self.budget.give_back(bytes);
+                Err(format!("Stockade: {reason}"))
+            }
+        }
     }
 
     fn judge_body(&self, route: &ModelRoute, method: &Method, body: &Bytes) -> Result<(), Refusal> {
@@ -194,6 +226,9 @@ fn inward_reply(
 ) -> Response<ReplyBody> {
     let (parts, body) = reply.into_parts();
     outcome.status(parts.status.as_u16());
+    if parts.status.is_client_error() || parts.status.is_server_error() {
+        outcome.costs_nothing();
+    }
     if is_encoded(&parts.headers) || parts.status.is_informational() {
         outcome.failed("the reply is in a form that cannot be searched for the secret");
         let message =

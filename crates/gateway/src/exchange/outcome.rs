@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{
+    meter::Spent,
     model::UsageMeter,
-    record::{Record, bounded},
+    record::{Record, Reserved, bounded},
     redact::{RedactedStream, Redactor},
 };
 
@@ -29,6 +30,7 @@ pub(crate) struct Outcome {
     found: u64,
     ended: &'static str,
     meter: Option<UsageMeter>,
+    reserved: Option<Reserved>,
 }
 
 impl Outcome {
@@ -47,6 +49,21 @@ impl Outcome {
             found: 0,
             ended: "client-left",
             meter: None,
+            reserved: None,
+        }
+    }
+
+    /// So much was reserved for it, of which all counts from now on unless
+    /// something else is known in the end.
+    pub(crate) fn sending(&mut self, mut reserved: Reserved) {
+        reserved.spent = Spent::Unknown;
+        self.reserved = Some(reserved);
+    }
+
+    /// It did not reach the provider, or was refused there.
+    pub(crate) fn costs_nothing(&mut self) {
+        if let Some(reserved) = &mut self.reserved {
+            reserved.spent = Spent::Nothing;
         }
     }
 
@@ -78,8 +95,14 @@ impl Drop for Outcome {
         }
         if let Some(usage) = self.meter.as_mut().and_then(UsageMeter::finish) {
             self.body["usage"] = json!(usage);
+            // A reply that broke off told only the beginning.
+            if let Some(reserved) = &mut self.reserved
+                && self.ended == "complete"
+            {
+                reserved.spent = Spent::Reported(usage);
+            }
         }
-        self.record.outcome(self.body.take());
+        self.record.outcome(self.body.take(), self.reserved.take());
     }
 }
 

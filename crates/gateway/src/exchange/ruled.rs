@@ -167,7 +167,7 @@ impl Gatekeeper {
             return Err(Refusal::new(status, "network.request-length", reason));
         }
         self.hosts.take(&rule, sent)?;
-        self.budget.take(false, sent).map_err(|exhausted| {
+        self.budget.take(sent).map_err(|exhausted| {
             let message = reply::budget_message(&self.task, exhausted);
             Refusal::forbidden(reply::BUDGET_RULE, message)
         })?;

@@ -1,25 +1,11 @@
-use serde::Serialize;
 use serde_json::Value;
+use stockade_types::Usage;
 
 use crate::settings::ModelApi;
 
 /// The longest event or whole reply that is searched for usage; a larger one
 /// passes unmetered and is marked so.
 const TEXT_MAX: usize = 4 * 1024 * 1024;
-
-/// Tokens of one request, in one convention for all APIs: the four counts do
-/// not overlap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Usage {
-    /// Input tokens that came neither from nor for a cache.
-    pub(crate) input: u64,
-    /// Input tokens read from a cache.
-    pub(crate) cache_read: u64,
-    /// Input tokens written to a cache.
-    pub(crate) cache_write: u64,
-    /// Output tokens, with reasoning.
-    pub(crate) output: u64,
-}
 
 /// Reads usage out of a reply that passes by.
 #[derive(Debug)]
@@ -148,6 +134,13 @@ fn anthropic(value: &Value, usage: &mut Usage) -> Option<()> {
             *field = number;
         }
     }
+    // The count above holds both kinds.
+    if let Some(hour) = count(found, "/cache_creation/ephemeral_1h_input_tokens") {
+        usage.cache_write_hour = hour;
+    }
+    if let Some(rest) = count(found, "/cache_creation/ephemeral_5m_input_tokens") {
+        usage.cache_write = rest;
+    }
     Some(())
 }
 
@@ -213,6 +206,7 @@ mod tests {
                 input: 10,
                 cache_read: 5,
                 cache_write: 2,
+                cache_write_hour: 0,
                 output: 9
             }
         );
@@ -226,6 +220,7 @@ mod tests {
             input: 40,
             cache_read: 60,
             cache_write: 0,
+            cache_write_hour: 0,
             output: 9,
         };
         assert_eq!(
@@ -248,6 +243,7 @@ mod tests {
             input: 20,
             cache_read: 10,
             cache_write: 0,
+            cache_write_hour: 0,
             output: 10,
         };
         assert_eq!(

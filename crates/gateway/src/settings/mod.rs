@@ -31,8 +31,6 @@ pub struct Settings {
     /// Names that lead to a place that the user wrote.
     #[serde(default)]
     pub services: Vec<Service>,
-    /// How many metered requests the whole task may send; `None` is no limit.
-    pub request_limit: Option<u64>,
     /// How many bytes the whole task may send outward (heads and bodies).
     pub byte_limit: u64,
 }
@@ -303,7 +301,6 @@ mod tests {
             allow: vec!["GET a.test".parse().unwrap()],
             deny: Vec::new(),
             services: Vec::new(),
-            request_limit: None,
             byte_limit: 1,
         }
     }

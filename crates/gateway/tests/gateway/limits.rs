@@ -2,7 +2,7 @@
 
 use http::{Request, StatusCode};
 use http_body_util::Full;
-use stockade_gateway::ModelApi;
+use stockade_gateway::{ModelApi, Spent};
 use stockade_types::EventKind;
 
 use crate::support::*;
@@ -31,8 +31,7 @@ async fn g7_over_the_request_limit_each_api_gets_its_own_stop() {
         let (upstream, seen) = recording_upstream(|| text_reply("application/json", "{}")).await;
         let mut settings = settings("http://127.0.0.1:1");
         settings.routes = vec![route(api, &format!("http://{}", upstream.address))];
-        settings.request_limit = Some(1);
-        let gateway = Harness::start(settings);
+        let gateway = Harness::metered(settings, &CountingMeter::allowing(1));
         assert_eq!(
             text(gateway.send(HOST, request(api)).await).await.0,
             StatusCode::OK
@@ -61,7 +60,7 @@ async fn g7_over_the_request_limit_each_api_gets_its_own_stop() {
         }
         let message = error["message"].as_str().unwrap();
         assert!(
-            message.contains("1 of 1") && message.contains("stockade run --max-requests N"),
+            message.contains("Stockade: all is spent; stockade budget raise"),
             "{message}"
         );
         assert_eq!(seen.lock().unwrap().len(), 1);
@@ -75,9 +74,8 @@ async fn g7_over_the_request_limit_each_api_gets_its_own_stop() {
 #[tokio::test]
 async fn g7_many_at_once_do_not_overshoot() {
     let (upstream, seen) = recording_upstream(|| text_reply("application/json", "{}")).await;
-    let mut settings = settings(&format!("http://{}", upstream.address));
-    settings.request_limit = Some(5);
-    let gateway = Harness::start(settings);
+    let settings = settings(&format!("http://{}", upstream.address));
+    let gateway = Harness::metered(settings, &CountingMeter::allowing(5));
     let sends = (0..20).map(|_| async { gateway.send(HOST, message(BODY)).await.status() });
     let mut allowed = 0;
     for status in join_all(sends.collect()).await {
@@ -144,9 +142,8 @@ async fn g7_bytes_outward_are_capped_before_they_leave() {
 #[tokio::test]
 async fn g7_counting_tokens_is_free() {
     let (upstream, _) = recording_upstream(|| text_reply("application/json", "{}")).await;
-    let mut settings = settings(&format!("http://{}", upstream.address));
-    settings.request_limit = Some(0);
-    let gateway = Harness::start(settings);
+    let settings = settings(&format!("http://{}", upstream.address));
+    let gateway = Harness::metered(settings, &CountingMeter::allowing(0));
     let free = Request::post("/v1/messages/count_tokens")
         .header("host", HOST)
         .header("x-api-key", PLACEHOLDER)
@@ -157,4 +154,45 @@ async fn g7_counting_tokens_is_free() {
         gateway.send(HOST, message(BODY)).await.status(),
         StatusCode::PAYMENT_REQUIRED
     );
+}
+
+#[tokio::test]
+async fn g7_a_request_is_settled_by_what_was_reported_and_its_cost_is_recorded() {
+    let usage = r#"{"usage":{"input_tokens":7,"output_tokens":2}}"#;
+    let (upstream, _) = recording_upstream(move || text_reply("application/json", usage)).await;
+    let meter = CountingMeter::allowing(1);
+    let settings = settings(&format!("http://{}", upstream.address));
+    let gateway = Harness::metered(settings, &meter);
+    let body = r#"{"model":"claude-x","max_tokens":12,"messages":[]}"#;
+    text(gateway.send(HOST, message(body)).await).await;
+    let outcome = gateway.event(EventKind::NetworkOutcome).await;
+    assert_eq!(outcome["cost"], "$0.25");
+    let asked = meter.asked.lock().unwrap();
+    assert_eq!(
+        (asked[0].model.as_str(), asked[0].output_limit),
+        ("claude-x", Some(12))
+    );
+    assert_eq!(asked[0].input_bytes, body.len() as u64);
+    match meter.settled.lock().unwrap().as_slice() {
+        [(1, Spent::Reported(usage))] => assert_eq!((usage.input, usage.output), (7, 2)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn g7_a_reply_that_says_no_usage_counts_in_full_and_a_refused_one_for_nothing() {
+    for (status, expected) in [(200, Spent::Unknown), (529, Spent::Nothing)] {
+        let (upstream, _) = recording_upstream(move || {
+            let mut reply = text_reply("application/json", "{}");
+            *reply.status_mut() = StatusCode::from_u16(status).unwrap();
+            reply
+        })
+        .await;
+        let meter = CountingMeter::allowing(1);
+        let settings = settings(&format!("http://{}", upstream.address));
+        let gateway = Harness::metered(settings, &meter);
+        text(gateway.send(HOST, message(BODY)).await).await;
+        gateway.event(EventKind::NetworkOutcome).await;
+        assert_eq!(*meter.settled.lock().unwrap(), [(1, expected)]);
+    }
 }

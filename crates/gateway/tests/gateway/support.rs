@@ -29,8 +29,9 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
 use stockade_gateway::{
-    CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, ModelApi, ModelRoute,
-    OriginalDestination, ResolveError, Resolver, Settings, SinkError, Upstream, UpstreamAccess,
+    Bill, CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, Meter, Metered, ModelApi,
+    ModelCall, ModelRoute, OriginalDestination, ResolveError, Resolver, Settings, SinkError, Spent,
+    Upstream, UpstreamAccess,
 };
 use stockade_types::{Event, EventKind, HostName, Redacted, TaskId};
 use tokio::{
@@ -69,6 +70,48 @@ impl EventSink for MemorySink {
             }
             self.events.lock().unwrap().push(event);
             Ok(())
+        })
+    }
+}
+
+/// A meter that allows a number of requests, and keeps what it was told.
+pub(crate) struct CountingMeter {
+    left: Mutex<u64>,
+    pub(crate) asked: Mutex<Vec<ModelCall>>,
+    pub(crate) settled: Mutex<Vec<(u64, Spent)>>,
+}
+
+impl CountingMeter {
+    pub(crate) fn allowing(requests: u64) -> Arc<Self> {
+        Arc::new(Self {
+            left: Mutex::new(requests),
+            asked: Mutex::default(),
+            settled: Mutex::default(),
+        })
+    }
+}
+
+impl Meter for CountingMeter {
+    fn reserve(&self, call: ModelCall) -> Metered<'_, Result<u64, String>> {
+        Box::pin(async move {
+            let mut left = self.left.lock().unwrap();
+            if *left == 0 {
+                return Err("all is spent; stockade budget raise".to_owned());
+            }
+            *left -= 1;
+            let mut asked = self.asked.lock().unwrap();
+            asked.push(call);
+            Ok(asked.len() as u64)
+        })
+    }
+
+    fn settle(&self, reservation: u64, spent: Spent) -> Metered<'_, Option<Bill>> {
+        Box::pin(async move {
+            self.settled.lock().unwrap().push((reservation, spent));
+            Some(Bill {
+                cost: "$0.25".parse().unwrap(),
+                estimated: spent == Spent::Unknown,
+            })
         })
     }
 }
@@ -230,7 +273,6 @@ pub(crate) fn settings(upstream: &str) -> Settings {
         allow: Vec::new(),
         deny: Vec::new(),
         services: Vec::new(),
-        request_limit: None,
         byte_limit: 1 << 30,
     }
 }
@@ -254,7 +296,15 @@ impl Harness {
         Self::start_with_roots(settings, RootCertStore::empty())
     }
 
+    pub(crate) fn metered(settings: Settings, meter: &Arc<CountingMeter>) -> Self {
+        Self::start_all(settings, RootCertStore::empty(), Arc::clone(meter))
+    }
+
     pub(crate) fn start_with_roots(settings: Settings, roots: RootCertStore) -> Self {
+        Self::start_all(settings, roots, CountingMeter::allowing(u64::MAX))
+    }
+
+    fn start_all(settings: Settings, roots: RootCertStore, meter: Arc<CountingMeter>) -> Self {
         let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (tcp, dns_tcp) = (bind(), bind());
         let dns = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -288,6 +338,7 @@ impl Harness {
                 own_addresses: Vec::new(),
             },
             sink: sink.clone(),
+            meter,
             original_destination: destinations.clone(),
         };
         let (stop, stopped) = oneshot::channel();

@@ -15,8 +15,8 @@ use std::{
 };
 
 use stockade_gateway::{
-    CertificateAuthority, EventSink, Gateway, LiveRules, OriginalDestination, Settings, SinkError,
-    UpstreamAccess,
+    Bill, CertificateAuthority, EventSink, Gateway, LiveRules, Meter, Metered, ModelCall,
+    OriginalDestination, Settings, SinkError, Spent, UpstreamAccess,
 };
 use stockade_sandbox::Channel;
 use stockade_types::Event;
@@ -81,6 +81,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         authority,
         listeners,
         upstream,
+        meter: Arc::clone(&sink) as Arc<dyn Meter>,
         sink,
         original_destination: Arc::new(Tracked),
     };
@@ -100,7 +101,7 @@ impl OriginalDestination for Tracked {
     }
 }
 
-type Waiting = HashMap<u64, oneshot::Sender<bool>>;
+type Waiting = HashMap<u64, oneshot::Sender<Told>>;
 
 /// Events go to the supervisor, which has them recorded; rules come from it.
 struct Recorded {
@@ -114,17 +115,22 @@ impl Recorded {
     /// Takes answers until the supervisor is gone.
     fn pump(&self) {
         while let Ok((told, _)) = receive(&self.channel) {
-            let (event, recorded) = match told {
-                Told::Recorded { event } => (event, true),
-                Told::NotRecorded { event } => (event, false),
+            let ask = match &told {
+                Told::Recorded { event } | Told::NotRecorded { event } => *event,
+                Told::Reserved { ask, .. } | Told::Settled { ask, .. } => *ask,
                 Told::Grant {
                     grant,
                     rule,
                     seconds,
                 } => {
-                    let answer = self.rules.grant(rule, seconds.map(Duration::from_secs));
+                    let seconds = seconds.map(Duration::from_secs);
+                    let answer = self.rules.grant(rule.clone(), seconds);
                     let answer = answer.map_err(|error| error.to_string());
-                    if tell(&self.channel, &Heard::Granted { grant, answer }).is_err() {
+                    let granted = Heard::Granted {
+                        grant: *grant,
+                        answer,
+                    };
+                    if tell(&self.channel, &granted).is_err() {
                         return;
                     }
                     continue;
@@ -135,24 +141,44 @@ impl Recorded {
                 .waiting
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .remove(&event);
-            if let Some(waiting) = waiting {
-                let _ = waiting.send(recorded);
+                .remove(&ask);
+            let unheard = waiting.and_then(|waiting| waiting.send(told).err());
+            // Who asked has left meanwhile, and will not settle it.
+            if let Some(Told::Reserved {
+                answer: Ok(reservation),
+                ..
+            }) = unheard
+            {
+                let spent = Spent::Nothing;
+                let ask = self.next.fetch_add(1, Ordering::Relaxed);
+                let settle = Heard::Settle {
+                    ask,
+                    reservation,
+                    spent,
+                };
+                if tell(&self.channel, &settle).is_err() {
+                    return;
+                }
             }
         }
     }
 
-    async fn send(&self, what: Event) -> Result<(), SinkError> {
-        let event = self.next.fetch_add(1, Ordering::Relaxed);
+    /// Says something that the supervisor answers.
+    async fn ask(&self, what: impl FnOnce(u64) -> Heard) -> io::Result<Told> {
+        let ask = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(event, sender);
-        tell(&self.channel, &Heard::Event { event, what })
-            .map_err(|error| SinkError(error.to_string()))?;
-        match answer.await {
-            Ok(true) => Ok(()),
+            .insert(ask, sender);
+        tell(&self.channel, &what(ask))?;
+        answer.await.map_err(io::Error::other)
+    }
+
+    async fn send(&self, what: Event) -> Result<(), SinkError> {
+        let answer = self.ask(|event| Heard::Event { event, what }).await;
+        match answer.map_err(|error| SinkError(error.to_string()))? {
+            Told::Recorded { .. } => Ok(()),
             _ => Err(SinkError("the recorder did not take it".to_owned())),
         }
     }
@@ -164,6 +190,32 @@ impl EventSink for Recorded {
         event: Event,
     ) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + '_>> {
         Box::pin(self.send(event))
+    }
+}
+
+impl Meter for Recorded {
+    fn reserve(&self, call: ModelCall) -> Metered<'_, Result<u64, String>> {
+        Box::pin(async move {
+            let call = Box::new(call);
+            match self.ask(|ask| Heard::Reserve { ask, call }).await {
+                Ok(Told::Reserved { answer, .. }) => answer,
+                _ => Err("the supervisor did not say whether this may be spent.".to_owned()),
+            }
+        })
+    }
+
+    fn settle(&self, reservation: u64, spent: Spent) -> Metered<'_, Option<Bill>> {
+        Box::pin(async move {
+            let settle = |ask| Heard::Settle {
+                ask,
+                reservation,
+                spent,
+            };
+            match self.ask(settle).await {
+                Ok(Told::Settled { bill, .. }) => bill,
+                _ => None,
+            }
+        })
     }
 }
 

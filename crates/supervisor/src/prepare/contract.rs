@@ -1,5 +1,6 @@
 //! What the plan of a task comes to, in words.
 
+use stockade_budget::{Scope, Unit};
 use stockade_gateway::{HostRule, Upstream};
 use stockade_sandbox::{Access, Grant, Keeper};
 use stockade_workspace::{BackEnd, PoolEntry, visible};
@@ -190,12 +191,14 @@ fn caps(plan: &Plan) -> Vec<Cap> {
         let limit = format!("{}.{:02} processors", hundredths / 100, hundredths % 100);
         caps.push(cap("processor time", limit, Strength::Kernel));
     }
-    if let Some(requests) = plan.request_limit {
-        caps.push(cap(
-            "model requests",
-            requests.to_string(),
-            Strength::Gateway,
-        ));
+    let spending = spending(plan);
+    let is_capped = |of: &str| spending.iter().any(|(capped, _)| *capped == of);
+    let uncapped: Vec<_> = ["money", "tokens"]
+        .into_iter()
+        .filter(|of| !plan.routes.is_empty() && !is_capped(of))
+        .collect();
+    for (of, limit) in spending {
+        caps.push(cap(of, limit, Strength::Gateway));
     }
     if let Some(disk) = plan.disk_bytes {
         caps.push(cap("disk", bytes(disk), Strength::Watched));
@@ -208,7 +211,34 @@ fn caps(plan: &Plan) -> Vec<Cap> {
     for (of, _) in unlimited.into_iter().filter(|(_, unlimited)| *unlimited) {
         caps.push(cap(of, "not capped".to_owned(), Strength::None));
     }
+    for of in uncapped {
+        caps.push(cap(of, "not capped".to_owned(), Strength::None));
+    }
     caps
+}
+
+/// The caps on what is spent, which the gateway keeps: of what, how much and
+/// for whom.
+fn spending(plan: &Plan) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    for scope in Scope::ALL {
+        let whose = match scope {
+            Scope::Task => "",
+            Scope::Repository => " a day in this repository",
+            Scope::Agent => " a day of this agent",
+            Scope::Day => " a day of all tasks",
+            Scope::User => " of all tasks ever",
+        };
+        for (unit, limit) in plan.caps.get(scope).lines() {
+            let of = match unit {
+                Unit::Cost => "money",
+                Unit::Requests => "model requests",
+                Unit::Tokens | Unit::Turns | Unit::Seconds => unit.name(),
+            };
+            lines.push((of, format!("{limit}{whose}")));
+        }
+    }
+    lines
 }
 
 /// What nobody asked to be capped does not make a sandbox weaker; a cap that

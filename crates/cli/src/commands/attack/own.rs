@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use stockade_attack::{Facts, Ground, OWN, Place, Ran, Start, Target, TargetError};
+use stockade_budget::Cap;
 use stockade_supervisor::{
     Assurance, Connection, ExecRequest, ExtraPaths, Host, Network, Request, Runs, STATUS,
     StateDirectory, TaskDirectory, TaskState, TaskStatus, Wish, gateway::Keys, prepare,
@@ -125,7 +126,7 @@ fn begin(
         model: None,
         model_url: None,
         network: Network::default(),
-        request_limit: None,
+        cap: Cap::default(),
         byte_limit: run::BYTE_LIMIT,
         extra: ExtraPaths::default(),
         forget_extra: true,

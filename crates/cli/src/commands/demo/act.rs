@@ -8,6 +8,7 @@ use std::{
     process::Command,
 };
 
+use stockade_budget::Cap;
 use stockade_rehearsal::{
     script::Script,
     server::{ServerHandle, ServerOptions},
@@ -111,7 +112,10 @@ impl Stage {
             name: None,
             model: None,
             model_url: Some(server.url.parse().map_err(Failure::failed)?),
-            request_limit,
+            cap: Cap {
+                requests: request_limit,
+                ..Cap::default()
+            },
             network: Network::default(),
             byte_limit: run::BYTE_LIMIT,
             wall_seconds: LONGEST,

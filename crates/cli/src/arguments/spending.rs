@@ -1,0 +1,96 @@
+//! The words about money.
+
+use clap::{Args, Subcommand, ValueEnum};
+use stockade_budget::{Cap, Group};
+use stockade_types::Money;
+
+use super::TaskName;
+
+/// Caps on what a task spends.
+#[derive(Debug, Args)]
+pub(crate) struct SpendingArguments {
+    /// Cap on what its model requests cost, such as '$2' or 0.50
+    #[arg(long, value_name = "DOLLARS")]
+    pub(crate) max_cost: Option<Money>,
+    /// Cap on the tokens of its model requests, input and output
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<u64>,
+    /// Cap on model requests
+    #[arg(long, value_name = "N")]
+    pub(crate) max_requests: Option<u64>,
+}
+
+impl SpendingArguments {
+    /// The cap that they say.
+    pub(crate) fn cap(&self) -> Cap {
+        Cap {
+            cost: self.max_cost,
+            tokens: self.max_tokens,
+            requests: self.max_requests,
+            ..Cap::default()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Budget {
+    #[command(subcommand)]
+    pub(crate) change: Option<BudgetChange>,
+    /// Add up by this
+    #[arg(long, value_enum, value_name = "COLUMN", default_value_t = By::Task)]
+    pub(crate) by: By,
+    /// Only from this day on, in UTC
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(crate) since: Option<String>,
+    /// Print comma-separated values
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BudgetChange {
+    /// Raise a task's cap, from its next model request on
+    Raise(Raise),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Raise {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+    /// By how much money, such as '$1'
+    #[arg(value_name = "DOLLARS")]
+    pub(crate) cost: Option<Money>,
+    /// By how many tokens
+    #[arg(long, conflicts_with = "cost", value_name = "N")]
+    pub(crate) tokens: Option<u64>,
+    /// By how many model requests
+    #[arg(long, conflicts_with_all = ["cost", "tokens"], value_name = "N")]
+    pub(crate) requests: Option<u64>,
+}
+
+/// By what a report adds up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// Each task
+    Task,
+    /// Each agent
+    Agent,
+    /// Each repository, by its key
+    Repository,
+    /// Each model
+    Model,
+    /// Each day, in UTC
+    Day,
+}
+
+impl By {
+    pub(crate) fn group(self) -> Group {
+        match self {
+            Self::Task => Group::Task,
+            Self::Agent => Group::Agent,
+            Self::Repository => Group::Repository,
+            Self::Model => Group::Model,
+            Self::Day => Group::Day,
+        }
+    }
+}

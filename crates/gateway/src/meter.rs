@@ -1,0 +1,79 @@
+use std::{future::Future, pin::Pin};
+
+use serde::{Deserialize, Serialize};
+use stockade_types::{Money, Usage};
+
+use crate::settings::ModelApi;
+
+/// A model request as its price and its loops are told: what the gateway read
+/// in it, without a word of its text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelCall {
+    /// The API.
+    pub api: ModelApi,
+    /// The model that it names, bounded.
+    pub model: String,
+    /// The size of its body.
+    pub input_bytes: u64,
+    /// Whether the size says nothing about its tokens: it holds pictures or
+    /// documents, or refers to what the provider keeps.
+    pub whole_context: bool,
+    /// Whether it asks for a cache that lasts an hour.
+    pub hour_cache: bool,
+    /// The most output tokens that it wants.
+    pub output_limit: Option<u64>,
+    /// How many answers it wants.
+    pub answers: u64,
+    /// Service tiers, speeds and places that it names, bounded.
+    pub tiers: Vec<String>,
+    /// The agent's last tool calls since a person spoke, the last one last.
+    pub calls: Vec<ToolCall>,
+}
+
+/// A tool call in a request's history, by digests that hold within one
+/// gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The tool.
+    pub tool: u64,
+    /// The tool and its arguments.
+    pub call: u64,
+    /// What it gave.
+    pub result: u64,
+    /// Whether that is marked as a failure.
+    pub failed: bool,
+}
+
+/// What became of a reserved request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spent {
+    /// It never reached the provider, or the provider refused it.
+    Nothing,
+    /// The provider said what it took.
+    Reported(Usage),
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What a settled request was booked at.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Bill {
+    /// Its cost.
+    pub cost: Money,
+    /// Whether that is a guess: nothing was reported, or the price is not
+    /// known.
+    pub estimated: bool,
+}
+
+/// What a meter's methods give.
+pub type Metered<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Who knows prices and caps. Every metered request asks it before it leaves.
+pub trait Meter: Send + Sync {
+    /// Reserves for a request; the sentence says why it may not be sent, and
+    /// who can change that.
+    fn reserve(&self, call: ModelCall) -> Metered<'_, Result<u64, String>>;
+
+    /// Settles what was reserved under this number.
+    fn settle(&self, reservation: u64, spent: Spent) -> Metered<'_, Option<Bill>>;
+}
