@@ -10,23 +10,23 @@ use super::TaskName;
 #[derive(Debug, Args)]
 pub(crate) struct SpendingArguments {
     /// Cap on what its model requests cost, such as '$2' or 0.50
-    #[arg(long, value_name = "DOLLARS")]
-    pub(crate) max_cost: Option<Money>,
+    #[arg(long = "max-cost", value_name = "DOLLARS")]
+    pub(crate) cost: Option<Money>,
     /// Cap on the tokens of its model requests, input and output
-    #[arg(long, value_name = "N")]
-    pub(crate) max_tokens: Option<u64>,
+    #[arg(long = "max-tokens", value_name = "N")]
+    pub(crate) tokens: Option<u64>,
     /// Cap on model requests
-    #[arg(long, value_name = "N")]
-    pub(crate) max_requests: Option<u64>,
+    #[arg(long = "max-requests", value_name = "N")]
+    pub(crate) requests: Option<u64>,
 }
 
 impl SpendingArguments {
     /// The cap that they say.
     pub(crate) fn cap(&self) -> Cap {
         Cap {
-            cost: self.max_cost,
-            tokens: self.max_tokens,
-            requests: self.max_requests,
+            cost: self.cost,
+            tokens: self.tokens,
+            requests: self.requests,
             ..Cap::default()
         }
     }
