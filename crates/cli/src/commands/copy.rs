@@ -110,14 +110,18 @@ pub(crate) fn cp(from: &str, to: &str, printer: Printer) -> Result<ExitCode, Fai
         (Some((task, source)), None) => {
             let task = find(&task)?;
             let live = task.is_locked();
-            out(&task, &source, Path::new(to))?;
+            // Also after a failure: the next command would meet a sandbox that
+            // is just ending.
+            let copied = out(&task, &source, Path::new(to));
             settle(&task, live)?;
+            copied?;
         }
         (None, Some((task, target))) => {
             let task = find(&task)?;
             let live = task.is_locked();
-            into(&task, Path::new(from), &target)?;
+            let copied = into(&task, Path::new(from), &target);
             settle(&task, live)?;
+            copied?;
         }
         _ => {
             return Err(

@@ -31,11 +31,14 @@ pub(crate) fn run(arguments: Exec, printer: Printer) -> Result<ExitCode, Failure
         return watch::at_terminal(&task, request.argv, request.cwd, printer);
     }
     let mut inside = Inside::ask(&task.directory, request)?;
-    let result = show(&mut inside.connection, printer)?;
+    let shown = show(&mut inside.connection, printer);
     drop(inside);
+    // Also after a failure: the next command would meet a sandbox that is just
+    // ending.
     if !task.status.state.is_live() {
         watch::settled(&task.directory)?;
     }
+    let result = shown?;
     Ok(match result.end {
         ExecEnd::Timeout => ExitCode::from(TIME_UP),
         _ => watch::exit_code(result.exit),
