@@ -240,6 +240,9 @@ impl TaskSpace {
         approval: &Approval,
     ) -> Result<Landed, MergeError> {
         let _lock = self.lock()?;
+        // Two at once would meet at the index of the checkout, and neither
+        // would know how far the other got.
+        let _landing = self.landing_lock()?;
         let import = self.import_repository(repository)?;
         still_at(git, repository, approval)?;
         let Approval {

@@ -287,11 +287,15 @@ impl TaskSpace {
     /// Keeps other processes from taking a snapshot, undoing or merging this
     /// task until the value is dropped.
     pub(crate) fn lock(&self) -> Result<File, FileError> {
-        let path = self.folder.join("lock");
-        let lock = File::create(&path).map_err(failed("create", &path))?;
-        flock(&lock, FlockOperation::LockExclusive)
-            .map_err(|error| failed("lock", &path)(error.into()))?;
-        Ok(lock)
+        locked(&self.folder.join("lock"))
+    }
+
+    /// Keeps every other task of the same repository from landing its work
+    /// until the value is dropped.
+    pub(crate) fn landing_lock(&self) -> Result<File, FileError> {
+        // The folder of all pool entries of the repository.
+        let folder = self.pool.folder().parent().unwrap_or(self.pool.folder());
+        locked(&folder.join("landing.lock"))
     }
 
     /// What the space is about.
@@ -381,4 +385,12 @@ impl TaskSpace {
     fn borrowing(&self, name: &str, borrows: Vec<PathBuf>) -> GitDir {
         GitDir::existing(self.folder.join(name), self.pool.base().format, borrows)
     }
+}
+
+/// An exclusive lock on a file, made if it is not there.
+fn locked(path: &Path) -> Result<File, FileError> {
+    let lock = File::create(path).map_err(failed("create", path))?;
+    flock(&lock, FlockOperation::LockExclusive)
+        .map_err(|error| failed("lock", path)(error.into()))?;
+    Ok(lock)
 }
