@@ -307,6 +307,13 @@ pub(crate) struct Exec {
     /// Cap on each file that it writes, such as 10M
     #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
     pub(crate) file_size: Option<u64>,
+    /// In a sandbox of its own: it shares the workspace, the home and the rules
+    /// for hosts, and sees no process of the task; all it started ends with it
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// The same with an empty home and no network: it shares the workspace alone
+    #[arg(long, conflicts_with = "fresh")]
+    pub(crate) tightened: bool,
     /// Tell which files changed
     #[arg(long)]
     pub(crate) files: bool,

@@ -2,7 +2,7 @@ use std::{future::Future, io, net::SocketAddr, os::fd::BorrowedFd, sync::Arc, ti
 
 use tokio::{
     net::{TcpListener, UdpSocket},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     task::JoinSet,
     time::timeout,
 };
@@ -56,6 +56,8 @@ pub struct Gateway {
     pub authority: CertificateAuthority,
     /// Sockets from inside.
     pub listeners: Listeners,
+    /// Sockets of further networks of the task, served from when they come.
+    pub more: mpsc::UnboundedReceiver<Listeners>,
     /// How upstreams are reached.
     pub upstream: UpstreamAccess,
     /// Where events go.
@@ -97,28 +99,58 @@ impl Gateway {
             names: Arc::clone(&names),
             original_destination: self.original_destination,
         });
-        let mut servers = JoinSet::new();
-        for socket in self.listeners.dns_udp {
-            servers.spawn(dns::serve_udp(udp(socket)?, Arc::clone(&names)));
-        }
-        for listener in self.listeners.dns_tcp {
-            servers.spawn(dns::serve_tcp(
-                tcp(listener, "DNS over TCP")?,
-                Arc::clone(&names),
-            ));
-        }
-        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        for listener in self.listeners.tcp {
-            let listener = tcp(listener, "TCP")?;
-            servers.spawn(accept(listener, Arc::clone(&shared), Arc::clone(&permits)));
-        }
-        drop(shared);
+        let mut servers = Servers {
+            running: JoinSet::new(),
+            permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            shared,
+            names,
+        };
+        servers.serve(self.listeners)?;
         let writer = tokio::spawn(record::write_outcomes(self.sink, self.meter, outcomes));
-        stop.await;
-        servers.shutdown().await;
+        let mut more = self.more;
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                Some(listeners) = more.recv() => servers.serve(listeners)?,
+            }
+        }
+        servers.shut_down().await;
         // It ends when the last connection has let go of the record.
         drop(timeout(LAST_OUTCOMES, writer).await);
         Ok(())
+    }
+}
+
+/// What serves the sockets of a task's networks.
+struct Servers {
+    running: JoinSet<()>,
+    permits: Arc<Semaphore>,
+    shared: Arc<Shared>,
+    names: Arc<FakeAddresses>,
+}
+
+impl Servers {
+    fn serve(&mut self, listeners: Listeners) -> Result<(), GatewayError> {
+        let names = || Arc::clone(&self.names);
+        for socket in listeners.dns_udp {
+            self.running.spawn(dns::serve_udp(udp(socket)?, names()));
+        }
+        for listener in listeners.dns_tcp {
+            let listener = tcp(listener, "DNS over TCP")?;
+            self.running.spawn(dns::serve_tcp(listener, names()));
+        }
+        for listener in listeners.tcp {
+            let listener = tcp(listener, "TCP")?;
+            let (shared, permits) = (Arc::clone(&self.shared), Arc::clone(&self.permits));
+            self.running.spawn(accept(listener, shared, permits));
+        }
+        Ok(())
+    }
+
+    /// Cuts every connection.
+    async fn shut_down(mut self) {
+        self.running.shutdown().await;
     }
 }
 

@@ -95,6 +95,7 @@ impl Init {
                         let _ = tree.send(());
                     }
                 }
+                Request::EndAll => kernel::signal_everyone(kernel::KILL),
                 Request::Freeze => kernel::signal_everyone(kernel::STOP),
                 Request::Thaw => kernel::signal_everyone(kernel::CONTINUE),
             }

@@ -4,9 +4,13 @@
 //! It reads the specification from standard input, builds, and over the
 //! channel that is its standard output hands the
 //! network's listeners and the socket to process 1 to the supervisor, and
-//! then only opens terminals and waits. When it ends, or the supervisor does,
+//! then only opens terminals, builds [`fresh`] sandboxes beside the first, and
+//! waits. When it ends, or the supervisor does,
 //! process 1 is killed and everything inside with it; the mounts and
 //! namespaces were held by these processes alone.
+
+mod fresh;
+mod process_one;
 
 use std::{
     io::{self, Read},
@@ -15,7 +19,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fd::{AsFd, OwnedFd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{Mode, OFlags},
     process::{
         DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, set_dumpable_behavior,
@@ -26,26 +30,31 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
+use self::{fresh::Nursery, process_one::Program};
 use crate::{
     channel::Channel,
     error::{During, Layer, SandboxError},
-    identity,
-    kernel::{self, Fork},
-    lockdown,
+    identity, kernel,
     mounts::Detached,
     network::{self, Listeners},
-    root, sealed,
-    sources::{Mounts, Sources},
-    spec::{BuildReport, SandboxSpec},
-    verify,
+    root,
+    sources::Sources,
+    spec::{BuildReport, Isolation, SandboxSpec},
 };
 
-/// The descriptor at which process 1 finds its socket.
-const INIT_SOCKET: i32 = 3;
 /// The largest message between anchor and supervisor.
 pub(crate) const MESSAGE_MAX: usize = 64 * 1024;
 /// The largest specification.
 const SPEC_MAX: u64 = 16 << 20;
+
+/// What the supervisor asks of the anchor, one thing at a time.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// A terminal of the sandbox.
+    Terminal,
+    /// A further sandbox of the task.
+    Fresh(Isolation),
+}
 
 /// What the anchor tells the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,10 +70,10 @@ pub(crate) enum Told {
     Terminal,
     /// The terminal could not be opened.
     NoTerminal(String),
+    /// A further sandbox stands, and this is its process 1. With it come the
+    /// socket to that and, if its network is new, the sockets of that.
+    Fresh(i32),
 }
-
-/// The executable that becomes process 1.
-static INSIDE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stockade-inside"));
 
 /// The anchor's `main`. Returns when the sandbox is gone.
 pub fn run() -> io::Result<()> {
@@ -83,11 +92,7 @@ pub fn run() -> io::Result<()> {
     }
 }
 
-fn tell(
-    channel: &Channel,
-    told: &Told,
-    descriptors: &[rustix::fd::BorrowedFd<'_>],
-) -> io::Result<()> {
+fn tell(channel: &Channel, told: &Told, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     channel.send(&serde_json::to_vec(told)?, descriptors)
 }
 
@@ -106,14 +111,15 @@ struct Anchor {
     /// A pidfd of process 1: readable once it has ended.
     ended: OwnedFd,
     terminals: Detached,
+    nursery: Nursery,
 }
 
+/// What all sandboxes of a task begin in.
 const OUTER: UnshareFlags = UnshareFlags::NEWNS
     .union(UnshareFlags::NEWNET)
     .union(UnshareFlags::NEWIPC)
     .union(UnshareFlags::NEWUTS)
-    .union(UnshareFlags::NEWCGROUP)
-    .union(UnshareFlags::NEWPID);
+    .union(UnshareFlags::NEWCGROUP);
 
 impl Anchor {
     fn build(
@@ -137,35 +143,18 @@ impl Anchor {
         rustix::system::sethostname(b"stockade").during(Layer::Namespaces, "set the host name")?;
         let (listeners, capture) = network::set_up()?;
         let mounts = sources.lay_over()?;
-        let terminals = Detached::new(
-            "devpts",
-            &[("ptmxmode", Some("0666")), ("mode", Some("0620"))],
-            libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
-        )
-        .during(Layer::Files, "make a terminal file system")?;
-        let program =
-            sealed::executable("init", INSIDE).during(Layer::Processes, "prepare process 1")?;
-        let (socket, inside) = Channel::pair().during(Layer::Processes, "make a channel")?;
-        let (answer, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .during(Layer::Processes, "make a pipe")?;
-
-        let init = match kernel::fork().during(Layer::Processes, "start process 1")? {
-            Fork::Child => {
-                let outcome = become_init(spec, &mounts, &terminals, &tell);
-                let failed = outcome.and_then(|()| {
-                    kernel::keep_only(inside.as_fd(), INIT_SOCKET)
-                        .and_then(|()| Err(kernel::execute(&program, c"init")))
-                        .during(Layer::Processes, "execute process 1")
-                });
-                let _ = report(&tell, &failed.map(|()| (0, Vec::new())));
-                kernel::exit_now(1)
-            }
-            Fork::Parent(init) => init,
-        };
-        drop((mounts, inside, tell, program));
-        self::tell(channel, &Told::Forked(init.as_raw_pid()), &[])
+        let terminals = root::new_terminals()?;
+        let program = Program::new()?;
+        let first = program.start(spec, UnshareFlags::NEWPID, || {
+            kernel::unshare(UnshareFlags::NEWNS)
+                .during(Layer::Namespaces, "make a mount namespace")?;
+            root::build(spec, &mounts, &terminals)
+        })?;
+        drop(mounts);
+        let init = first.init;
+        tell(channel, &Told::Forked(init.as_raw_pid()), &[])
             .during(Layer::Processes, "tell of process 1")?;
-        let (landlock_abi, checked_inside) = hear(answer)?;
+        let (socket, (landlock_abi, checked_inside)) = first.stands()?;
         let ended =
             pidfd_open(init, PidfdFlags::empty()).during(Layer::Processes, "watch process 1")?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable)
@@ -185,6 +174,7 @@ impl Anchor {
         };
         Ok((
             Self {
+                nursery: Nursery::new(spec, init, program),
                 init,
                 ended,
                 terminals,
@@ -194,31 +184,37 @@ impl Anchor {
         ))
     }
 
-    /// Opens terminals until the supervisor or process 1 is gone.
-    fn wait(&self, channel: &Channel) -> io::Result<()> {
+    /// Does what the supervisor asks for until it or process 1 is gone.
+    fn wait(mut self, channel: &Channel) -> io::Result<()> {
         loop {
-            let (supervisor, init) = {
-                let mut events = [
+            let ready = {
+                let mut events = vec![
                     PollFd::new(channel, PollFlags::IN),
                     PollFd::new(&self.ended, PollFlags::IN),
                 ];
+                events.extend(self.nursery.watched());
                 match poll(&mut events, None) {
                     Err(rustix::io::Errno::INTR) => continue,
                     other => other?,
                 };
-                (
-                    !events[0].revents().is_empty(),
-                    !events[1].revents().is_empty(),
-                )
+                let ready = events.iter().map(|event| !event.revents().is_empty());
+                ready.collect::<Vec<_>>()
             };
-            if init {
+            let is_ready = |index| ready.get(index) == Some(&true);
+            if is_ready(1) {
                 let _ = waitpid(Some(self.init), WaitOptions::empty());
                 return Ok(());
             }
-            if supervisor {
-                match channel.receive(MESSAGE_MAX) {
-                    Ok(Some(_)) => self.open_terminal(channel)?,
-                    _ => return self.kill(),
+            if ready.iter().skip(2).any(|ready| *ready) {
+                self.nursery.reap();
+            }
+            if is_ready(0) {
+                let Ok(Some(asked)) = channel.receive(MESSAGE_MAX) else {
+                    return self.kill();
+                };
+                match serde_json::from_slice(&asked.bytes)? {
+                    Ask::Terminal => self.open_terminal(channel)?,
+                    Ask::Fresh(isolation) => self.nursery.build(isolation, channel)?,
                 }
             }
         }
@@ -248,75 +244,14 @@ impl Anchor {
 }
 
 fn hand_over(socket: Channel, listeners: Listeners) -> Vec<OwnedFd> {
-    let mut descriptors = vec![
-        socket.into_descriptor(),
-        listeners.dns_udp.into(),
-        listeners.dns_tcp.into(),
-    ];
-    descriptors.extend(listeners.tcp.into_iter().map(OwnedFd::from));
+    let mut descriptors = vec![socket.into_descriptor()];
+    descriptors.extend(listeners.into_descriptors());
     descriptors
 }
 
 /// What the supervisor gets from [`hand_over`].
 pub(crate) fn take_over(descriptors: Vec<OwnedFd>) -> Option<(OwnedFd, Listeners)> {
     let mut descriptors = descriptors.into_iter();
-    let (socket, udp, tcp) = (
-        descriptors.next()?,
-        descriptors.next()?,
-        descriptors.next()?,
-    );
-    let listeners = Listeners {
-        dns_udp: udp.into(),
-        dns_tcp: tcp.into(),
-        tcp: descriptors.map(Into::into).collect(),
-    };
-    Some((socket, listeners))
-}
-
-/// Everything the child does before it executes process 1.
-fn become_init(
-    spec: &SandboxSpec,
-    mounts: &Mounts,
-    terminals: &Detached,
-    tell: &OwnedFd,
-) -> Result<(), SandboxError> {
-    set_parent_process_death_signal(Some(Signal::KILL))
-        .during(Layer::Processes, "tie process 1 to the anchor")?;
-    kernel::unshare(UnshareFlags::NEWNS).during(Layer::Namespaces, "make a mount namespace")?;
-    root::build(spec, mounts, terminals)?;
-    let null = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null");
-    let null = null.during(Layer::Files, "open /dev/null")?;
-    rustix::stdio::dup2_stdin(&null)
-        .and_then(|()| rustix::stdio::dup2_stdout(&null))
-        .and_then(|()| rustix::stdio::dup2_stderr(&null))
-        .during(Layer::Processes, "let go of the anchor's descriptors")?;
-    rustix::process::setsid().during(Layer::Processes, "start a session")?;
-    let abi = lockdown::lock(spec)?;
-    let passed = verify::inside()?;
-    report(tell, &Ok((abi, passed))).during(Layer::Processes, "report")
-}
-
-type ChildReport = Result<(u32, Vec<String>), SandboxError>;
-
-fn report(tell: &OwnedFd, outcome: &ChildReport) -> io::Result<()> {
-    let mut line = serde_json::to_vec(outcome)?;
-    line.push(b'\n');
-    rustix::io::write(tell, &line)?;
-    Ok(())
-}
-
-/// What the child reported: a second line means that it failed after all.
-fn hear(answer: OwnedFd) -> ChildReport {
-    let mut text = String::new();
-    std::fs::File::from(answer)
-        .read_to_string(&mut text)
-        .during(Layer::Processes, "hear from process 1")?;
-    let last = text.lines().last().ok_or(io::ErrorKind::UnexpectedEof);
-    let last = last
-        .map_err(io::Error::from)
-        .during(Layer::Processes, "hear from process 1")?;
-    serde_json::from_str::<ChildReport>(last).during(Layer::Processes, "understand process 1")?
+    let socket = descriptors.next()?;
+    Some((socket, Listeners::from_descriptors(descriptors)?))
 }

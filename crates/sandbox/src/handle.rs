@@ -1,13 +1,17 @@
 //! The supervisor's side of a sandbox.
 
+mod fresh;
+
 use std::{
     io::{self, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
+pub use self::fresh::{FreshSandbox, FreshSandboxes};
+use self::fresh::{Line, lock};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -16,7 +20,7 @@ use rustix::{
 use stockade_types::wire::{REPLY_SIZE, Reply, Request};
 
 use crate::{
-    anchor::{self, MESSAGE_MAX, Told},
+    anchor::{self, Ask, MESSAGE_MAX, Told},
     caps::Group,
     channel::Channel,
     error::{During, Layer, SandboxError},
@@ -29,13 +33,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Sandbox {
     anchor: Child,
-    channel: Channel,
+    line: Arc<Mutex<Line>>,
     init: InitChannel,
-    /// A pidfd of process 1: readable once everything inside is gone.
-    ended: OwnedFd,
     report: BuildReport,
-    /// Removed after everything inside is gone, so it stands last.
-    group: Option<Group>,
 }
 
 /// The channel to process 1; clones share it.
@@ -97,11 +97,13 @@ impl Sandbox {
             Ok((report, init, ended, listeners)) => Ok((
                 Self {
                     anchor,
-                    channel,
+                    line: Arc::new(Mutex::new(Line {
+                        channel,
+                        inits: vec![ended],
+                        group,
+                    })),
                     init: InitChannel(Arc::new(Channel::from_descriptor(init))),
-                    ended,
                     report,
-                    group,
                 },
                 listeners,
             )),
@@ -126,7 +128,13 @@ impl Sandbox {
     /// How many processes inside the kernel has ended because all of them
     /// together reached the cap on memory.
     pub fn ended_for_memory(&self) -> u64 {
-        self.group.as_ref().map_or(0, Group::ended_for_memory)
+        let line = lock(&self.line);
+        line.group.as_ref().map_or(0, Group::ended_for_memory)
+    }
+
+    /// Builds further sandboxes of the same task.
+    pub fn fresh(&self) -> FreshSandboxes {
+        FreshSandboxes::new(Arc::clone(&self.line))
     }
 
     /// The process id of the anchor.
@@ -137,8 +145,7 @@ impl Sandbox {
     /// Opens a terminal of the sandbox: the end to hold and the end to give
     /// to an exec.
     pub fn open_terminal(&self) -> io::Result<(OwnedFd, OwnedFd)> {
-        self.channel.send(b"terminal", &[])?;
-        let (told, descriptors) = hear(&self.channel)?;
+        let (told, descriptors) = lock(&self.line).ask(&Ask::Terminal)?;
         match (told, <[OwnedFd; 2]>::try_from(descriptors)) {
             (Told::Terminal, Ok([outer, inner])) => Ok((outer, inner)),
             (Told::NoTerminal(reason), _) => Err(io::Error::other(reason)),
@@ -152,8 +159,12 @@ impl Sandbox {
         // every other process of its pid namespace has (pid_namespaces(7)).
         let _ = self.anchor.kill();
         let _ = self.anchor.wait();
-        let mut events = [PollFd::new(&self.ended, PollFlags::IN)];
-        while let Err(Errno::INTR) = poll(&mut events, Some(&LONGEST_END)) {}
+        let mut line = lock(&self.line);
+        for ended in std::mem::take(&mut line.inits) {
+            let mut events = [PollFd::new(&ended, PollFlags::IN)];
+            while let Err(Errno::INTR) = poll(&mut events, Some(&LONGEST_END)) {}
+        }
+        line.group = None;
     }
 }
 

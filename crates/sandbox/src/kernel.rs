@@ -96,7 +96,7 @@ pub(crate) fn set_mount_attributes(
     check(result).map(|_| ())
 }
 
-/// In which process `fork` returned.
+/// In which process [`fork`] returned.
 pub(crate) enum Fork {
     /// The new one.
     Child,
@@ -104,21 +104,37 @@ pub(crate) enum Fork {
     Parent(Pid),
 }
 
-/// `fork(2)`. Refuses in a process with more than one thread, where the child
-/// could inherit a lock that nobody will ever open.
+/// Starts a copy of this process. Refuses in a process with more than one
+/// thread, where the child could inherit a lock that nobody will ever open.
 pub(crate) fn fork() -> io::Result<Fork> {
+    fork_into(rustix::thread::UnshareFlags::empty())
+}
+
+/// [`fork`] into new `namespaces` (clone3(2)).
+pub(crate) fn fork_into(namespaces: rustix::thread::UnshareFlags) -> io::Result<Fork> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(io::Error::other("more than one thread"));
     }
-    // SAFETY: there is one thread, so the child's memory is consistent.
-    let result = unsafe { libc::fork() };
-    match result {
-        0 => Ok(Fork::Child),
-        id => match Pid::from_raw(id) {
-            Some(id) if id.as_raw_pid() > 0 => Ok(Fork::Parent(id)),
-            _ => Err(io::Error::last_os_error()),
-        },
+    let number = |value: libc::c_int| u64::try_from(value).unwrap_or_default();
+    // SAFETY: all-zero is a valid value of this plain C struct: no stack, no
+    // thread-local storage and no place to write ids to.
+    let mut argument: libc::clone_args = unsafe { std::mem::zeroed() };
+    argument.flags = namespaces.bits().into();
+    argument.exit_signal = number(libc::SIGCHLD);
+    // SAFETY: memory is copied, not shared, and there is one thread, so the
+    // child's is consistent; the kernel only reads `size_of` bytes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const argument,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    let id = check(result)?;
+    match i32::try_from(id).ok().and_then(Pid::from_raw) {
+        Some(id) => Ok(Fork::Parent(id)),
+        None => Ok(Fork::Child),
     }
 }
 

@@ -33,11 +33,12 @@ pub use self::{
     channel::{Channel, Received},
     confine::{HelperLimits, confine, seal},
     error::{Layer, SandboxError},
-    handle::{ANCHOR_ARGUMENT, InitChannel, Sandbox},
+    handle::{ANCHOR_ARGUMENT, FreshSandbox, FreshSandboxes, InitChannel, Sandbox},
     kernel::{keep_descriptors_from_children, original_destination},
     network::{CAPTURE_PORT, Capture, Listeners},
     spec::{
         Access, BuildReport, Cover, Grant, INSIDE_HOME, INSIDE_ID, Identity, InsideFile,
-        InsideLink, Keeper, Limits, MemoryCap, SandboxSpec, Tree, WORKSPACES, WorkspaceMount,
+        InsideLink, Isolation, Keeper, Limits, MemoryCap, SandboxSpec, Tree, WORKSPACES,
+        WorkspaceMount,
     },
 };

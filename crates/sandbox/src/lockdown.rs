@@ -18,10 +18,11 @@ pub(crate) fn lock(spec: &SandboxSpec) -> Result<u32, SandboxError> {
         uid: INSIDE_ID,
         gid: INSIDE_ID,
     };
-    identity::enter_user_namespace(me, UnshareFlags::empty())?;
-    // In a new user namespace the count of processes starts at none, so that
-    // the cap is the sandbox's own (setrlimit(2), user_namespaces(7)).
+    // Set before the inner namespace is made, the cap on processes holds for
+    // all sandboxes of the task together: they count in the outer one, whose
+    // count starts at none (setrlimit(2), user_namespaces(7)).
     limit(spec.limits)?;
+    identity::enter_user_namespace(me, UnshareFlags::empty())?;
     drop_capabilities()?;
     rustix::thread::set_no_new_privs(true).during(Layer::Privileges, "set no_new_privs")?;
     // The last change of credentials is behind: the signal now stays set.

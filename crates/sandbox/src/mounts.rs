@@ -40,10 +40,11 @@ impl Detached {
         Self::adopt(open_tree(CWD, source, flags)?, attributes)
     }
 
-    /// A clone of what `descriptor` refers to.
+    /// A clone of what `descriptor` refers to, with everything below it.
     pub(crate) fn clone_of_descriptor(descriptor: impl AsFd, attributes: u64) -> io::Result<Self> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE
             | OpenTreeFlags::AT_EMPTY_PATH;
         Self::adopt(open_tree(descriptor, c"", flags)?, attributes)
     }

@@ -9,7 +9,10 @@
 
 mod netlink;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
+    os::fd::OwnedFd,
+};
 
 use crate::error::{During, Layer, SandboxError};
 
@@ -40,6 +43,32 @@ pub struct Listeners {
     pub dns_udp: UdpSocket,
     /// Where DNS questions arrive over TCP.
     pub dns_tcp: TcpListener,
+}
+
+impl Listeners {
+    /// Its sockets, to be passed to another process.
+    pub fn into_descriptors(self) -> Vec<OwnedFd> {
+        let mut descriptors = vec![self.dns_udp.into(), self.dns_tcp.into()];
+        descriptors.extend(self.tcp.into_iter().map(OwnedFd::from));
+        descriptors
+    }
+
+    /// What [`into_descriptors`](Self::into_descriptors) passed on; `None` if
+    /// some are missing.
+    pub fn from_descriptors(descriptors: impl IntoIterator<Item = OwnedFd>) -> Option<Self> {
+        let mut descriptors = descriptors.into_iter();
+        Some(Self {
+            dns_udp: descriptors.next()?.into(),
+            dns_tcp: descriptors.next()?.into(),
+            tcp: descriptors.map(Into::into).collect(),
+        })
+    }
+}
+
+/// Sets up the current network namespace, which must be new, with nothing but
+/// `lo`.
+pub(crate) fn set_up_closed() -> Result<(), SandboxError> {
+    netlink::bring_up_loopback().during(Layer::Network, "bring up lo")
 }
 
 /// Sets up the current network namespace, which must be new.

@@ -17,9 +17,13 @@ use crate::{
     kernel::{MountAttributes, set_mount_attributes},
     mounts::{Detached, INERT, READ_ONLY, find, make_directory, make_file, relative},
     sources::Mounts,
-    spec::SandboxSpec,
+    spec::{Limits, SandboxSpec},
 };
 
+/// Folders that each sandbox has for itself and that are empty at first, with
+/// their modes.
+pub(crate) const SCRATCH: [(&str, &str); 3] =
+    [("/tmp", "1777"), ("/var/tmp", "1777"), ("/dev/shm", "1777")];
 /// Inodes of each scratch file system.
 const SCRATCH_INODES: u64 = 1 << 20;
 /// Bytes and inodes of the root itself, which holds mount points and a few
@@ -51,10 +55,8 @@ pub(crate) fn build(
     let root = root.descriptor();
 
     // Before the grants, of which some may lie below.
-    for path in ["/tmp", "/var/tmp"] {
-        let scratch = Detached::scratch(spec.limits.scratch_bytes, SCRATCH_INODES, "1777")
-            .during(Layer::Files, format!("make {path}"))?;
-        place(root, &scratch, Path::new(path))?;
+    for (path, mode) in SCRATCH {
+        place(root, &scratch(path, mode, spec.limits)?, Path::new(path))?;
     }
     for (grant, mount) in &mounts.grants {
         place(root, mount, &grant.target)?;
@@ -81,8 +83,8 @@ pub(crate) fn build(
         make_file(root, &Path::new(crate::landlock::PROBE).join("file"))
             .during(Layer::Files, "make a probe")?,
     );
-    devices(root, &mounts.devices, terminals, spec.limits.scratch_bytes)?;
-    proc(root)?;
+    devices(root, &mounts.devices, terminals)?;
+    place_proc(root, &new_proc()?)?;
     make_directory(root, &spec.workspace.target)
         .during(Layer::Workspace, "make its mount point")?;
 
@@ -104,8 +106,14 @@ pub(crate) fn build(
     set_mount_attributes(root, read_only).during(Layer::Files, "make the root read-only")
 }
 
+/// An empty file system for the folder `path`.
+pub(crate) fn scratch(path: &str, mode: &str, limits: Limits) -> Result<Detached, SandboxError> {
+    Detached::scratch(limits.scratch_bytes, SCRATCH_INODES, mode)
+        .during(Layer::Files, format!("make {path}"))
+}
+
 /// Places a mount at a path that is made for it, or that another mount has.
-fn place(root: &OwnedFd, mount: &Detached, path: &Path) -> Result<(), SandboxError> {
+pub(crate) fn place(root: &OwnedFd, mount: &Detached, path: &Path) -> Result<(), SandboxError> {
     let step = || format!("place {}", path.display());
     let target = match find(root, path) {
         Ok(target) => target,
@@ -138,9 +146,12 @@ fn hide(root: &OwnedFd, path: &Path) -> Result<(), SandboxError> {
         set_mount_attributes(empty.descriptor(), read_only).during(Layer::Files, step())?;
         empty
     } else {
-        let file = make_file(root, Path::new(EMPTY)).during(Layer::Files, step())?;
-        drop(file);
-        let file = find(root, Path::new(EMPTY)).during(Layer::Files, step())?;
+        let file = match find(root, Path::new(EMPTY)) {
+            Ok(file) => file,
+            Err(_) => make_file(root, Path::new(EMPTY))
+                .and_then(|_| find(root, Path::new(EMPTY)))
+                .during(Layer::Files, step())?,
+        };
         Detached::clone_of_descriptor(file, INERT | READ_ONLY).during(Layer::Files, step())?
     };
     empty.place(target).during(Layer::Files, step())
@@ -153,15 +164,11 @@ fn devices(
     root: &OwnedFd,
     devices: &[(&'static str, Detached)],
     terminals: &Detached,
-    scratch_bytes: u64,
 ) -> Result<(), SandboxError> {
     for (name, mount) in devices {
         place(root, mount, &Path::new("/dev").join(name))?;
     }
     place(root, terminals, Path::new("/dev/pts"))?;
-    let shared = Detached::scratch(scratch_bytes, SCRATCH_INODES, "1777")
-        .during(Layer::Files, "make /dev/shm")?;
-    place(root, &shared, Path::new("/dev/shm"))?;
     let directory = find(root, Path::new("/dev")).during(Layer::Files, "open /dev")?;
     for (name, to) in [
         ("ptmx", "pts/ptmx"),
@@ -191,18 +198,31 @@ const PROC_HIDDEN: [&str; 9] = [
     "scsi",
 ];
 
-/// A fresh `/proc` of this pid namespace. The kernel allows it only while an
-/// unobstructed one is still in sight, so the old root must not be gone yet.
-fn proc(root: &OwnedFd) -> Result<(), SandboxError> {
-    let attributes = INERT | libc::MOUNT_ATTR_NOEXEC;
-    let proc = Detached::new("proc", &[], attributes).during(Layer::Files, "mount /proc")?;
-    place(root, &proc, Path::new("/proc"))?;
+/// A file system of terminals of its own.
+pub(crate) fn new_terminals() -> Result<Detached, SandboxError> {
+    let options = [("ptmxmode", Some("0666")), ("mode", Some("0620"))];
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    Detached::new("devpts", &options, attributes)
+        .during(Layer::Files, "make a terminal file system")
+}
+
+const PROC_ATTRIBUTES: u64 = INERT | libc::MOUNT_ATTR_NOEXEC;
+
+/// A `/proc` of this pid namespace. The kernel allows it only while another
+/// one is still in sight, so the old root must not be gone yet.
+pub(crate) fn new_proc() -> Result<Detached, SandboxError> {
+    Detached::new("proc", &[], PROC_ATTRIBUTES).during(Layer::Files, "mount /proc")
+}
+
+/// Places `proc`, without what tells about the whole machine.
+pub(crate) fn place_proc(root: &OwnedFd, proc: &Detached) -> Result<(), SandboxError> {
+    place(root, proc, Path::new("/proc"))?;
     for name in PROC_READ_ONLY {
         let Ok(path) = find(proc.descriptor(), Path::new(name)) else {
             continue;
         };
         let step = || format!("protect /proc/{name}");
-        let mount = Detached::clone_of_descriptor(&path, attributes | READ_ONLY)
+        let mount = Detached::clone_of_descriptor(&path, PROC_ATTRIBUTES | READ_ONLY)
             .during(Layer::Files, step())?;
         mount.place(&path).during(Layer::Files, step())?;
     }

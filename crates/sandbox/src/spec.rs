@@ -176,6 +176,19 @@ impl Default for Limits {
     }
 }
 
+/// What a further sandbox of a running task has for itself. All have a root,
+/// scratch folders, processes, terminals, shared memory and a network of their
+/// own, and the task's workspace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// That much: it has the agent's home too, and reaches what the task may.
+    #[default]
+    Fresh,
+    /// Its home is empty, and its network is its own `lo` alone.
+    Tightened,
+}
+
 /// The user id and group id that the agent sees as its own.
 pub const INSIDE_ID: u32 = 1000;
 /// The agent's home inside.

@@ -30,11 +30,12 @@ pub(crate) fn watch_memory(
     let Some(cap) = cap.filter(|cap| cap.keeper == Keeper::Watched) else {
         return;
     };
-    let init = sandbox.report().init;
+    // All of the task's sandboxes descend from it; it is small itself.
+    let anchor = i32::try_from(sandbox.anchor_id()).unwrap_or(i32::MAX);
     std::thread::spawn(move || {
         loop {
-            match memory_used(init) {
-                // Process 1 is gone.
+            match memory_used(anchor) {
+                // The sandbox is gone.
                 0 => return,
                 used if used > cap.bytes => {
                     let denial = memory_denial(cap.bytes, Some(used));

@@ -2,9 +2,12 @@
 //!
 //! The task's main command and those with a terminal are *kept*: they go on
 //! without viewers, of which there may be several ([`kept`]). Every other
-//! command belongs to the one client that asked for it ([`owned`]).
+//! command belongs to the one client that asked for it ([`owned`]), and may have
+//! a sandbox of its own ([`fresh`]).
 
 mod clean;
+mod ending;
+mod fresh;
 mod gate;
 mod kept;
 mod owned;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use stockade_types::wire::ExitStatus;
 
 pub(crate) use self::{
+    fresh::FreshPool,
     gate::Gate,
     kept::{Command, Execs},
     owned::{Context, Owned, Refusals},

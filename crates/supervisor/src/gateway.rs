@@ -10,7 +10,6 @@ mod process;
 use std::{
     collections::BTreeMap,
     io,
-    net::{TcpListener, UdpSocket},
     os::fd::{AsFd, OwnedFd},
     path::Path,
     process::{Child, Stdio},
@@ -135,11 +134,7 @@ impl GatewayProcess {
         self,
         listeners: Listeners,
     ) -> Result<(Child, EventChannel, GatewayLink), SupervisorError> {
-        let mut descriptors: Vec<OwnedFd> =
-            vec![listeners.dns_udp.into(), listeners.dns_tcp.into()];
-        descriptors.extend(listeners.tcp.into_iter().map(OwnedFd::from));
-        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        let sent = send(&self.channel, &Told::Listeners, &borrowed);
+        let sent = send_listeners(&self.channel, listeners);
         match (sent, hear(&self.channel)) {
             // Its reason says more than the channel that it left behind.
             (_, Ok(Heard::Failed(reason))) => Err(failed(reason)),
@@ -214,6 +209,11 @@ type Granted = (u64, Result<(), String>);
 const GRANTED: Duration = Duration::from_secs(10);
 
 impl GatewayLink {
+    /// A way to have more networks served.
+    pub(crate) fn networks(&self) -> Networks {
+        Networks(Arc::clone(&self.channel))
+    }
+
     /// Closes the channel for both sides: the gateway ends, and so does the
     /// wait for its events.
     pub(crate) fn hang_up(&self) {
@@ -241,6 +241,16 @@ impl GatewayLink {
                 return answer.map_err(SupervisorError::Refused);
             }
         }
+    }
+}
+
+/// The way to have networks served beside the first one.
+pub(crate) struct Networks(Arc<Channel>);
+
+impl Networks {
+    /// Serves what is inside from now on, as the first network is served.
+    pub(crate) fn serve(&self, listeners: Listeners) -> io::Result<()> {
+        send_listeners(&self.0, listeners)
     }
 }
 
@@ -293,14 +303,18 @@ fn hear(channel: &Channel) -> io::Result<Heard> {
     Ok(serde_json::from_slice(&received.bytes)?)
 }
 
+fn send_listeners(channel: &Channel, listeners: Listeners) -> io::Result<()> {
+    let descriptors = listeners.into_descriptors();
+    let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    send(channel, &Told::Listeners, &descriptors)
+}
+
 /// Sockets from the descriptors of [`Told::Listeners`].
 fn listeners(descriptors: Vec<OwnedFd>) -> Option<stockade_gateway::Listeners> {
-    let mut descriptors = descriptors.into_iter();
-    let udp = UdpSocket::from(descriptors.next()?);
-    let tcp = TcpListener::from(descriptors.next()?);
+    let listeners = Listeners::from_descriptors(descriptors)?;
     Some(stockade_gateway::Listeners {
-        dns_udp: vec![udp],
-        dns_tcp: vec![tcp],
-        tcp: descriptors.map(TcpListener::from).collect(),
+        dns_udp: vec![listeners.dns_udp],
+        dns_tcp: vec![listeners.dns_tcp],
+        tcp: listeners.tcp,
     })
 }

@@ -23,7 +23,7 @@ use crate::{
     caps,
     control::{self, Answer, Asked, Reply, Request},
     error::SupervisorError,
-    exec::{Command, Context, ExecError, Execs, Gate, Refusals, exit_code},
+    exec::{Command, Context, ExecError, Execs, FreshPool, Gate, Refusals, exit_code},
     gateway::{GatewayProcess, Keys},
     happening::{Happening, watch_part},
     meter::{self, Meter},
@@ -129,6 +129,8 @@ struct Supervisor {
     record: RecorderClient,
     /// Where commands start, of clients' threads too.
     gate: Gate,
+    /// Further sandboxes, for commands that want one of their own.
+    fresh: FreshPool,
     execs: Execs,
     main: u32,
     session: Option<Session>,
@@ -194,6 +196,7 @@ impl Supervisor {
             });
         });
         let gate = Gate::new(sandbox.init().clone(), record.clone());
+        let fresh = FreshPool::new(sandbox.fresh(), link.networks());
         watch_init(&sandbox, gate.clone(), happenings.clone());
         let seconds = plan.wall_seconds;
         let clock = happenings.clone();
@@ -220,6 +223,7 @@ impl Supervisor {
             record,
             execs: Execs::new(gate.numbers()),
             gate,
+            fresh,
             main: 0,
             session,
             watched: false,
@@ -258,6 +262,7 @@ impl Supervisor {
         let task = self.task.clone();
         Context {
             gate: self.gate.clone(),
+            fresh: self.fresh.clone(),
             cwd: self.plan.main.cwd.clone(),
             env: self.environment(),
             kept: keys.chain(trust).collect(),
@@ -607,6 +612,7 @@ impl Supervisor {
             }
             _ => json!({ "imported": false, "reason": "the task was ended" }),
         };
+        self.fresh.close();
         self.gate.close();
         self.sandbox.end();
         self.meter.close();

@@ -28,6 +28,8 @@ pub enum Request {
         /// The exec's id.
         id: u32,
     },
+    /// End every process but process 1 itself.
+    EndAll,
     /// Stop every process but process 1 itself.
     Freeze,
     /// Let every stopped process go on.
@@ -139,6 +141,7 @@ const SIGNAL: u8 = 2;
 const FREEZE: u8 = 3;
 const THAW: u8 = 4;
 const KILL: u8 = 5;
+const END_ALL: u8 = 6;
 
 impl Request {
     /// The bytes of this request.
@@ -172,6 +175,7 @@ impl Request {
                 bytes.push(KILL);
                 bytes.extend(id.to_le_bytes());
             }
+            Self::EndAll => bytes.push(END_ALL),
             Self::Freeze => bytes.push(FREEZE),
             Self::Thaw => bytes.push(THAW),
         }
@@ -201,6 +205,7 @@ impl Request {
                 signal: reader.i32()?,
             },
             KILL => Self::Kill { id: reader.u32()? },
+            END_ALL => Self::EndAll,
             FREEZE => Self::Freeze,
             THAW => Self::Thaw,
             _ => return Err(Malformed),

@@ -93,10 +93,12 @@ fn run(arguments: &Arguments) -> Result<Report, Failure> {
     let bench = Bench::begin(&place)?;
     say("one command after another");
     let mut figures = bench.one_after_another(samples)?;
+    say("one command after another, each in a sandbox of its own");
+    figures.extend(bench.fresh(samples / 2)?);
     say("callers of different sizes");
     figures.push(bench.callers(samples)?);
     say("many commands at once");
-    figures.push(bench.many_at_once(Duration::from_secs(seconds))?);
+    figures.extend(bench.many_at_once(Duration::from_secs(seconds))?);
     place.clear()?;
     report.end(figures, started.elapsed());
     Ok(report)

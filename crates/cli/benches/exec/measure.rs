@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use stockade_sandbox::Isolation;
 use stockade_supervisor::{
     Answer, Connection, ExecRequest, Report, Request, StateDirectory, SupervisorError,
     TaskDirectory,
@@ -25,6 +26,8 @@ const BWRAP: [&str; 6] = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", PROGR
 const CLIENTS: usize = 8;
 /// The size of the large caller, in bytes.
 const LARGE: usize = 512 << 20;
+/// For another sandbox to stand ready, where one is taken at a time.
+const REFILL: Duration = Duration::from_millis(15);
 /// How often the caller changes its size.
 const SIZES: u32 = 10;
 
@@ -97,6 +100,43 @@ impl<'p> Bench<'p> {
         ])
     }
 
+    /// A command a time, each in a sandbox of its own that stood ready.
+    pub(crate) fn fresh(&self, count: u32) -> Result<Vec<Figure>, Failure> {
+        let mut client = self.client()?;
+        let kinds = [Isolation::Fresh, Isolation::Tightened].map(in_a_sandbox_of_its_own);
+        let mut execs = [Samples::default(), Samples::default()];
+        let (mut spawns, mut bwraps, mut missing) = (Samples::default(), Samples::default(), None);
+        for _ in 0..count {
+            for (samples, kind) in execs.iter_mut().zip(&kinds) {
+                std::thread::sleep(REFILL);
+                samples.push_time(client.run(kind)?);
+            }
+            std::thread::sleep(REFILL);
+            spawns.push_time(self.spawn()?);
+            if missing.is_none() {
+                match self.bwrap() {
+                    Ok(took) => bwraps.push_time(took),
+                    Err(error) => missing = Some(error.to_string()),
+                }
+            }
+        }
+        let [fresh, tightened] = execs;
+        let figure = |work, samples: &Samples| {
+            Figure::new(work, Unit::Milliseconds, samples.clone()).against(SPAWN, spawns.clone())
+        };
+        let against_bwrap = "a command in a sandbox of its own, against bwrap";
+        Ok(vec![
+            figure("a command in a sandbox of its own", &fresh).held_to(&[Goal::RatioAtMost(2.0)]),
+            figure("the same with an empty home and no network", &tightened),
+            match missing {
+                Some(reason) => Figure::skipped(against_bwrap, Unit::Milliseconds, reason),
+                None => Figure::new(against_bwrap, Unit::Milliseconds, fresh)
+                    .against("bwrap --unshare-all --ro-bind / / /bin/true", bwraps)
+                    .held_to(&[Goal::RatioAtMost(0.4)]),
+            },
+        ])
+    }
+
     /// The same from a large and from a small caller, in turns.
     pub(crate) fn callers(&self, count: u32) -> Result<Figure, Failure> {
         let mut client = self.client()?;
@@ -119,22 +159,36 @@ impl<'p> Bench<'p> {
     }
 
     /// Many clients for a while, then as many threads that spawn.
-    pub(crate) fn many_at_once(&self, time: Duration) -> Result<Figure, Failure> {
-        let kind = request(Report::Collected, false);
-        let clients = (0..CLIENTS).map(|_| {
-            let (mut client, kind) = (self.client()?, &kind);
-            Ok(move || client.run(kind).map(|_| ()))
-        });
-        let commands = at_once(time, clients.collect::<Result<Vec<_>, Failure>>()?)?;
+    pub(crate) fn many_at_once(&self, time: Duration) -> Result<Vec<Figure>, Failure> {
+        let warm = self.clients_at_once(time, &request(Report::Collected, false))?;
+        let kind = in_a_sandbox_of_its_own(Isolation::Fresh);
+        let fresh = self.clients_at_once(time, &kind)?;
         let spawners = (0..CLIENTS).map(|_| {
             let mut command = self.place.program(PROGRAM);
             move || timed(&mut command).map(|_| ())
         });
         let spawns = at_once(time, spawners.collect())?;
-        let work = "a second over the commands in it, 8 clients at once";
-        Ok(Figure::new(work, Unit::Milliseconds, commands)
-            .against("the same, 8 threads that spawn and wait", spawns)
-            .held_to(&[Goal::AtMost(1_000.0 / 1_400.0)]))
+        let figure = |work, samples, least: f64| {
+            Figure::new(work, Unit::Milliseconds, samples)
+                .against("the same, 8 threads that spawn and wait", spawns.clone())
+                .held_to(&[Goal::AtMost(1_000.0 / least)])
+        };
+        Ok(vec![
+            figure(
+                "a second over the commands in it, 8 clients at once",
+                warm,
+                1_400.0,
+            ),
+            figure("the same, each in a sandbox of its own", fresh, 500.0),
+        ])
+    }
+
+    fn clients_at_once(&self, time: Duration, kind: &Request) -> Result<Samples, Failure> {
+        let clients = (0..CLIENTS).map(|_| {
+            let mut client = self.client()?;
+            Ok(move || client.run(kind).map(|_| ()))
+        });
+        at_once(time, clients.collect::<Result<Vec<_>, Failure>>()?)
     }
 
     fn client(&self) -> Result<Client, Failure> {
@@ -173,6 +227,15 @@ fn request(report: Report, leashed: bool) -> Request {
         argv: vec![PROGRAM.to_owned()],
         report,
         leashed,
+        ..ExecRequest::default()
+    }))
+}
+
+fn in_a_sandbox_of_its_own(isolation: Isolation) -> Request {
+    Request::Exec(Box::new(ExecRequest {
+        argv: vec![PROGRAM.to_owned()],
+        report: Report::Collected,
+        isolation: Some(isolation),
         ..ExecRequest::default()
     }))
 }

@@ -339,6 +339,7 @@ impl Harness {
             },
             sink: sink.clone(),
             meter,
+            more: tokio::sync::mpsc::unbounded_channel().1,
             original_destination: destinations.clone(),
         };
         let (stop, stopped) = oneshot::channel();

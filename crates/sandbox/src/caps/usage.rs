@@ -5,16 +5,16 @@ use std::fs;
 /// How many processes are looked at; the cap on processes is far below.
 const PROCESSES_MAX: usize = 1 << 16;
 
-/// Bytes of memory that process 1 of a sandbox and all its descendants hold
+/// Bytes of memory that a process and all its descendants hold
 /// for themselves: resident, without what they share with others or have in
 /// files. Memory file systems are not in it; their size is capped by itself.
 ///
 /// Everything in a pid namespace descends from its process 1, as orphans
 /// become its children (pid_namespaces(7)).
-pub fn memory_used(init: i32) -> u64 {
+pub fn memory_used(root: i32) -> u64 {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
     let mut pages = 0_u64;
-    let mut waiting = vec![init];
+    let mut waiting = vec![root];
     let mut seen = 0;
     while let Some(process) = waiting.pop() {
         seen += 1;

@@ -15,7 +15,7 @@ use std::{
 use rustix::event::{EventfdFlags, eventfd};
 use serde_json::Value;
 use stockade_audit::{RecordError, RecorderClient};
-use stockade_sandbox::InitChannel;
+use stockade_sandbox::{FreshSandbox, InitChannel};
 use stockade_types::{
     Event, EventKind,
     wire::{Exec, ExitStatus, Reply, Request},
@@ -40,6 +40,8 @@ struct Inside {
     open: Option<Open>,
     paused: bool,
     owned: HashMap<u32, Arc<Slot>>,
+    /// Process 1 of each sandbox that is a command's own.
+    own: HashMap<u32, InitChannel>,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ impl Gate {
                 open: Some(Open { init, record }),
                 paused: false,
                 owned: HashMap::new(),
+                own: HashMap::new(),
             }),
             next: Arc::default(),
         }))
@@ -103,14 +106,7 @@ impl Gate {
         body: Value,
     ) -> Result<Arc<Slot>, ExecError> {
         let mut inside = self.lock();
-        if inside.paused {
-            return Err(ExecError::Paused);
-        }
-        let open = inside.open.as_ref().ok_or(ExecError::Ended)?;
-        // It acts on nothing outside the sandbox without the gateway, which
-        // waits for the disk; so its own record need not be waited for.
-        open.record
-            .post(&Event::new(EventKind::ExecStarted, body))?;
+        let open = inside.admit(body)?;
         let id = exec.id;
         let slot = Arc::new(Slot {
             wake: Arc::clone(wake),
@@ -119,6 +115,27 @@ impl Gate {
         open.init.send(&Request::Exec(exec), descriptors)?;
         inside.owned.insert(id, Arc::clone(&slot));
         Ok(slot)
+    }
+
+    /// The same in a sandbox of its own, until [`left`](Self::left).
+    pub(super) fn start_in(
+        &self,
+        sandbox: &FreshSandbox,
+        exec: Exec,
+        descriptors: &[BorrowedFd<'_>],
+        body: Value,
+    ) -> Result<(), ExecError> {
+        let mut inside = self.lock();
+        inside.admit(body)?;
+        let id = exec.id;
+        sandbox.init().send(&Request::Exec(exec), descriptors)?;
+        inside.own.insert(id, sandbox.init().clone());
+        Ok(())
+    }
+
+    /// The command's own sandbox is used no more.
+    pub(super) fn left(&self, id: u32) {
+        self.lock().own.remove(&id);
     }
 
     /// Records how a command ended.
@@ -132,31 +149,18 @@ impl Gate {
 
     /// Ends a command with everything it started.
     pub(super) fn kill(&self, id: u32) {
-        if let Some(open) = &self.lock().open {
+        let inside = self.lock();
+        if let Some(init) = inside.own.get(&id) {
+            let _ = init.send(&Request::EndAll, &[]);
+        } else if let Some(open) = &inside.open {
             let _ = open.init.send(&Request::Kill { id }, &[]);
         }
     }
 
     /// Hands a reply to the owner of its command; false if it has none.
     pub(crate) fn told(&self, reply: &Reply) -> bool {
-        let (id, end) = match *reply {
-            Reply::Ready => return false,
-            Reply::Failed { id, errno } => (id, End::NotStarted { errno }),
-            Reply::Exited {
-                id,
-                status,
-                cpu_micros,
-                peak_kib,
-                tree,
-            } => (
-                id,
-                End::Exited {
-                    status,
-                    cpu_micros,
-                    peak_kib,
-                    tree,
-                },
-            ),
+        let Some((id, end)) = End::told(reply) else {
+            return false;
         };
         let slot = self.lock().owned.remove(&id);
         slot.is_some_and(|slot| {
@@ -170,6 +174,7 @@ impl Gate {
     pub(crate) fn close(&self) {
         let mut inside = self.lock();
         inside.open = None;
+        inside.own.clear();
         for (_, slot) in inside.owned.drain() {
             slot.finish(End::SandboxGone);
         }
@@ -210,10 +215,53 @@ impl Gate {
 }
 
 impl Inside {
+    /// Records a command that is about to start, if one may.
+    fn admit(&self, body: Value) -> Result<&Open, ExecError> {
+        if self.paused {
+            return Err(ExecError::Paused);
+        }
+        let open = self.open.as_ref().ok_or(ExecError::Ended)?;
+        // It acts on nothing outside the sandbox without the gateway, which
+        // waits for the disk; so its own record need not be waited for.
+        open.record
+            .post(&Event::new(EventKind::ExecStarted, body))?;
+        Ok(open)
+    }
+
+    /// Asks every process 1.
     fn send(&self, request: &Request) -> io::Result<()> {
+        for init in self.own.values() {
+            // One that is ending has nothing left to stop.
+            let _ = init.send(request, &[]);
+        }
         match &self.open {
             Some(open) => open.init.send(request, &[]),
             None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+impl End {
+    /// What a reply says of which command's end.
+    pub(super) fn told(reply: &Reply) -> Option<(u32, Self)> {
+        match *reply {
+            Reply::Ready => None,
+            Reply::Failed { id, errno } => Some((id, Self::NotStarted { errno })),
+            Reply::Exited {
+                id,
+                status,
+                cpu_micros,
+                peak_kib,
+                tree,
+            } => Some((
+                id,
+                Self::Exited {
+                    status,
+                    cpu_micros,
+                    peak_kib,
+                    tree,
+                },
+            )),
         }
     }
 }

@@ -25,7 +25,10 @@ use stockade_workspace::TaskSpace;
 
 use self::flow::{Cut, Flow, Input, Sink};
 use super::{
-    clean, exit_code,
+    clean,
+    ending::Ending,
+    exit_code,
+    fresh::FreshPool,
     gate::{End, Gate, wake},
     request::{ExecError, ExecRequest, Report, Stdin},
     result::{DenialSeen, ExecEnd, ExecResult},
@@ -44,6 +47,8 @@ const LOGS_MAX: u32 = 100;
 /// What is the same for all commands of a task.
 pub(crate) struct Context {
     pub(crate) gate: Gate,
+    /// Sandboxes for commands that want one of their own.
+    pub(crate) fresh: FreshPool,
     /// The folder of the main command.
     pub(crate) cwd: String,
     /// The environment of the main command.
@@ -157,13 +162,27 @@ impl Owned {
                 .map_err(|error| ExecError::Files(error.to_string()))
         };
         let before = space.as_ref().map(look).transpose()?;
+        let fresh = request.isolation.map(|kind| context.fresh.take(kind));
+        let fresh = fresh.transpose()?;
         let refused = context.refusals.count();
 
         let (inside, mut flow) = self.streams(id, request)?;
-        let body = json!({ "exec": id, "main": false, "argv": shortened(&argv), "cwd": cwd });
+        let body = json!({
+            "exec": id, "main": false, "argv": shortened(&argv), "cwd": cwd,
+            "isolation": request.isolation,
+        });
         let exec = context.exec(id, request, &argv, &cwd);
         let descriptors: Vec<_> = inside.iter().map(AsFd::as_fd).collect();
-        let slot = context.gate.start(exec, &descriptors, &self.wake, body)?;
+        let ending = match &fresh {
+            Some(sandbox) => {
+                context.gate.start_in(sandbox, exec, &descriptors, body)?;
+                Ending::own(sandbox)
+            }
+            None => Ending::Told {
+                slot: context.gate.start(exec, &descriptors, &self.wake, body)?,
+                wake: &self.wake,
+            },
+        };
         drop(descriptors);
         drop(inside);
         if request.report == Report::Streamed {
@@ -176,12 +195,12 @@ impl Owned {
         let deadline = request
             .timeout_ms
             .map(|time| started + Duration::from_millis(time));
-        let cut = flow.run(client, &slot, &self.wake, deadline, || {
-            context.gate.kill(id);
-        });
-        let Some(mut result) = result(id, slot.end(), cut) else {
+        let cut = flow.run(client, &ending, deadline, || context.gate.kill(id));
+        context.gate.left(id);
+        let Some(mut result) = result(id, ending.end(), cut) else {
             return Ok(None);
         };
+        result.whole_tree |= fresh.is_some();
         result.wall_ms = millis(started.elapsed());
         (result.denials_count, result.denials) = context.refusals.since(refused);
         flow.report(id, &mut result);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
+use stockade_sandbox::Isolation;
 use stockade_types::wire;
 
 /// The most bytes that argv and environment have together: what one request
@@ -21,6 +22,9 @@ pub struct ExecRequest {
     pub cwd: Option<String>,
     /// Variables on top of the task's own.
     pub env: BTreeMap<String, String>,
+    /// The sandbox of its own that it runs in, instead of the task's. When it
+    /// ends, so does everything that it started.
+    pub isolation: Option<Isolation>,
     /// What it reads.
     pub stdin: Stdin,
     /// What becomes of what it prints.
@@ -132,6 +136,9 @@ pub enum ExecError {
     /// The sandbox could not be asked.
     #[error("the sandbox: {0}")]
     Sandbox(#[from] std::io::Error),
+    /// A sandbox of its own could not be built.
+    #[error("a sandbox of its own: {0}")]
+    Fresh(stockade_sandbox::SandboxError),
     /// The workspace could not be looked at.
     #[error("which files change cannot be told: {0}")]
     Files(String),
@@ -157,9 +164,10 @@ impl ExecRequest {
         folder.to_string_lossy().into_owned()
     }
 
-    /// Whether it must be possible to end it with everything it started.
+    /// Whether it must be possible to end it with everything it started, beside
+    /// what else runs in its sandbox.
     pub(crate) fn is_tree(&self) -> bool {
-        self.timeout_ms.is_some() || self.leashed
+        self.isolation.is_none() && (self.timeout_ms.is_some() || self.leashed)
     }
 
     /// Checks words and variables: `kept` are the names that nobody sets,

@@ -15,12 +15,12 @@ use std::{
 };
 
 use stockade_gateway::{
-    Bill, CertificateAuthority, EventSink, Gateway, LiveRules, Meter, Metered, ModelCall,
-    OriginalDestination, Settings, SinkError, Spent, UpstreamAccess,
+    Bill, CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, Meter, Metered,
+    ModelCall, OriginalDestination, Settings, SinkError, Spent, UpstreamAccess,
 };
 use stockade_sandbox::Channel;
 use stockade_types::Event;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Heard, MESSAGE_MAX, Told, listeners};
 
@@ -62,9 +62,11 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
     stockade_sandbox::seal(&[])?;
     tell(channel, &Heard::Sealed)?;
 
+    let (networks, more) = mpsc::unbounded_channel();
     let rules = LiveRules::new(&settings.allow, &settings.deny);
     let sink = Arc::new(Recorded {
         rules: rules.clone(),
+        networks,
         channel: Arc::clone(channel),
         next: AtomicU64::new(0),
         waiting: Mutex::default(),
@@ -80,6 +82,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         settings,
         authority,
         listeners,
+        more,
         upstream,
         meter: Arc::clone(&sink) as Arc<dyn Meter>,
         sink,
@@ -103,9 +106,11 @@ impl OriginalDestination for Tracked {
 
 type Waiting = HashMap<u64, oneshot::Sender<Told>>;
 
-/// Events go to the supervisor, which has them recorded; rules come from it.
+/// Events go to the supervisor, which has them recorded; rules and further
+/// networks come from it.
 struct Recorded {
     rules: LiveRules,
+    networks: mpsc::UnboundedSender<Listeners>,
     channel: Arc<Channel>,
     next: AtomicU64,
     waiting: Mutex<Waiting>,
@@ -114,7 +119,7 @@ struct Recorded {
 impl Recorded {
     /// Takes answers until the supervisor is gone.
     fn pump(&self) {
-        while let Ok((told, _)) = receive(&self.channel) {
+        while let Ok((told, descriptors)) = receive(&self.channel) {
             let ask = match &told {
                 Told::Recorded { event } | Told::NotRecorded { event } => *event,
                 Told::Reserved { ask, .. } | Told::Settled { ask, .. } => *ask,
@@ -135,7 +140,14 @@ impl Recorded {
                     }
                     continue;
                 }
-                Told::Settings(_) | Told::Listeners => return,
+                Told::Listeners => {
+                    let Some(listeners) = listeners(descriptors) else {
+                        return;
+                    };
+                    let _ = self.networks.send(listeners);
+                    continue;
+                }
+                Told::Settings(_) => return,
             };
             let waiting = self
                 .waiting

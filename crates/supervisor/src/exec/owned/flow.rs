@@ -18,7 +18,7 @@ use stockade_gateway::Redactor;
 use super::super::{
     GRACE, REST_MAX,
     clean::Cleaner,
-    gate::{Slot, awake},
+    ending::Ending,
     result::ExecResult,
     text::{Log, Text},
 };
@@ -159,8 +159,7 @@ impl Flow {
     pub(super) fn run(
         &mut self,
         client: &mut Lines,
-        slot: &Slot,
-        wake: &OwnedFd,
+        ending: &Ending<'_>,
         deadline: Option<Instant>,
         kill: impl Fn(),
     ) -> Option<Cut> {
@@ -177,7 +176,10 @@ impl Flow {
                 kill();
                 cut = Some((Cut::ClientGone, now));
             }
-            if grace.is_none() && slot.end().is_some() {
+            if grace.is_none() && ending.end().is_some() {
+                if ending.ends_all() {
+                    kill();
+                }
                 self.input = None;
                 grace = Some(now + GRACE);
             }
@@ -198,8 +200,8 @@ impl Flow {
                 (None, Some((_, since))) => Some(since + LONGEST_END),
                 (None, None) => deadline.filter(|_| grace.is_none()),
             };
-            let ready = self.wait(client, wake, until.map(|until| until - now.min(until)));
-            let moved = self.act(client, wake, &ready);
+            let ready = self.wait(client, ending, until.map(|until| until - now.min(until)));
+            let moved = self.act(client, ending, &ready);
             if grace.is_some() {
                 rest += moved;
                 if self.is_full() {
@@ -218,10 +220,11 @@ impl Flow {
         self.sending.len() >= SENDING_MAX
     }
 
-    fn wait(&self, client: &Lines, wake: &OwnedFd, time: Option<Duration>) -> Ready {
+    fn wait(&self, client: &Lines, ending: &Ending<'_>, time: Option<Duration>) -> Ready {
         let mut ready = Ready::default();
         let mut events = Vec::with_capacity(5);
-        events.push(PollFd::new(wake, PollFlags::IN));
+        let ended = ending.descriptor();
+        events.push(PollFd::new(&ended, PollFlags::IN));
         let mut wanted = PollFlags::RDHUP;
         if self.wants_typing() {
             wanted |= PollFlags::IN;
@@ -274,7 +277,7 @@ impl Flow {
     }
 
     /// Acts on what is ready; returns how much was printed.
-    fn act(&mut self, client: &mut Lines, wake: &OwnedFd, ready: &Ready) -> u64 {
+    fn act(&mut self, client: &mut Lines, ending: &Ending<'_>, ready: &Ready) -> u64 {
         let mut printed = 0;
         for index in 0..self.sources.len() {
             if ready.sources.get(index) == Some(&true) {
@@ -282,7 +285,7 @@ impl Flow {
             }
         }
         if ready.told {
-            awake(wake);
+            ending.hear();
         }
         if ready.typed {
             self.gone |= client.receive().is_err();

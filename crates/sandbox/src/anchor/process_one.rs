@@ -1,0 +1,132 @@
+//! How a process becomes process 1 of a sandbox.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+};
+
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, Signal, set_parent_process_death_signal},
+    thread::UnshareFlags,
+};
+
+use crate::{
+    channel::Channel,
+    error::{During, Layer, SandboxError},
+    kernel::{self, Fork},
+    lockdown, sealed,
+    spec::SandboxSpec,
+    verify,
+};
+
+/// The descriptor at which process 1 finds its socket.
+const INIT_SOCKET: i32 = 3;
+/// The executable that becomes process 1.
+static INSIDE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stockade-inside"));
+
+/// That executable, where nothing can change it.
+#[derive(Debug)]
+pub(super) struct Program(File);
+
+/// A process that becomes process 1, or says why not.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) init: Pid,
+    socket: Channel,
+    answer: OwnedFd,
+}
+
+/// The Landlock ABI, and the checks that were made from inside.
+pub(super) type Checked = (u32, Vec<String>);
+
+impl Program {
+    pub(super) fn new() -> Result<Self, SandboxError> {
+        let program = sealed::executable("init", INSIDE);
+        program
+            .map(Self)
+            .during(Layer::Processes, "prepare process 1")
+    }
+
+    /// Starts a process in new `namespaces` that lays out what it will see,
+    /// gives up every right, tries what must fail, and becomes process 1.
+    pub(super) fn start(
+        &self,
+        spec: &SandboxSpec,
+        namespaces: UnshareFlags,
+        lay_out: impl FnOnce() -> Result<(), SandboxError>,
+    ) -> Result<Started, SandboxError> {
+        let (socket, inside) = Channel::pair().during(Layer::Processes, "make a channel")?;
+        let (answer, tell) =
+            pipe_with(PipeFlags::CLOEXEC).during(Layer::Processes, "make a pipe")?;
+        match kernel::fork_into(namespaces).during(Layer::Namespaces, "start process 1")? {
+            Fork::Child => {
+                let failed = become_init(spec, lay_out, &tell).and_then(|()| {
+                    kernel::keep_only(inside.as_fd(), INIT_SOCKET)
+                        .and_then(|()| Err(kernel::execute(&self.0, c"init")))
+                        .during(Layer::Processes, "execute process 1")
+                });
+                let _ = report(&tell, &failed.map(|()| (0, Vec::new())));
+                kernel::exit_now(1)
+            }
+            Fork::Parent(init) => Ok(Started {
+                init,
+                socket,
+                answer,
+            }),
+        }
+    }
+}
+
+impl Started {
+    /// Waits until it is process 1, and returns the channel to it.
+    pub(super) fn stands(self) -> Result<(Channel, Checked), SandboxError> {
+        Ok((self.socket, hear(self.answer)?))
+    }
+}
+
+/// Everything the child does before it executes process 1.
+fn become_init(
+    spec: &SandboxSpec,
+    lay_out: impl FnOnce() -> Result<(), SandboxError>,
+    tell: &OwnedFd,
+) -> Result<(), SandboxError> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .during(Layer::Processes, "tie process 1 to the anchor")?;
+    lay_out()?;
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null");
+    let null = null.during(Layer::Files, "open /dev/null")?;
+    rustix::stdio::dup2_stdin(&null)
+        .and_then(|()| rustix::stdio::dup2_stdout(&null))
+        .and_then(|()| rustix::stdio::dup2_stderr(&null))
+        .during(Layer::Processes, "let go of the anchor's descriptors")?;
+    rustix::process::setsid().during(Layer::Processes, "start a session")?;
+    let abi = lockdown::lock(spec)?;
+    let passed = verify::inside()?;
+    report(tell, &Ok((abi, passed))).during(Layer::Processes, "report")
+}
+
+fn report(tell: &OwnedFd, outcome: &Result<Checked, SandboxError>) -> io::Result<()> {
+    let mut line = serde_json::to_vec(outcome)?;
+    line.push(b'\n');
+    rustix::io::write(tell, &line)?;
+    Ok(())
+}
+
+/// What the child reported: a second line means that it failed after all.
+fn hear(answer: OwnedFd) -> Result<Checked, SandboxError> {
+    let mut text = String::new();
+    File::from(answer)
+        .read_to_string(&mut text)
+        .during(Layer::Processes, "hear from process 1")?;
+    let last = text.lines().last().ok_or(io::ErrorKind::UnexpectedEof);
+    let last = last
+        .map_err(io::Error::from)
+        .during(Layer::Processes, "hear from process 1")?;
+    serde_json::from_str::<Result<Checked, SandboxError>>(last)
+        .during(Layer::Processes, "understand process 1")?
+}

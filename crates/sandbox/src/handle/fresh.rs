@@ -1,0 +1,130 @@
+//! Further sandboxes of a task that runs, as the supervisor has them.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use stockade_types::wire::Reply;
+
+use super::{InitChannel, hear, watch};
+use crate::{
+    anchor::{Ask, Told},
+    caps::Group,
+    channel::Channel,
+    error::{During, Layer, SandboxError},
+    network::Listeners,
+    spec::Isolation,
+    verify,
+};
+
+/// The way to the anchor, for one question at a time.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) channel: Channel,
+    /// A pidfd of each process 1: readable once everything inside is gone.
+    pub(super) inits: Vec<OwnedFd>,
+    /// Removed after everything inside is gone.
+    pub(super) group: Option<Group>,
+}
+
+/// Builds further sandboxes of a task that runs; clones build for the same.
+#[derive(Clone, Debug)]
+pub struct FreshSandboxes(Arc<Mutex<Line>>);
+
+/// A further sandbox of a task, for one command. Dropping it ends everything
+/// in it, unless somebody keeps its channel.
+#[derive(Debug)]
+pub struct FreshSandbox {
+    init: InitChannel,
+}
+
+impl Line {
+    pub(super) fn ask(&self, ask: &Ask) -> io::Result<(Told, Vec<OwnedFd>)> {
+        self.channel.send(&serde_json::to_vec(ask)?, &[])?;
+        hear(&self.channel)
+    }
+
+    /// Moves a new process 1 into the task's group, and remembers it.
+    fn admit(&mut self, init: i32) -> Result<(), SandboxError> {
+        if let Some(group) = &self.group {
+            group
+                .admit(init)
+                .during(Layer::Limits, "move process 1 into its group")?;
+        }
+        let ended = watch(init).during(Layer::Processes, "watch process 1")?;
+        self.inits.retain(|init| !is_over(init));
+        self.inits.push(ended);
+        Ok(())
+    }
+}
+
+impl FreshSandboxes {
+    pub(super) fn new(line: Arc<Mutex<Line>>) -> Self {
+        Self(line)
+    }
+
+    /// Builds one, and checks it from inside and outside. Its network, if it is
+    /// a new one, comes with sockets that are to be served.
+    ///
+    /// # Errors
+    /// Names what is missing; nothing of it is left running then.
+    pub fn build(
+        &self,
+        isolation: Isolation,
+    ) -> Result<(FreshSandbox, Option<Listeners>), SandboxError> {
+        let mut line = lock(&self.0);
+        let told = line
+            .ask(&Ask::Fresh(isolation))
+            .during(Layer::Processes, "hear the anchor")?;
+        let (init, descriptors) = match told {
+            (Told::Fresh(init), descriptors) => (init, descriptors),
+            (Told::Failed(error), _) => return Err(error),
+            _ => {
+                return Err(io::Error::other("an answer out of turn"))
+                    .during(Layer::Processes, "hear the anchor");
+            }
+        };
+        let mut descriptors = descriptors.into_iter();
+        let socket = descriptors.next().ok_or(io::ErrorKind::UnexpectedEof);
+        let socket = socket.during(Layer::Processes, "take the sandbox over")?;
+        // Until it is returned, dropping it ends it.
+        let sandbox = FreshSandbox {
+            init: InitChannel(Arc::new(Channel::from_descriptor(socket))),
+        };
+        line.admit(init)?;
+        drop(line);
+        verify::outside(init)?;
+        match sandbox.init.receive() {
+            Ok(Some(Reply::Ready)) => {}
+            _ => {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof))
+                    .during(Layer::Processes, "hear process 1");
+            }
+        }
+        Ok((sandbox, Listeners::from_descriptors(descriptors)))
+    }
+}
+
+impl FreshSandbox {
+    /// The channel to its process 1.
+    pub fn init(&self) -> &InitChannel {
+        &self.init
+    }
+}
+
+pub(super) fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the process of this pidfd has ended.
+fn is_over(process: &OwnedFd) -> bool {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut events = [PollFd::new(process, PollFlags::IN)];
+    matches!(poll(&mut events, Some(&now)), Ok(1))
+}

@@ -1,0 +1,135 @@
+//! Sandboxes that stand ready for one command each, so that a command need
+//! not wait for its walls. Another is built whenever one was taken.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use stockade_sandbox::{FreshSandbox, FreshSandboxes, Isolation, SandboxError};
+
+use super::request::ExecError;
+use crate::gateway::Networks;
+
+/// How many of a kind stand ready once one has been asked for.
+const READY: usize = 8;
+
+/// See the module's documentation. Clones share it.
+#[derive(Clone)]
+pub(crate) struct FreshPool(Arc<Pool>);
+
+struct Pool {
+    builder: FreshSandboxes,
+    networks: Networks,
+    shelves: Mutex<Shelves>,
+    /// Something was taken, built or closed.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Shelves {
+    /// By kind, those that somebody has asked for.
+    kinds: HashMap<Isolation, Shelf>,
+    filling: bool,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shelf {
+    standing: VecDeque<FreshSandbox>,
+    /// Why there are no more, until somebody asks again.
+    failed: Option<SandboxError>,
+}
+
+impl FreshPool {
+    pub(crate) fn new(builder: FreshSandboxes, networks: Networks) -> Self {
+        Self(Arc::new(Pool {
+            builder,
+            networks,
+            shelves: Mutex::default(),
+            changed: Condvar::new(),
+        }))
+    }
+
+    /// One that nothing has run in. Waits if none stands ready.
+    pub(super) fn take(&self, isolation: Isolation) -> Result<FreshSandbox, ExecError> {
+        let pool = &self.0;
+        let mut shelves = pool.lock();
+        if !shelves.filling {
+            shelves.filling = true;
+            let pool = Arc::clone(pool);
+            std::thread::spawn(move || pool.fill());
+        }
+        loop {
+            if shelves.closed {
+                return Err(ExecError::Ended);
+            }
+            let shelf = shelves.kinds.entry(isolation).or_default();
+            let (taken, failed) = (shelf.standing.pop_front(), shelf.failed.take());
+            pool.changed.notify_all();
+            match (taken, failed) {
+                (Some(sandbox), _) => return Ok(sandbox),
+                (None, Some(error)) => return Err(ExecError::Fresh(error)),
+                (None, None) => shelves = pool.wait(shelves),
+            }
+        }
+    }
+
+    /// Ends those that stand ready, and builds no more.
+    pub(crate) fn close(&self) {
+        let mut shelves = self.0.lock();
+        shelves.closed = true;
+        shelves.kinds.clear();
+        self.0.changed.notify_all();
+    }
+}
+
+impl Pool {
+    /// Builds whatever is missing until the pool is closed.
+    fn fill(&self) {
+        let mut shelves = self.lock();
+        while !shelves.closed {
+            let mut kinds = shelves.kinds.iter();
+            let wanted = kinds.find(|(_, shelf)| shelf.is_short());
+            let Some(isolation) = wanted.map(|(isolation, _)| *isolation) else {
+                shelves = self.wait(shelves);
+                continue;
+            };
+            drop(shelves);
+            let built = self.build(isolation);
+            shelves = self.lock();
+            if let Some(shelf) = shelves.kinds.get_mut(&isolation) {
+                match built {
+                    Ok(sandbox) => shelf.standing.push_back(sandbox),
+                    Err(error) => shelf.failed = Some(error),
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn build(&self, isolation: Isolation) -> Result<FreshSandbox, SandboxError> {
+        let (sandbox, listeners) = self.builder.build(isolation)?;
+        if let Some(listeners) = listeners {
+            // Without a gateway the task ends; nothing goes out until then.
+            let _ = self.networks.serve(listeners);
+        }
+        Ok(sandbox)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelves> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, shelves: MutexGuard<'a, Shelves>) -> MutexGuard<'a, Shelves> {
+        let waited = self.changed.wait(shelves);
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    /// Whether another should be built.
+    fn is_short(&self) -> bool {
+        self.failed.is_none() && self.standing.len() < READY
+    }
+}
