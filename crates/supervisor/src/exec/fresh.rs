@@ -22,8 +22,8 @@ struct Pool {
     builder: FreshSandboxes,
     networks: Networks,
     shelves: Mutex<Shelves>,
-    /// Something was taken, built or closed.
-    changed: Condvar,
+    /// One was taken, or there will be no more.
+    taken: Condvar,
 }
 
 #[derive(Default)]
@@ -39,6 +39,8 @@ struct Shelf {
     standing: VecDeque<FreshSandbox>,
     /// Why there are no more, until somebody asks again.
     failed: Option<SandboxError>,
+    /// One was built or could not be, or there will be no more.
+    built: Arc<Condvar>,
 }
 
 impl FreshPool {
@@ -47,7 +49,7 @@ impl FreshPool {
             builder,
             networks,
             shelves: Mutex::default(),
-            changed: Condvar::new(),
+            taken: Condvar::new(),
         }))
     }
 
@@ -66,11 +68,14 @@ impl FreshPool {
             }
             let shelf = shelves.kinds.entry(isolation).or_default();
             let (taken, failed) = (shelf.standing.pop_front(), shelf.failed.take());
-            pool.changed.notify_all();
+            pool.taken.notify_one();
             match (taken, failed) {
                 (Some(sandbox), _) => return Ok(sandbox),
                 (None, Some(error)) => return Err(ExecError::Fresh(error)),
-                (None, None) => shelves = pool.wait(shelves),
+                (None, None) => {
+                    let built = Arc::clone(&shelf.built);
+                    shelves = wait(&built, shelves);
+                }
             }
         }
     }
@@ -79,8 +84,10 @@ impl FreshPool {
     pub(crate) fn close(&self) {
         let mut shelves = self.0.lock();
         shelves.closed = true;
-        shelves.kinds.clear();
-        self.0.changed.notify_all();
+        for (_, shelf) in shelves.kinds.drain() {
+            shelf.built.notify_all();
+        }
+        self.0.taken.notify_all();
     }
 }
 
@@ -92,7 +99,7 @@ impl Pool {
             let mut kinds = shelves.kinds.iter();
             let wanted = kinds.find(|(_, shelf)| shelf.is_short());
             let Some(isolation) = wanted.map(|(isolation, _)| *isolation) else {
-                shelves = self.wait(shelves);
+                shelves = wait(&self.taken, shelves);
                 continue;
             };
             drop(shelves);
@@ -103,8 +110,8 @@ impl Pool {
                     Ok(sandbox) => shelf.standing.push_back(sandbox),
                     Err(error) => shelf.failed = Some(error),
                 }
+                shelf.built.notify_one();
             }
-            self.changed.notify_all();
         }
     }
 
@@ -120,11 +127,11 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, Shelves> {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn wait<'a>(&self, shelves: MutexGuard<'a, Shelves>) -> MutexGuard<'a, Shelves> {
-        let waited = self.changed.wait(shelves);
-        waited.unwrap_or_else(PoisonError::into_inner)
-    }
+fn wait<'a>(condition: &Condvar, shelves: MutexGuard<'a, Shelves>) -> MutexGuard<'a, Shelves> {
+    let waited = condition.wait(shelves);
+    waited.unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shelf {
