@@ -134,6 +134,52 @@ fn g2_an_allowed_host_answers_and_other_methods_hosts_and_denied_paths_do_not() 
     assert_eq!(why["body"]["rule"], "network.path");
 }
 
+/// A proxy as an agent would write one: what `CONNECT` names is dialled and
+/// connected through.
+const RELAY: &str = r#"
+use IO::Socket::INET; use IO::Select;
+my $l = IO::Socket::INET->new(LocalAddr => "127.0.0.1:3128", Listen => 5, ReuseAddr => 1) or die;
+while (my $c = $l->accept) {
+  my $line = <$c>; my ($to) = $line =~ /^CONNECT (\S+)/ or next;
+  while (<$c>) { last if /^\r?\n/ }
+  my $s = IO::Socket::INET->new(PeerAddr => $to, Timeout => 10) or next;
+  syswrite $c, "HTTP/1.1 200 OK\r\n\r\n";
+  my $both = IO::Select->new($c, $s);
+  RELAY: while (1) { for my $from ($both->can_read) {
+    sysread($from, my $bytes, 65536) or last RELAY;
+    syswrite($from == $c ? $s : $c, $bytes);
+  } }
+}
+"#;
+
+#[test]
+fn g2_a_relay_inside_is_judged_like_whoever_asks_it() {
+    if !has("perl") {
+        return skip("a relay inside", "there is no perl to run it");
+    }
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let host = Host::new();
+    let words = ["--service", &server.service, "--allow", "web.test", "--yes"];
+    let task = host.start_with(&words, &format!("exec perl -e '{RELAY}'"));
+    let ask = |url: &str| curl(&host, &task, &format!("-x http://127.0.0.1:3128 {url}"));
+    eventually("the relay listens", || {
+        ask("https://web.test/") == format!("{REPLY} 200")
+    });
+    let reached = server.lines().len();
+    assert_eq!(
+        refused_by(&ask("https://other.test/")),
+        "network.default-deny"
+    );
+    // A name for the relay, another one in the hello.
+    let fronted = ask("--connect-to other.test:443:web.test:443 https://other.test/");
+    assert!(!fronted.contains(REPLY), "{fronted}");
+    assert_eq!(server.lines().len(), reached);
+    let last = task.denied().pop().unwrap();
+    assert_eq!(last, ("web.test".to_owned(), 443, "network.sni".to_owned()));
+}
+
 #[test]
 fn g2_two_tasks_reach_only_what_each_of_them_may() {
     let Some(server) = Server::start() else {

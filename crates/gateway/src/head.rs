@@ -6,7 +6,11 @@ use http::{
 };
 use stockade_types::HostName;
 
-use crate::{reply::Refusal, rules::Destination, settings::Scheme};
+use crate::{
+    reply::{MALFORMED, Refusal},
+    rules::Destination,
+    settings::Scheme,
+};
 
 const URL_MAX: usize = 8 * 1024;
 
@@ -58,7 +62,7 @@ impl Target {
 /// Refuses whatever a second parser could read differently, and whatever
 /// names another host than the connection is for.
 pub(crate) fn check(parts: &Parts, target: &Target) -> Result<(), Refusal> {
-    let shape = |reason: &str| Err(Refusal::malformed("http.malformed", reason));
+    let shape = |reason: &str| Err(Refusal::malformed(MALFORMED, reason));
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         let reason = "CONNECT and TRACE have no use here: every connection is already routed.";
         return Err(Refusal::new(
@@ -110,7 +114,7 @@ fn single<'a>(
 ) -> Result<Option<&'a HeaderValue>, Refusal> {
     if count(headers, name) > 1 {
         let reason = format!("it has more than one `{name}` header.");
-        return Err(Refusal::malformed("http.malformed", reason));
+        return Err(Refusal::malformed(MALFORMED, reason));
     }
     Ok(headers.get(name))
 }
@@ -120,7 +124,7 @@ fn single<'a>(
 fn check_authority(parts: &Parts, target: &Target) -> Result<(), Refusal> {
     let host = single(&parts.headers, &HOST)?;
     if host.is_none() && parts.uri.authority().is_none() {
-        return Err(Refusal::malformed("http.malformed", "it names no host."));
+        return Err(Refusal::malformed(MALFORMED, "it names no host."));
     }
     let from_header = match host {
         Some(value) => Some(
@@ -128,9 +132,7 @@ fn check_authority(parts: &Parts, target: &Target) -> Result<(), Refusal> {
                 .to_str()
                 .ok()
                 .and_then(|text| text.parse::<Authority>().ok())
-                .ok_or_else(|| {
-                    Refusal::malformed("http.malformed", "its Host header is not a host.")
-                })?,
+                .ok_or_else(|| Refusal::malformed(MALFORMED, "its Host header is not a host."))?,
         ),
         None => None,
     };

@@ -13,6 +13,8 @@ pub(crate) type ReplyBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Names the rule that refused a request, for programs.
 const REASON: HeaderName = HeaderName::from_static("x-stockade-reason");
+/// The rule named for requests that could be read in two ways.
+pub(crate) const MALFORMED: &str = "http.malformed";
 /// Understood by the Anthropic and OpenAI client libraries.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -79,6 +81,11 @@ impl Refusal {
             body.extend(fields);
         }
         let mut reply = json_reply(self.status, self.rule, &body);
+        if self.rule == MALFORMED {
+            // What follows on such a connection might be part of the request.
+            let close = HeaderValue::from_static("close");
+            reply.headers_mut().insert(header::CONNECTION, close);
+        }
         if self.status == StatusCode::UPGRADE_REQUIRED {
             // RFC 9110 §15.5.22 asks for the protocol that would do.
             let headers = reply.headers_mut();

@@ -340,6 +340,8 @@ impl Write for UpstreamStream {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use stockade_types::HostName;
 
     use super::*;
@@ -382,6 +384,35 @@ mod tests {
         ];
         let kept = addresses("https://api.example.com", &answer).await.unwrap();
         assert_eq!(kept, ["1.1.1.1".parse::<IpAddr>().unwrap()]);
+    }
+
+    /// Answers in turn.
+    struct Changing(Mutex<Vec<IpAddr>>);
+
+    impl Resolver for Changing {
+        fn resolve<'a>(
+            &'a self,
+            _: &'a HostName,
+        ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send + 'a>> {
+            let next = self.0.lock().unwrap().remove(0);
+            Box::pin(async move { Ok(vec![next]) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_inwards_the_second_time_is_refused_then() {
+        let answers = ["1.1.1.1", "127.0.0.1"].map(|text| text.parse().unwrap());
+        let access = UpstreamAccess {
+            resolver: Arc::new(Changing(Mutex::new(answers.to_vec()))),
+            roots: RootCertStore::empty(),
+            own_addresses: Vec::new(),
+        };
+        let dialer = Connector::new(Arc::new(access), LiveRules::default())
+            .unwrap()
+            .to("https://rebinding.test".parse().unwrap());
+        assert_eq!(dialer.addresses().await.unwrap(), answers[..1]);
+        let second = dialer.addresses().await.unwrap_err();
+        assert!(matches!(second, DialError::Refused { .. }), "{second}");
     }
 
     #[tokio::test]

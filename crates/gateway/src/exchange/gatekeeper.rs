@@ -2,9 +2,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aho_corasick::AhoCorasick;
 use http::{Request, Response, StatusCode, header, request::Parts};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use stockade_types::{HostName, TaskId};
+use tokio::sync::Semaphore;
 
 use super::{intake::Intake, model::Route, ruled::Hosts};
 use crate::{
@@ -25,6 +27,10 @@ use crate::{
 /// when a model has finished.
 pub(super) const REPLY_WAIT: Duration = Duration::from_mins(15);
 
+/// Requests of one task under way at once; each may hold a head, and a part of
+/// a reply that its client does not read.
+const REQUESTS_MAX: usize = 512;
+
 /// Judges every request of one task and passes on the allowed ones.
 pub(crate) struct Gatekeeper {
     pub(super) task: TaskId,
@@ -37,6 +43,7 @@ pub(crate) struct Gatekeeper {
     pub(super) budget: ByteBudget,
     pub(super) meter: Arc<dyn Meter>,
     pub(super) intake: Intake,
+    under_way: Arc<Semaphore>,
     pub(crate) record: Record,
 }
 
@@ -95,6 +102,7 @@ impl Gatekeeper {
             budget: ByteBudget::new(settings.byte_limit),
             meter,
             intake: Intake::new(),
+            under_way: Arc::new(Semaphore::new(REQUESTS_MAX)),
             record,
         })
     }
@@ -112,6 +120,10 @@ impl Gatekeeper {
         request: Request<Incoming>,
     ) -> Response<ReplyBody> {
         let (parts, body) = request.into_parts();
+        let Ok(place) = Arc::clone(&self.under_way).try_acquire_owned() else {
+            let refusal = too_many();
+            return self.refuse(target, &parts, None, &refusal).await;
+        };
         let route = target.name.as_ref().and_then(|name| self.routes.get(name));
         let head = Head {
             target,
@@ -125,7 +137,14 @@ impl Gatekeeper {
             (Ok(()), None) => self.to_host(&head, body).await,
         };
         match passed {
-            Ok(reply) => reply,
+            // Its place is taken until the client has read the last of it.
+            Ok(reply) => reply.map(|body| {
+                let body = body.map_frame(move |frame| {
+                    let _ = &place;
+                    frame
+                });
+                body.boxed_unsync()
+            }),
             Err(refusal) => {
                 let api = route.map(|route| route.settings.api);
                 self.refuse(target, &parts, api, &refusal).await
@@ -183,6 +202,12 @@ impl Gatekeeper {
         );
         refusal.reply(&what, api)
     }
+}
+
+fn too_many() -> Refusal {
+    let reason = format!("more than {REQUESTS_MAX} requests are under way; send fewer at once.");
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Refusal::new(status, "http.requests-at-once", reason)
 }
 
 /// The refusal of a request whose record could not be written.

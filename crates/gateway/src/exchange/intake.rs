@@ -3,13 +3,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-use crate::reply::Refusal;
+use crate::reply::{MALFORMED, Refusal};
 
 /// Request bodies held in memory at once, in KiB, for the whole task.
 const BUFFERED_KIB: usize = 64 * 1024;
@@ -33,6 +33,10 @@ impl Intake {
 
     /// The whole of `body`, if it has at most `limit` bytes.
     pub(super) async fn read(&self, mut body: Incoming, limit: u64) -> Result<Held, Refusal> {
+        // A length that was told is not waited for.
+        if body.size_hint().lower() > limit {
+            return Err(too_large(limit));
+        }
         let mut bytes = BytesMut::new();
         let mut memory = Vec::new();
         loop {
@@ -44,19 +48,14 @@ impl Intake {
                 let bytes = bytes.freeze();
                 return Ok(Held { bytes, memory });
             };
-            let frame = frame
-                .map_err(|_| Refusal::malformed("http.malformed", "its body is malformed."))?;
+            let frame =
+                frame.map_err(|_| Refusal::malformed(MALFORMED, "its body is malformed."))?;
             let Ok(chunk) = frame.into_data() else {
                 continue;
             };
             let length = bytes.len() + chunk.len();
             if length as u64 > limit {
-                let reason = format!("its body is larger than {limit} bytes.");
-                return Err(Refusal::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "http.body-length",
-                    reason,
-                ));
+                return Err(too_large(limit));
             }
             let grown = length.div_ceil(1024) - bytes.len().div_ceil(1024);
             let grown = u32::try_from(grown).unwrap_or(u32::MAX);
@@ -71,4 +70,9 @@ impl Intake {
             bytes.extend_from_slice(&chunk);
         }
     }
+}
+
+fn too_large(limit: u64) -> Refusal {
+    let reason = format!("its body is larger than {limit} bytes.");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "http.body-length", reason)
 }

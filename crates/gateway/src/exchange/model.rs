@@ -21,7 +21,7 @@ use crate::{
     path,
     record::{Reserved, bounded},
     redact::Redactor,
-    reply::{self, Refusal, ReplyBody},
+    reply::{self, MALFORMED, Refusal, ReplyBody},
     settings::{Endpoint, ModelRoute},
     upstream::{self, Connector, UpstreamClient},
 };
@@ -147,7 +147,7 @@ impl Gatekeeper {
             }
         } else if !body.is_empty() {
             return Err(Refusal::malformed(
-                "http.malformed",
+                MALFORMED,
                 "only a POST may have a body here.",
             ));
         }

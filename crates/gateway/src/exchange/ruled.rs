@@ -22,7 +22,7 @@ use crate::{
     credential,
     head::{self, Target},
     record::bounded,
-    reply::{self, Refusal, ReplyBody},
+    reply::{self, MALFORMED, Refusal, ReplyBody},
     rules::{self, HostPattern, HostRule, Mismatch, Verdict},
     settings::{Service, Upstream, UpstreamHost},
     upstream::{self, Connector, DialError, UpstreamClient},
@@ -291,7 +291,7 @@ fn outward_request(
     };
     if !path.starts_with('/') {
         let reason = "only a path may be asked for.";
-        return Err(Refusal::malformed("http.malformed", reason));
+        return Err(Refusal::malformed(MALFORMED, reason));
     }
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = parts.method.clone();

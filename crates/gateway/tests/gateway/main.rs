@@ -3,11 +3,21 @@
 #[cfg(test)]
 mod frames;
 #[cfg(test)]
+mod hello;
+#[cfg(test)]
+mod http1;
+#[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod injection;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod names;
+#[cfg(test)]
+mod patience;
+#[cfg(test)]
+mod raw;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]

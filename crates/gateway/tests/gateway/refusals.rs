@@ -8,13 +8,9 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use serde_json::Value;
 use stockade_types::{Denial, EventKind};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::{frames::Frames, support::*};
+use crate::{frames::Frames, raw::read_all, support::*};
 
 const BODY: &str = r#"{"model":"m","messages":[]}"#;
 
@@ -37,17 +33,6 @@ async fn refused(request: Request<Full<Bytes>>) -> (StatusCode, Value, Value) {
     let event = gateway.event(EventKind::Denied).await;
     assert_eq!(event["rule"], body["rule"]);
     (status, body, event)
-}
-
-async fn read_all(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
-    let mut text = Vec::new();
-    // A reset after the reply is as good an end as any.
-    drop(
-        timeout(PATIENCE, stream.read_to_end(&mut text))
-            .await
-            .unwrap(),
-    );
-    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[tokio::test]

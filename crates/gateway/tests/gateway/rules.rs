@@ -13,9 +13,7 @@ use rustls::RootCertStore;
 use stockade_gateway::{Service, Settings};
 use stockade_types::EventKind;
 
-use crate::{support::*, tls::tls_upstream};
-
-const SITE: &str = "site.test";
+use crate::{raw::SITE, support::*, tls::tls_upstream};
 
 /// A server that people named as `SITE`, and a gateway with these rules.
 async fn ruled(allow: &[&str], deny: &[&str]) -> (UpstreamServer, Harness, Arc<Mutex<Vec<Seen>>>) {

@@ -411,6 +411,11 @@ impl Harness {
         socket.connect(self.tcp).await.unwrap()
     }
 
+    /// TLS settings of a client that trusts this gateway.
+    pub(crate) fn client_config(&self) -> ClientConfig {
+        ClientConfig::clone(&self.trust)
+    }
+
     /// TLS with the gateway: `looked_up` is the name given to DNS, `sni` the
     /// one in the hello.
     pub(crate) async fn tls(
@@ -438,7 +443,7 @@ impl Harness {
         name: &str,
         alpn: &[&str],
     ) -> io::Result<TlsStream<TcpStream>> {
-        let mut config = ClientConfig::clone(&self.trust);
+        let mut config = self.client_config();
         config.alpn_protocols = alpn
             .iter()
             .map(|protocol| protocol.as_bytes().to_vec())
