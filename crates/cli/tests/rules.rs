@@ -1,83 +1,30 @@
 //! Hosts that a person allows: how it is said, what is reached then, and what
 //! of it is recorded.
 
-#![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
-
 mod host;
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex},
-};
+use std::fs;
 
 use serde_json::Value;
 use stockade_audit::RecordKind;
 use stockade_types::EventKind;
 
-use crate::host::{Host, Task, eventually, has, skip};
+use crate::host::{
+    Host, Task, eventually, has,
+    server::{REPLY, Server},
+    skip,
+};
 
-/// What a server of the host got: request line and length of the body.
-type Seen = Arc<Mutex<Vec<(String, usize)>>>;
-
-/// What every reply holds.
-const REPLY: &str = "from outside";
 /// A command that a task runs for as long as it is looked at.
 const WAIT: &str = "sleep 600";
 
-/// A server on this machine that a task knows as `web.test`, and the words
-/// that say so.
-struct Server {
-    seen: Seen,
-    service: String,
-}
-
-impl Server {
-    fn start() -> Option<Self> {
-        if !has("curl") {
-            skip("requests to allowed hosts", "curl is not installed");
-            return None;
-        }
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let service = format!("web.test=http://{}", listener.local_addr().unwrap());
-        let seen = Seen::default();
-        let keep = Arc::clone(&seen);
-        // It ends with the test.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let _ = answer(stream, &keep);
-            }
-        });
-        Some(Self { seen, service })
+/// A server that a task knows as `web.test`, if there is a client for it.
+fn server() -> Option<Server> {
+    if !has("curl") {
+        skip("requests to allowed hosts", "curl is not installed");
+        return None;
     }
-
-    fn lines(&self) -> Vec<String> {
-        let seen = self.seen.lock().unwrap();
-        seen.iter().map(|(line, _)| line.clone()).collect()
-    }
-}
-
-fn answer(mut stream: TcpStream, seen: &Seen) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let (mut head, mut line, mut length) = (String::new(), String::new(), 0);
-    while reader.read_line(&mut line)? > 2 {
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
-        }
-        if head.is_empty() {
-            line.trim().clone_into(&mut head);
-        }
-        line.clear();
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    seen.lock().unwrap().push((head, length));
-    let length = REPLY.len();
-    write!(
-        stream,
-        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{REPLY}"
-    )
+    Some(Server::start("web.test"))
 }
 
 /// What curl prints inside of a reply's body and status.
@@ -94,7 +41,7 @@ fn refused_by(printed: &str) -> String {
 
 #[test]
 fn g2_an_allowed_host_answers_and_other_methods_hosts_and_denied_paths_do_not() {
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
     let host = Host::new();
@@ -157,7 +104,7 @@ fn g2_a_relay_inside_is_judged_like_whoever_asks_it() {
     if !has("perl") {
         return skip("a relay inside", "there is no perl to run it");
     }
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
     let host = Host::new();
@@ -182,7 +129,7 @@ fn g2_a_relay_inside_is_judged_like_whoever_asks_it() {
 
 #[test]
 fn g2_two_tasks_reach_only_what_each_of_them_may() {
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
     let host = Host::new();
@@ -214,7 +161,7 @@ fn g2_two_tasks_reach_only_what_each_of_them_may() {
 
 #[test]
 fn g2_a_host_allowed_meanwhile_answers_the_same_request_until_the_time_is_up() {
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
     let host = Host::new();
@@ -283,7 +230,7 @@ fn what_a_task_was_denied_cannot_be_allowed_meanwhile() {
 
 #[test]
 fn g2_twenty_requests_of_a_task_are_twenty_records_with_exact_byte_counts() {
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
     let host = Host::new();

@@ -26,6 +26,8 @@ pub struct View {
     pub links: Vec<InsideLink>,
     /// Files laid over others.
     pub covers: Vec<Cover>,
+    /// Java's trust stores.
+    pub trust_stores: Vec<PathBuf>,
 }
 
 /// Top folders with programs; where the host has a link, so has the sandbox.
@@ -34,7 +36,7 @@ const PROGRAMS: [&str; 7] = [
 ];
 
 /// What of `/etc` appears inside.
-const ETC: [&str; 40] = [
+const ETC: [&str; 42] = [
     "alternatives",
     "bash.bashrc",
     "bash_completion.d",
@@ -60,6 +62,8 @@ const ETC: [&str; 40] = [
     "lsb-release",
     "magic",
     "magic.mime",
+    "maven/logging",
+    "maven/m2.conf",
     "mime.types",
     "os-release",
     "perl",
@@ -90,8 +94,19 @@ const BUNDLES: [&str; 6] = [
     "/usr/share/pki/trust/anchors/ca-bundle.crt",
 ];
 
+/// Where distributions keep the trust store of their Java, to which that of each
+/// installation leads.
+const TRUST_STORES: [&str; 2] = [
+    "/etc/ssl/certs/java/cacerts",
+    "/etc/pki/ca-trust/extracted/java/cacerts",
+];
+/// The same in an installation of its own.
+const OWN_TRUST_STORE: &str = "lib/security/cacerts";
+
 /// Where the sandbox's own bundle is: host roots and the task's authority.
 pub const BUNDLE: &str = "/etc/stockade/ca-bundle.pem";
+/// The same for Java, where the machine has one.
+pub(crate) const TRUST_STORE: &str = "/etc/stockade/ca-bundle.p12";
 
 /// The system's programs and settings.
 pub fn system() -> View {
@@ -163,8 +178,9 @@ fn mirror(view: &mut View, path: &Path, hidden: Vec<PathBuf>) {
 }
 
 /// Trust in the task's certificate authority, whose certificate is
-/// `authority` (PEM), beside that of the host's roots.
-pub fn trust(authority: &str) -> View {
+/// `authority` (PEM), beside that of the host's roots: for everything that the
+/// system brings, and for what is granted.
+pub fn trust(authority: &str, grants: &[Grant]) -> View {
     let present = |path: &&str| Path::new(path).exists();
     let roots = BUNDLES
         .iter()
@@ -194,8 +210,20 @@ pub fn trust(authority: &str) -> View {
                 over,
             })
             .collect(),
+        trust_stores: trust_stores(grants),
         ..View::default()
     }
+}
+
+/// Where Java's trust stores are inside. A link is followed by Java.
+fn trust_stores(grants: &[Grant]) -> Vec<PathBuf> {
+    let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_file());
+    let own = grants
+        .iter()
+        .filter(|grant| is_file(&grant.source.join(OWN_TRUST_STORE)))
+        .map(|grant| grant.target.join(OWN_TRUST_STORE));
+    let system = TRUST_STORES.iter().map(PathBuf::from);
+    system.filter(|path| is_file(path)).chain(own).collect()
 }
 
 /// Variables that make programs with trust stores of their own use the
@@ -225,5 +253,6 @@ impl View {
         self.files.extend(other.files);
         self.links.extend(other.links);
         self.covers.extend(other.covers);
+        self.trust_stores.extend(other.trust_stores);
     }
 }

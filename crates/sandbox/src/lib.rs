@@ -27,6 +27,7 @@ mod sealed;
 mod seccomp;
 mod sources;
 mod spec;
+mod trust_store;
 mod verify;
 
 pub use self::{

@@ -14,10 +14,12 @@ use rustix::{
 
 use crate::{
     error::{During, Layer, SandboxError},
+    files::{BUNDLE, TRUST_STORE},
     kernel::{MountAttributes, set_mount_attributes},
     mounts::{Detached, INERT, READ_ONLY, find, make_directory, make_file, relative},
     sources::Mounts,
-    spec::{Limits, SandboxSpec},
+    spec::{Cover, Limits, SandboxSpec},
+    trust_store::pkcs12,
 };
 
 /// Folders that each sandbox has for itself and that are empty at first, with
@@ -72,11 +74,10 @@ pub(crate) fn build(
             .during(Layer::Files, format!("link {}", link.path.display()))?;
     }
     for file in &spec.files {
-        let step = || format!("write {}", file.path.display());
-        let descriptor = make_file(root, &file.path).during(Layer::Files, step())?;
-        std::fs::File::from(descriptor)
-            .write_all(file.content.as_bytes())
-            .during(Layer::Files, step())?;
+        write(root, &file.path, file.content.as_bytes())?;
+        if file.path == Path::new(BUNDLE) && !spec.trust_stores.is_empty() {
+            write(root, Path::new(TRUST_STORE), &pkcs12(&file.content))?;
+        }
     }
     // What Landlock refuses and nothing else does; see `landlock::holds`.
     drop(
@@ -91,13 +92,11 @@ pub(crate) fn build(
     leave_old_root(root)?;
 
     place(root, &mounts.workspace, &spec.workspace.target)?;
-    for cover in &spec.covers {
-        let step = || format!("cover {}", cover.over.display());
-        let file = find(root, &cover.file).during(Layer::Files, step())?;
-        let mount =
-            Detached::clone_of_descriptor(file, INERT | READ_ONLY).during(Layer::Files, step())?;
-        let target = find(root, &cover.over).during(Layer::Files, step())?;
-        mount.place(target).during(Layer::Files, step())?;
+    for Cover { file, over } in &spec.covers {
+        cover(root, file, over)?;
+    }
+    for store in &spec.trust_stores {
+        cover(root, Path::new(TRUST_STORE), store)?;
     }
     let read_only = MountAttributes {
         set: READ_ONLY,
@@ -110,6 +109,25 @@ pub(crate) fn build(
 pub(crate) fn scratch(path: &str, mode: &str, limits: Limits) -> Result<Detached, SandboxError> {
     Detached::scratch(limits.scratch_bytes, SCRATCH_INODES, mode)
         .during(Layer::Files, format!("make {path}"))
+}
+
+/// Writes a file that exists only inside.
+fn write(root: &OwnedFd, path: &Path, content: &[u8]) -> Result<(), SandboxError> {
+    let step = || format!("write {}", path.display());
+    let descriptor = make_file(root, path).during(Layer::Files, step())?;
+    std::fs::File::from(descriptor)
+        .write_all(content)
+        .during(Layer::Files, step())
+}
+
+/// Lays a file of the root over another.
+fn cover(root: &OwnedFd, file: &Path, over: &Path) -> Result<(), SandboxError> {
+    let step = || format!("cover {}", over.display());
+    let file = find(root, file).during(Layer::Files, step())?;
+    let mount =
+        Detached::clone_of_descriptor(file, INERT | READ_ONLY).during(Layer::Files, step())?;
+    let target = find(root, over).during(Layer::Files, step())?;
+    mount.place(target).during(Layer::Files, step())
 }
 
 /// Places a mount at a path that is made for it, or that another mount has.

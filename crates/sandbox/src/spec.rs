@@ -21,6 +21,9 @@ pub struct SandboxSpec {
     pub links: Vec<InsideLink>,
     /// Inside files laid over others, once everything else stands.
     pub covers: Vec<Cover>,
+    /// Java's trust stores, over which the certificates of the bundle are laid.
+    #[serde(default)]
+    pub trust_stores: Vec<PathBuf>,
     /// The agent's tree.
     pub workspace: WorkspaceMount,
     /// Caps for every process inside.

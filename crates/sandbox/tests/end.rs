@@ -41,6 +41,7 @@ fn spec(folder: &Path, limits: Limits) -> SandboxSpec {
         files: view.files,
         links: view.links,
         covers: Vec::new(),
+        trust_stores: Vec::new(),
         workspace: WorkspaceMount {
             target: Path::new(WORKSPACES).join("empty"),
             tree: Tree::Directory(folder.to_owned()),

@@ -173,9 +173,10 @@ impl Supervisor {
 
         let gateway = gateway?;
         let mut spec = plan.sandbox.clone();
-        let trust = files::trust(&gateway.authority()?);
+        let trust = files::trust(&gateway.authority()?, &spec.grants);
         spec.files.extend(trust.files);
         spec.covers.extend(trust.covers);
+        spec.trust_stores.extend(trust.trust_stores);
         let (sandbox, listeners) = Sandbox::start(&crate::part::executable(), &spec)?;
         let report = serde_json::to_value(sandbox.report()).unwrap_or_default();
         note(&record, EventKind::SandboxVerified, report)?;

@@ -545,6 +545,7 @@ fn sandbox(
         files: view.files,
         links: view.links,
         covers: view.covers,
+        trust_stores: view.trust_stores,
         workspace: WorkspaceMount { target, tree },
         limits: Limits::default(),
     }

@@ -167,6 +167,7 @@ fn spec(folder: &Path) -> SandboxSpec {
         files: view.files,
         links: view.links,
         covers: Vec::new(),
+        trust_stores: Vec::new(),
         workspace: WorkspaceMount {
             target: Path::new(WORKSPACES).join("empty"),
             tree: Tree::Directory(folder.to_owned()),

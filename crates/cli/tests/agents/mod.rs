@@ -8,20 +8,17 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Stdio},
     time::Duration,
 };
 
-use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
-use crate::host::{self, Host, Outcome, eventually, finish_within, skip};
+use crate::host::{self, Host, Outcome, cache, eventually, finish_within, skip};
 
 /// A decoy that the model server takes for a key.
 pub const KEY: &str = "sk-decoy-real-key-4f1d9b7a2c";
-/// npm fetches some hundred megabytes.
-const INSTALL: Duration = Duration::from_mins(10);
 /// An agent that retries takes this long at most.
 const RUN: Duration = Duration::from_mins(5);
 
@@ -64,66 +61,17 @@ pub const OPENCODE: Agent = Agent {
 
 impl Agent {
     /// The folder with the agent's program, installed if need be.
-    ///
-    /// Installations are kept for the next run: where the build keeps such
-    /// things if that can be written, else in the user's cache.
     fn install(&self, host: &Host) -> Result<PathBuf, String> {
-        let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("agents");
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let places: Vec<PathBuf> = [
-            Some(shared),
-            cache.map(|cache| cache.join("stockade-test-agents")),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        if let Some(bin) = places.iter().find_map(|place| self.installed(place)) {
-            return Ok(bin);
+        let words = ["install", "--no-audit", "--no-fund", "--loglevel=error"];
+        let words = [&words[..], &["--prefix", ".", self.package]].concat();
+        let folder = cache::kept("agents", self.name, |folder| {
+            cache::install(host, folder, "npm", &words)
+        })?;
+        let bin = folder.join("node_modules/.bin");
+        if !bin.join(self.name).exists() {
+            return Err(format!("the package has no program {}", self.name));
         }
-        let place = places
-            .iter()
-            .find(|place| {
-                fs::create_dir_all(place).is_ok() && fs::write(place.join(".writable"), "").is_ok()
-            })
-            .ok_or("no folder to install it in can be written")?;
-        // Other tests, and other runs of the tests, wait here.
-        let lock = fs::File::create(place.join(".lock")).map_err(|error| error.to_string())?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| error.to_string())?;
-        match self.installed(place) {
-            Some(bin) => Ok(bin),
-            None => self.install_in(host, place),
-        }
-    }
-
-    fn installed(&self, place: &Path) -> Option<PathBuf> {
-        let bin = place.join(self.name).join("node_modules/.bin");
-        bin.join(self.name).exists().then_some(bin)
-    }
-
-    /// Appears whole, by rename.
-    fn install_in(&self, host: &Host, place: &Path) -> Result<PathBuf, String> {
-        let part = place.join(format!("{}.part", self.name));
-        let _ = fs::remove_dir_all(&part);
-        let mut npm = host.other_command("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error"])
-            .arg("--prefix")
-            .arg(&part)
-            .arg(self.package)
-            // npm is configured by the machine: its registry, its certificates.
-            .env_clear()
-            .envs(std::env::vars_os())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let child = npm.spawn().map_err(|error| format!("npm: {error}"))?;
-        let outcome = host::wait_within(child, INSTALL).ok_or("npm took too long")?;
-        if outcome.code != 0 {
-            let reason = outcome.stderr.lines().next().unwrap_or("npm failed");
-            return Err(reason.to_owned());
-        }
-        fs::rename(&part, place.join(self.name)).map_err(|error| error.to_string())?;
-        self.installed(place)
-            .ok_or_else(|| format!("the package has no program {}", self.name))
+        Ok(bin)
     }
 
     /// A host on which the agent is installed, or nothing and the reason said.

@@ -12,9 +12,11 @@
     reason = "a step of a test that fails fails the test"
 )]
 
+pub mod cache;
 pub mod failure;
 pub mod processes;
 mod program;
+pub mod server;
 pub mod terminal;
 
 use std::{

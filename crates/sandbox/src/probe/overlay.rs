@@ -131,6 +131,7 @@ impl Folder {
             files: Vec::new(),
             links: Vec::new(),
             covers: Vec::new(),
+            trust_stores: Vec::new(),
             workspace: WorkspaceMount {
                 target: Path::new(WORKSPACES).join("probe"),
                 tree: Tree::Overlay {
