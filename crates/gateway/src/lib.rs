@@ -37,7 +37,7 @@ pub use self::{
     address::own_addresses,
     authority::CertificateAuthority,
     error::{GatewayError, ResolveError, SettingsError},
-    meter::{Bill, Meter, Metered, ModelCall, Spent, ToolCall},
+    meter::{Bill, Meter, Metered, ModelCall, Spent, ToolCall, Unpaid},
     record::{EventSink, SinkError},
     redact::{RedactedStream, Redactor},
     resolver::{Resolver, SystemResolver},

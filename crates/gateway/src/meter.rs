@@ -1,4 +1,4 @@
-use std::{future::Future, pin::Pin};
+use std::{fmt, future::Future, pin::Pin};
 
 use serde::{Deserialize, Serialize};
 use stockade_types::{Money, Usage};
@@ -65,14 +65,48 @@ pub struct Bill {
     pub estimated: bool,
 }
 
+/// Why a request may not be spent for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpaid {
+    /// A sentence, or several.
+    pub reason: String,
+    /// The command by which a person can change that.
+    pub allow: Option<String>,
+}
+
+impl Unpaid {
+    /// Nothing that a command could change.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            allow: None,
+        }
+    }
+
+    /// With that command.
+    pub fn with_allow(mut self, command: impl Into<String>) -> Self {
+        self.allow = Some(command.into());
+        self
+    }
+}
+
+impl fmt::Display for Unpaid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.reason)?;
+        match &self.allow {
+            Some(command) => write!(formatter, " A person can change that with: {command}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What a meter's methods give.
 pub type Metered<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Who knows prices and caps. Every metered request asks it before it leaves.
 pub trait Meter: Send + Sync {
-    /// Reserves for a request; the sentence says why it may not be sent, and
-    /// who can change that.
-    fn reserve(&self, call: ModelCall) -> Metered<'_, Result<u64, String>>;
+    /// Reserves for a request, or says why it may not be sent.
+    fn reserve(&self, call: ModelCall) -> Metered<'_, Result<u64, Unpaid>>;
 
     /// Settles what was reserved under this number.
     fn settle(&self, reservation: u64, spent: Spent) -> Metered<'_, Option<Bill>>;

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use serde_json::{Value, json};
 use stockade_types::{Denial, TaskId};
 
-use crate::{budget::Exhausted, settings::ModelApi};
+use crate::{budget::Exhausted, meter::Unpaid, settings::ModelApi};
 
 /// The body of any reply that goes inside.
 pub(crate) type ReplyBody = UnsyncBoxBody<Bytes, io::Error>;
@@ -145,13 +145,13 @@ pub(crate) fn budget_reply(api: ModelApi, message: &str) -> Response<ReplyBody> 
 /// The rule named when a limit is used up.
 pub(crate) const BUDGET_RULE: &str = "budget.exhausted";
 
-/// The sentence for a used-up limit on bytes.
-pub(crate) fn budget_message(task: &TaskId, exhausted: Exhausted) -> String {
+/// What is said of a used-up limit on bytes.
+pub(crate) fn out_of_bytes(task: &TaskId, exhausted: Exhausted) -> Unpaid {
     let limit = exhausted.0;
-    format!(
-        "Stockade: task {task} would send more than the {limit} bytes that it may send in all. \
+    Unpaid::new(format!(
+        "task {task} would send more than the {limit} bytes that it may send in all. \
          A person can start it again with a higher limit."
-    )
+    ))
 }
 
 /// The reply when the upstream cannot be reached or cannot be trusted.

@@ -18,7 +18,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use stockade_gateway::{Bill, HostRule, ModelCall, ModelRoute, Settings, Spent};
+use stockade_gateway::{Bill, HostRule, ModelCall, ModelRoute, Settings, Spent, Unpaid};
 use stockade_sandbox::{Channel, Listeners};
 use stockade_types::{Event, Redacted};
 
@@ -52,7 +52,7 @@ enum Told {
     },
     Reserved {
         ask: u64,
-        answer: Result<u64, String>,
+        answer: Result<u64, Unpaid>,
     },
     Settled {
         ask: u64,

@@ -13,7 +13,7 @@ use stockade_budget::{
     Api, BudgetError, Call, Caps, Exhausted, Ledger, Prices, Purse, Quote, Reservation,
     ReserveError, Scope, Seen, Spender, Unit, Warning, breaker,
 };
-use stockade_gateway::{Bill, ModelApi, ModelCall, Spent};
+use stockade_gateway::{Bill, ModelApi, ModelCall, Spent, Unpaid};
 use stockade_types::TaskId;
 
 use crate::{
@@ -65,7 +65,7 @@ impl Meter {
     }
 
     /// Reserves for a request, or says why not and who can change that.
-    pub(crate) fn reserve(&self, call: &ModelCall) -> Result<u64, String> {
+    pub(crate) fn reserve(&self, call: &ModelCall) -> Result<u64, Unpaid> {
         self.lock().reserve(call)
     }
 
@@ -139,18 +139,19 @@ impl State {
         Ok(self.open.insert(open))
     }
 
-    fn reserve(&mut self, call: &ModelCall) -> Result<u64, String> {
+    fn reserve(&mut self, call: &ModelCall) -> Result<u64, Unpaid> {
         let task = self.spender.task.clone();
         if self.ended {
-            return Err(format!("task {task} is ending."));
+            return Err(Unpaid::new(format!("task {task} is ending.")));
         }
         if let Some(tripped) = breaker::judge(&seen(call)) {
-            return Err(format!(
-                "task {task} goes in circles: {tripped}. A person can tell it how to go on with: \
-                 stockade resume {task} --prompt \"…\""
-            ));
+            let reason = format!("task {task} goes in circles: {tripped}.");
+            let command = format!("stockade resume {task} --prompt \"…\"");
+            return Err(Unpaid::new(reason).with_allow(command));
         }
-        let open = self.open().map_err(|error| format!("{error}."))?;
+        let open = self
+            .open()
+            .map_err(|error| Unpaid::new(format!("{error}.")))?;
         let quote = open.prices.quote(&Call {
             api: api(call.api),
             model: &call.model,
@@ -172,9 +173,9 @@ impl State {
             };
             match error {
                 ReserveError::Exhausted(exhausted) => {
-                    format!("{exhausted}.{unknown} {}", way_out(&task, &exhausted))
+                    unpaid(&task, &exhausted, &format!("{exhausted}.{unknown}"))
                 }
-                ReserveError::Ledger(error) => format!("{error}."),
+                ReserveError::Ledger(error) => Unpaid::new(format!("{error}.")),
             }
         })?;
         open.next += 1;
@@ -251,22 +252,20 @@ fn seen(call: &ModelCall) -> Vec<Seen> {
     call.calls.iter().map(seen).collect()
 }
 
-/// Who can allow more, and how.
-fn way_out(task: &TaskId, exhausted: &Exhausted) -> String {
+/// That a cap is used up, and how a person can allow more.
+fn unpaid(task: &TaskId, exhausted: &Exhausted, reason: &str) -> Unpaid {
     let unit = exhausted.unit;
     match (exhausted.scope, unit) {
         (Scope::Task, Unit::Cost) => {
-            format!("A person can allow more with: stockade budget raise {task} '$1'")
+            Unpaid::new(reason).with_allow(format!("stockade budget raise {task} '$1'"))
         }
-        (Scope::Task, _) => format!(
-            "A person can allow more with: stockade budget raise {task} --{} N",
-            unit.name()
-        ),
-        (scope, _) => format!(
-            "A person can allow more by `{}` under [budget.{}] in Stockade's config.toml.",
+        (Scope::Task, _) => Unpaid::new(reason)
+            .with_allow(format!("stockade budget raise {task} --{} N", unit.name())),
+        (scope, _) => Unpaid::new(format!(
+            "{reason} A person can allow more by `{}` under [budget.{}] in Stockade's config.toml.",
             unit.name(),
             scope.name()
-        ),
+        )),
     }
 }
 
@@ -338,7 +337,7 @@ mod tests {
         };
         let bill = meter.settle(first, Spent::Reported(usage)).unwrap();
         assert_eq!(bill.cost, "$2".parse().unwrap());
-        let sentence = meter.reserve(&call()).unwrap_err();
+        let sentence = meter.reserve(&call()).unwrap_err().to_string();
         for part in [
             "used $2.0000 of $4.0000",
             "up to $3.0000",
@@ -364,7 +363,7 @@ mod tests {
         let mut unknown = call();
         unknown.model = "brand-new".to_owned();
         let refused = meter(folder.path(), cost("$4")).reserve(&unknown);
-        let sentence = refused.unwrap_err();
+        let sentence = refused.unwrap_err().to_string();
         assert!(sentence.contains("brand-new is not known"), "{sentence}");
     }
 
@@ -382,7 +381,7 @@ mod tests {
         looping.calls = vec![same; 5];
         meter.reserve(&looping).unwrap();
         looping.calls.push(same);
-        let sentence = meter.reserve(&looping).unwrap_err();
+        let sentence = meter.reserve(&looping).unwrap_err().to_string();
         assert!(sentence.contains("stockade resume t-"), "{sentence}");
     }
 }

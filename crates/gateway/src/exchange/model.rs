@@ -16,7 +16,7 @@ use crate::{
     credential::{self, Slot},
     error::{GatewayError, SettingsError},
     head,
-    meter::ModelCall,
+    meter::{ModelCall, Unpaid},
     model::{self, UsageMeter},
     path,
     record::{Reserved, bounded},
@@ -81,8 +81,10 @@ impl Gatekeeper {
         let sent = request_size(&request);
         let reserved = match self.reserve(sent, call).await {
             Ok(reserved) => reserved,
-            Err(message) => {
-                let refusal = Refusal::forbidden(reply::BUDGET_RULE, message.clone());
+            Err(unpaid) => {
+                let message = format!("Stockade: {unpaid}");
+                let refusal = Refusal::forbidden(reply::BUDGET_RULE, unpaid.reason);
+                let refusal = refusal.with_allow(unpaid.allow);
                 self.record_refusal(head.target, parts, &refusal).await;
                 return Ok(reply::budget_reply(route.settings.api, &message));
             }
@@ -124,15 +126,15 @@ impl Gatekeeper {
         &self,
         bytes: u64,
         call: Option<ModelCall>,
-    ) -> Result<Option<Reserved>, String> {
+    ) -> Result<Option<Reserved>, Unpaid> {
         let taken = self.budget.take(bytes);
-        taken.map_err(|exhausted| reply::budget_message(&self.task, exhausted))?;
+        taken.map_err(|exhausted| reply::out_of_bytes(&self.task, exhausted))?;
         let Some(call) = call else { return Ok(None) };
         match self.meter.reserve(call).await {
             Ok(number) => Ok(Some(self.record.reserved(number))),
-            Err(reason) => {
+            Err(unpaid) => {
                 self.budget.give_back(bytes);
-                Err(format!("Stockade: {reason}"))
+                Err(unpaid)
             }
         }
     }

@@ -168,8 +168,8 @@ impl Gatekeeper {
         }
         self.hosts.take(&rule, sent)?;
         self.budget.take(sent).map_err(|exhausted| {
-            let message = reply::budget_message(&self.task, exhausted);
-            Refusal::forbidden(reply::BUDGET_RULE, message)
+            let unpaid = reply::out_of_bytes(&self.task, exhausted);
+            Refusal::forbidden(reply::BUDGET_RULE, unpaid.reason)
         })?;
         let intent = json!({
             "host": head.target.host(), "port": head.target.address.port(),

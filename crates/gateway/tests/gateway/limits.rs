@@ -60,14 +60,13 @@ async fn g7_over_the_request_limit_each_api_gets_its_own_stop() {
         }
         let message = error["message"].as_str().unwrap();
         assert!(
-            message.contains("Stockade: all is spent; stockade budget raise"),
+            message.contains("Stockade: all is spent. A person can change that with: stockade"),
             "{message}"
         );
         assert_eq!(seen.lock().unwrap().len(), 1);
-        assert_eq!(
-            gateway.event(EventKind::Denied).await["rule"],
-            "budget.exhausted"
-        );
+        let denied = gateway.event(EventKind::Denied).await;
+        assert_eq!(denied["rule"], "budget.exhausted");
+        assert_eq!(denied["allow"], "stockade budget raise");
     }
 }
 

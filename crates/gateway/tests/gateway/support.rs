@@ -31,7 +31,7 @@ use serde_json::Value;
 use stockade_gateway::{
     Bill, CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, Meter, Metered, ModelApi,
     ModelCall, ModelRoute, OriginalDestination, ResolveError, Resolver, Settings, SinkError, Spent,
-    Upstream, UpstreamAccess,
+    Unpaid, Upstream, UpstreamAccess,
 };
 use stockade_types::{Event, EventKind, HostName, Redacted, TaskId};
 use tokio::{
@@ -92,11 +92,11 @@ impl CountingMeter {
 }
 
 impl Meter for CountingMeter {
-    fn reserve(&self, call: ModelCall) -> Metered<'_, Result<u64, String>> {
+    fn reserve(&self, call: ModelCall) -> Metered<'_, Result<u64, Unpaid>> {
         Box::pin(async move {
             let mut left = self.left.lock().unwrap();
             if *left == 0 {
-                return Err("all is spent; stockade budget raise".to_owned());
+                return Err(Unpaid::new("all is spent.").with_allow("stockade budget raise"));
             }
             *left -= 1;
             let mut asked = self.asked.lock().unwrap();

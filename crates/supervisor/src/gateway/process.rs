@@ -16,7 +16,7 @@ use std::{
 
 use stockade_gateway::{
     Bill, CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, Meter, Metered,
-    ModelCall, OriginalDestination, Settings, SinkError, Spent, UpstreamAccess,
+    ModelCall, OriginalDestination, Settings, SinkError, Spent, Unpaid, UpstreamAccess,
 };
 use stockade_sandbox::Channel;
 use stockade_types::Event;
@@ -206,12 +206,14 @@ impl EventSink for Recorded {
 }
 
 impl Meter for Recorded {
-    fn reserve(&self, call: ModelCall) -> Metered<'_, Result<u64, String>> {
+    fn reserve(&self, call: ModelCall) -> Metered<'_, Result<u64, Unpaid>> {
         Box::pin(async move {
             let call = Box::new(call);
             match self.ask(|ask| Heard::Reserve { ask, call }).await {
                 Ok(Told::Reserved { answer, .. }) => answer,
-                _ => Err("the supervisor did not say whether this may be spent.".to_owned()),
+                _ => Err(Unpaid::new(
+                    "the supervisor did not say whether this may be spent.",
+                )),
             }
         })
     }
