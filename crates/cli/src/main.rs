@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     // Files that a task's own user must read keep their usual modes; the
     // state directory above them is closed to everybody else.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    stockade_sandbox::keep_ended_children();
     if let Err(error) = stockade_sandbox::keep_descriptors_from_children() {
         let failure = Failure::failed(error);
         Printer::new(false).failure(&failure);

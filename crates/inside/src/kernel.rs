@@ -2,7 +2,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "adopting a descriptor, Landlock, wait4 and kill(-1) have no safe binding"
+    reason = "adopting a descriptor, signals, Landlock and wait4 have no safe binding"
 )]
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -43,6 +43,18 @@ pub(crate) fn take_descriptor(number: i32) -> Result<OwnedFd, Errno> {
 pub(crate) fn hide_from_siblings() -> Result<(), Errno> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
+/// Has every signal do what it does by default, here and in whatever is
+/// started. What the caller ignored would else stay ignored inside, as would
+/// `SIGPIPE`, which Rust's runtime ignores. By default the kernel drops what
+/// is sent to process 1 (pid_namespaces(7)).
+pub(crate) fn default_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: no code of this process becomes a handler. It fails for the
+        // signals that cannot be changed, which need no change.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }
 
 /// Waits for any child to end and leaves it as it is.

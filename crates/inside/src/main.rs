@@ -69,6 +69,7 @@ fn init() -> Result<(), Errno> {
         running: Mutex::default(),
         reaper: OnceLock::new(),
     });
+    kernel::default_signals();
     kernel::hide_from_siblings()?;
     let reaper = {
         let init = Arc::clone(&init);

@@ -29,10 +29,27 @@ pub(crate) struct Program {
 /// Standard input, output and error of a command; none is `/dev/null`.
 pub(crate) type Streams = Option<[OwnedFd; 3]>;
 
+/// What runs a file that the kernel cannot: a script that names no program.
+const SHELL: &CStr = c"/bin/sh";
+
 impl Program {
     /// Starts it; every other descriptor of this process is closed on exec.
     /// Returns its process id.
     pub(crate) fn start(&self, streams: &Streams) -> Result<i32, Errno> {
+        let words = pointers(self.words.iter().map(CString::as_c_str));
+        match self.spawn(&self.path, &words, streams) {
+            // As execvp(3) does.
+            Err(Errno::NOEXEC) => {
+                let arguments = self.words.iter().skip(1).map(CString::as_c_str);
+                let words = pointers([SHELL, &self.path].into_iter().chain(arguments));
+                self.spawn(SHELL, &words, streams)
+            }
+            other => other,
+        }
+    }
+
+    /// `words` end in a null pointer and outlive the call.
+    fn spawn(&self, path: &CStr, words: &[*mut c_char], streams: &Streams) -> Result<i32, Errno> {
         let mut actions = Actions::new()?;
         for number in 0..3_i32 {
             let stream = usize::try_from(number).ok();
@@ -41,15 +58,16 @@ impl Program {
         }
         actions.enter(&self.cwd)?;
         let attributes = Attributes::new(self.group)?;
-        let (words, env) = (pointers(&self.words), pointers(&self.env));
+        let env = pointers(self.env.iter().map(CString::as_c_str));
         let mut process = 0;
         // SAFETY: every pointer is to a live value of the right type; both
         // arrays end in a null pointer, and the strings they point to are
-        // owned by `self` (posix_spawn(3)). The actions' strings live too.
+        // static or owned by `self` (posix_spawn(3)). The actions' strings
+        // live too.
         let result = unsafe {
             libc::posix_spawn(
                 &raw mut process,
-                self.path.as_ptr(),
+                path.as_ptr(),
                 &raw const actions.0,
                 &raw const attributes.0,
                 words.as_ptr(),
@@ -60,8 +78,8 @@ impl Program {
     }
 }
 
-fn pointers(strings: &[CString]) -> Vec<*mut c_char> {
-    let all = strings.iter().map(|string| string.as_ptr().cast_mut());
+fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*mut c_char> {
+    let all = strings.map(|string| string.as_ptr().cast_mut());
     all.chain([std::ptr::null_mut()]).collect()
 }
 
@@ -120,14 +138,14 @@ impl Drop for Actions {
 struct Attributes(libc::posix_spawnattr_t);
 
 impl Attributes {
-    /// No signal blocked, none ignored: Rust's runtime ignores `SIGPIPE`.
+    /// No signal blocked. None is ignored either: this process ignores none.
     fn new(group: bool) -> Result<Self, Errno> {
         let mut attributes = MaybeUninit::uninit();
         // SAFETY: the call initializes the value that the pointer is to.
         check(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
         // SAFETY: it succeeded.
         let mut attributes = Self(unsafe { attributes.assume_init() });
-        let mut flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+        let mut flags = libc::POSIX_SPAWN_SETSIGMASK;
         if group {
             flags |= libc::POSIX_SPAWN_SETPGROUP;
         }
@@ -139,8 +157,6 @@ impl Attributes {
         unsafe {
             libc::sigemptyset(signals.as_mut_ptr());
             check(libc::posix_spawnattr_setsigmask(this, signals.as_ptr()))?;
-            libc::sigaddset(signals.as_mut_ptr(), libc::SIGPIPE);
-            check(libc::posix_spawnattr_setsigdefault(this, signals.as_ptr()))?;
             check(libc::posix_spawnattr_setpgroup(this, 0))?;
             check(libc::posix_spawnattr_setflags(this, flags))?;
         }

@@ -148,6 +148,13 @@ pub(crate) fn end_after(seconds: u32) {
     }
 }
 
+/// Keeps children that have ended until somebody asks how. A caller that
+/// ignores `SIGCHLD` hands that on, and the kernel then forgets them.
+pub fn keep_ended_children() {
+    // SAFETY: a plain number; no code of this process becomes a handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Ends this process at once, running nothing else.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes a number and does not return.

@@ -35,7 +35,7 @@ pub use self::{
     confine::{HelperLimits, confine, seal},
     error::{Layer, SandboxError},
     handle::{ANCHOR_ARGUMENT, FreshSandbox, FreshSandboxes, InitChannel, Sandbox},
-    kernel::{keep_descriptors_from_children, original_destination},
+    kernel::{keep_descriptors_from_children, keep_ended_children, original_destination},
     network::{CAPTURE_PORT, Capture, Listeners},
     spec::{
         Access, BuildReport, Cover, Grant, INSIDE_HOME, INSIDE_ID, Identity, InsideFile,
