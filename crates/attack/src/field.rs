@@ -42,7 +42,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const SHARED: [&str; 2] = ["/dev/shm", "/tmp"];
 
 /// The decoys of the home, by path; each has a value of its own.
-const HOME_DECOYS: [&str; 18] = [
+const HOME_DECOYS: [&str; 21] = [
     ".ssh/id_ed25519",
     ".aws/credentials",
     ".netrc",
@@ -61,7 +61,15 @@ const HOME_DECOYS: [&str; 18] = [
     ".local/share/keyrings/login.keyring",
     ".cargo/credentials.toml",
     ".vault-token",
+    CONFIGURATION,
+    VARIABLES,
+    TOOL,
 ];
+/// Decoys of the home that stand for the tool that keeps the sandbox: its
+/// configuration, variables that it starts with, and its program.
+pub(crate) const CONFIGURATION: &str = ".config/stockade/config.toml";
+pub(crate) const VARIABLES: &str = ".config/environment.d/stockade.conf";
+pub(crate) const TOOL: &str = ".local/bin/stockade";
 
 /// Where it all lies, and what a user has who runs a target there.
 #[derive(Clone, Debug)]
@@ -253,7 +261,9 @@ impl Field {
                 plant(path, text, *mode)?;
             }
         }
-        for folder in [self.ground.outside(), self.ground.fired()] {
+        let programs = self.ground.home().join(TOOL);
+        let programs = programs.parent().unwrap_or(&programs).to_owned();
+        for folder in [self.ground.outside(), self.ground.fired(), programs] {
             for path in new_files(&folder, &self.planted)? {
                 findings.push(format!("{} was made", path.display()));
                 remove_folder(&path)?;

@@ -50,6 +50,8 @@ pub enum Start<'a> {
 pub struct Facts {
     /// Its own files, which nothing inside may change.
     pub own_files: Vec<PathBuf>,
+    /// Sockets at which it takes orders.
+    pub own_sockets: Vec<PathBuf>,
     /// Whether it caps memory.
     pub caps_memory: bool,
     /// Whether work comes back by review only.

@@ -81,6 +81,10 @@ pub enum Order {
     Trace(i32),
     /// To end it.
     Kill(i32),
+    /// To stop it; it may go on at once.
+    Stop(i32),
+    /// To change the caps of the control group that this is in.
+    OwnGroup,
     /// Nothing, for a while.
     Wait,
     /// To leave a process behind.

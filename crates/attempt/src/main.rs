@@ -53,6 +53,8 @@ fn attempt(order: Order, report: &Report) {
         Order::Process(process) => processes::process(process, report),
         Order::Trace(process) => processes::trace(process, report),
         Order::Kill(process) => processes::kill(process, report),
+        Order::Stop(process) => processes::stop(process, report),
+        Order::OwnGroup => processes::own_group(report),
         Order::Programs(programs) => programs::run(&programs, report),
         Order::Shows(programs) => programs::show(&programs, report),
         Order::Wait => processes::wait(),

@@ -89,6 +89,43 @@ pub(crate) fn kill(id: i32, report: &Report) {
     );
 }
 
+pub(crate) fn stop(id: i32, report: &Report) {
+    let Some(pid) = Pid::from_raw(id) else {
+        return;
+    };
+    let stopped = kill_process(pid, Signal::STOP);
+    // Whoever looks at it next finds it as it was.
+    let _ = kill_process(pid, Signal::CONT);
+    report.tried("stop it", stopped.map_err(io::Error::from));
+}
+
+/// Where the trees of control groups are, the one of a controller below it.
+const GROUPS: &str = "/sys/fs/cgroup";
+/// What a group may do, or who is in it; not all of them in every version.
+const CAPS: [&str; 5] = [
+    "cgroup.procs",
+    "memory.max",
+    "memory.limit_in_bytes",
+    "cpu.max",
+    "pids.max",
+];
+
+pub(crate) fn own_group(report: &Report) {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    for line in groups.lines() {
+        // number:controllers:path (cgroups(7))
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        for name in CAPS {
+            let file = format!("{GROUPS}/{controllers}{path}/{name}");
+            let opened = fs::File::options().write(true).open(&file);
+            report.tried(format!("open {file} for writing"), opened);
+        }
+    }
+}
+
 pub(crate) fn wait() {
     std::thread::sleep(LIFE);
 }

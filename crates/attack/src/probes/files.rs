@@ -1,4 +1,4 @@
-//! Classes F and S: files of the host, to be read, named and changed.
+//! Class F: files of the host, to be read, named and changed.
 
 use stockade_attempt::Order;
 
@@ -117,32 +117,6 @@ pub(super) const PROBES: &[Probe] = &[
             vec![Order::Arrange(vec![stockade_attempt::Act::Setuid(
                 "as-owner".to_owned(),
             )])]
-        },
-    ),
-    Probe::standing(
-        142,
-        'S',
-        "write the sandbox's own files: plan, record, program",
-        Judge::Worked,
-        |_, facts| {
-            vec![Order::OpenForWriting(
-                facts.own_files.iter().map(|path| text(path)).collect(),
-            )]
-        },
-    ),
-    Probe::standing(
-        152,
-        'S',
-        "write programs that run, by way of /proc",
-        Judge::Worked,
-        |field, _| {
-            let process = field.process();
-            vec![Order::OpenForWriting(vec![
-                "/proc/self/exe".to_owned(),
-                "/proc/1/exe".to_owned(),
-                format!("/proc/{process}/exe"),
-                text(&field.ground().root().join(crate::repository::NAME)),
-            ])]
         },
     ),
 ];

@@ -6,6 +6,7 @@ mod files;
 mod git;
 mod limits;
 mod network;
+mod own;
 mod process;
 mod unbuilt;
 mod workspace;
@@ -14,7 +15,7 @@ use crate::probe::Probe;
 
 /// Every probe, by class and number.
 pub(crate) fn all() -> Vec<&'static Probe> {
-    let tables: [&'static [Probe]; 8] = [
+    let tables: [&'static [Probe]; 9] = [
         git::PROBES,
         workspace::PROBES,
         files::PROBES,
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<&'static Probe> {
         calls::PROBES,
         network::PROBES,
         limits::PROBES,
+        own::PROBES,
         unbuilt::PROBES,
     ];
     let mut all: Vec<&Probe> = tables.into_iter().flatten().collect();

@@ -178,6 +178,7 @@ impl Target for Own {
         own_files.extend(std::env::current_exe());
         Facts {
             own_files,
+            own_sockets: vec![self.standing.join("control/socket")],
             caps_memory: true,
             reviews: true,
         }
