@@ -1,7 +1,9 @@
 //! How a command fails: one sentence, hints, and a stable exit code.
 
-use std::{fmt, io::ErrorKind, process::ExitCode};
+use std::{fmt, process::ExitCode};
 
+use rustix::io::Errno;
+use stockade_sandbox::{Layer, SandboxError};
 use stockade_supervisor::SupervisorError;
 use stockade_workspace::{GitError, RepositoryError};
 
@@ -59,6 +61,21 @@ impl Failure {
         self
     }
 
+    /// The first program that Stockade confines, git, could not be.
+    fn no_namespaces(error: &std::io::Error) -> Self {
+        let missing = SandboxError {
+            layer: if rustix::process::geteuid().is_root() {
+                Layer::Namespaces
+            } else {
+                Layer::UserNamespaces
+            },
+            step: "confine git".to_owned(),
+            cause: error.to_string(),
+        };
+        Self::new(Kind::Wall, missing.to_string())
+            .hint("stockade doctor tells which layer is missing")
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
     }
@@ -67,11 +84,11 @@ impl Failure {
 impl From<SupervisorError> for Failure {
     fn from(error: SupervisorError) -> Self {
         let kind = match &error {
-            SupervisorError::Sandbox(_) => Kind::Wall,
-            SupervisorError::Repository(RepositoryError::Git(error)) if is_wall(error) => {
-                return Self::new(Kind::Wall, format!("{error}, confined as it must be"))
-                    .hint("stockade doctor tells which layer is missing");
-            }
+            SupervisorError::Sandbox(_)
+            | SupervisorError::Repository(RepositoryError::Git(GitError::Confine(_))) => Kind::Wall,
+            SupervisorError::Repository(RepositoryError::Git(GitError::Spawn {
+                source, ..
+            })) if is_closed(source) => return Self::no_namespaces(source),
             SupervisorError::Repository(
                 RepositoryError::NotARepository(_) | RepositoryError::NoSuchCommit { .. },
             ) => Kind::NotFound,
@@ -85,17 +102,13 @@ impl From<SupervisorError> for Failure {
     }
 }
 
-/// Whether git could not be started because what confines it is not there:
-/// namespaces are forbidden (EPERM) or used up (ENOSPC, unshare(2)).
-fn is_wall(error: &GitError) -> bool {
-    match error {
-        GitError::Confine(_) => true,
-        GitError::Spawn { source, .. } => matches!(
-            source.kind(),
-            ErrorKind::PermissionDenied | ErrorKind::StorageFull
-        ),
-        _ => false,
-    }
+/// Whether a program could not be started because the namespaces that confine
+/// it are forbidden (EPERM) or used up (ENOSPC, EUSERS, unshare(2)).
+fn is_closed(error: &std::io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::PERM | Errno::NOSPC | Errno::USERS)
+    )
 }
 
 impl From<std::io::Error> for Failure {

@@ -222,12 +222,14 @@ fn admitted(
     let Told::Forked(init) = told else {
         return Ok((told, descriptors));
     };
-    if let Some(group) = group {
-        group
-            .admit(init)
-            .during(Layer::Limits, "move process 1 into its group")?;
+    let admitted = group.map_or(Ok(()), |group| group.admit(init));
+    let next = hear(channel).during(Layer::Processes, "hear the anchor")?;
+    match (admitted, next) {
+        // It ended before it could be moved; why is what matters.
+        (_, (Told::Failed(error), _)) => Err(error),
+        (Err(error), _) => Err(error).during(Layer::Limits, "move process 1 into its group"),
+        (Ok(()), next) => Ok(next),
     }
-    hear(channel).during(Layer::Processes, "hear the anchor")
 }
 
 fn hear(channel: &Channel) -> io::Result<(Told, Vec<OwnedFd>)> {

@@ -284,6 +284,21 @@ pub(crate) fn landlock_abi() -> io::Result<u32> {
     check(result).map(|version| u32::try_from(version).unwrap_or(0))
 }
 
+/// Fails where the kernel takes no filter that refuses calls.
+pub(crate) fn has_seccomp_filters() -> io::Result<()> {
+    let action: u32 = libc::SECCOMP_RET_ERRNO;
+    // SAFETY: the kernel reads one live integer (seccomp(2)).
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_GET_ACTION_AVAIL,
+            0,
+            &raw const action,
+        )
+    };
+    check(result).map(|_| ())
+}
+
 /// What [`confine_command`] does between fork and exec; all of it prepared
 /// before, so that the child only makes system calls.
 #[derive(Debug)]

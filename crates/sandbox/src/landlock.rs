@@ -11,16 +11,13 @@ use ::landlock::{
 
 use crate::{
     error::{During, Layer, SandboxError},
-    kernel,
+    layers,
     root::open_inside,
     spec::{Access, SandboxSpec, WORKSPACES},
 };
 
 /// The newest rights this build asks for; an older kernel enforces fewer.
 const NEWEST: ABI = ABI::V6;
-/// Without `refer` (ABI 2, Linux 5.19) files cannot be renamed between
-/// folders, and every build tool fails.
-const OLDEST: u32 = 2;
 
 /// A folder of the root that no rule mentions. It is there to be refused.
 pub(crate) const PROBE: &str = "/.landlock";
@@ -28,11 +25,7 @@ pub(crate) const PROBE: &str = "/.landlock";
 /// Restricts this process and all it starts to the folders of `spec`, and
 /// returns the ABI of the kernel.
 pub(crate) fn restrict(spec: &SandboxSpec) -> Result<u32, SandboxError> {
-    let abi = kernel::landlock_abi().during(Layer::Landlock, "ask the kernel for it")?;
-    if abi < OLDEST {
-        return Err(std::io::Error::other(format!("ABI {abi} is too old")))
-            .during(Layer::Landlock, format!("need ABI {OLDEST}"));
-    }
+    let abi = layers::landlock_abi()?;
     let step = |step: &'static str| {
         move |error: ::landlock::RulesetError| SandboxError {
             layer: Layer::Landlock,

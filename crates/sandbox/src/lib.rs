@@ -18,6 +18,7 @@ mod handle;
 mod identity;
 mod kernel;
 mod landlock;
+pub mod layers;
 mod lockdown;
 mod mounts;
 mod network;

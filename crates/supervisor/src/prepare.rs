@@ -30,7 +30,7 @@ use stockade_budget::{Cap, Caps};
 use stockade_gateway::{Endpoint, ModelApi, Upstream};
 use stockade_sandbox::{
     Access, Cover, Grant, INSIDE_HOME, InsideFile, Limits, SandboxSpec, Tree, WORKSPACES,
-    WorkspaceMount, files,
+    WorkspaceMount, files, layers,
 };
 use stockade_types::TaskId;
 use stockade_workspace::{
@@ -195,6 +195,7 @@ pub const BUILT_IN_ARGUMENT: &str = "__rehearsal-agent";
 
 /// Works out everything about a task and makes its base tree if need be.
 pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
+    layers::required()?;
     let repository = Repository::discover(&host.git, &wish.folder)?;
     let base = repository.base(&host.git, wish.base.as_deref())?;
     let branch = repository.head_branch(&host.git).map_err(workspace)?;

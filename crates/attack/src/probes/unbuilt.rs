@@ -118,7 +118,7 @@ pub(super) const PROBES: &[Probe] = &[
         147,
         'T',
         "start although a wall is missing",
-        "needs a machine without the wall; the tests take user namespaces away",
+        "needs a machine without the wall; the tests take each away",
     ),
     Probe::unbuilt(
         149,

@@ -219,43 +219,36 @@ pub(crate) fn begin(
     prepared: Prepared,
     keys: &Keys,
 ) -> Result<(Prepared, Times), Failure> {
-    let clock = std::time::Instant::now();
-    let made = prepared.create(host)?;
-    let started = start(&prepared.task, keys);
-    let chosen = wish.back_end.is_some();
-    match started {
-        Ok(()) => Ok((
-            prepared,
-            Times {
-                made,
-                start: clock.elapsed(),
-            },
-        )),
-        Err(SupervisorError::Sandbox(missing)) if missing.layer == Layer::Workspace && !chosen => {
-            stockade_workspace::remove_folder(prepared.task.path())?;
+    match make_and_start(host, prepared, keys) {
+        Err(SupervisorError::Sandbox(missing))
+            if missing.layer == Layer::Workspace && wish.back_end.is_none() =>
+        {
             wish.back_end = Some(BackEnd::Checkout);
-            begin_anew(host, &wish, keys)
+            let prepared = prepare(host, &wish)?;
+            Ok(make_and_start(host, prepared, keys)?)
         }
-        Err(error) => {
-            // Nothing ran, so nothing is lost with its folder.
-            stockade_workspace::remove_folder(prepared.task.path())?;
-            Err(error.into())
-        }
+        other => Ok(other?),
     }
 }
 
-fn begin_anew(host: &Host, wish: &Wish, keys: &Keys) -> Result<(Prepared, Times), Failure> {
+fn make_and_start(
+    host: &Host,
+    prepared: Prepared,
+    keys: &Keys,
+) -> Result<(Prepared, Times), SupervisorError> {
     let clock = std::time::Instant::now();
-    let prepared = prepare(host, wish)?;
     let made = prepared.create(host)?;
-    start(&prepared.task, keys)?;
-    Ok((
-        prepared,
-        Times {
-            made,
-            start: clock.elapsed(),
-        },
-    ))
+    if let Err(error) = start(&prepared.task, keys) {
+        // Nothing ran, so nothing is lost with its folder.
+        let folder = prepared.task.path();
+        stockade_workspace::remove_folder(folder).map_err(|source| SupervisorError::State {
+            path: folder.to_owned(),
+            source,
+        })?;
+        return Err(error);
+    }
+    let start = clock.elapsed();
+    Ok((prepared, Times { made, start }))
 }
 
 /// What was made for a task, and how long its start took.

@@ -18,6 +18,7 @@ pub mod processes;
 mod program;
 pub mod server;
 pub mod terminal;
+pub mod without;
 
 use std::{
     collections::BTreeMap,

@@ -8,22 +8,11 @@ use rustix::{io::Errno, thread::UnshareFlags};
 use super::{Probe, WALL, child::in_child, setting, words};
 use crate::{
     error::{During, Layer, SandboxError},
-    kernel, seccomp,
+    kernel, layers, seccomp,
 };
 
 const LANDLOCK: &str = "Landlock";
 const SECCOMP: &str = "seccomp";
-
-/// The oldest ABI with which a task starts.
-const OLDEST: u32 = 2;
-/// What each ABI added, and with which Linux.
-const ADDED: [(u32, &str, &str); 5] = [
-    (2, "5.19", "renames between folders"),
-    (3, "6.2", "truncation"),
-    (4, "6.7", "TCP"),
-    (5, "6.10", "device control"),
-    (6, "6.12", "signals and abstract sockets"),
-];
 
 /// A process that gave up all files cannot open a folder.
 pub(super) fn landlock() -> Probe {
@@ -47,30 +36,15 @@ pub(super) fn landlock() -> Probe {
 
 /// What the version alone says, once it is known that rules hold.
 fn judge(abi: u32) -> Probe {
-    let list = |has: bool| {
-        let names = ADDED.iter().filter(|(since, ..)| (abi >= *since) == has);
-        let names = names.map(|(_, linux, what)| {
-            if has {
-                (*what).to_owned()
-            } else {
-                format!("{what} (Linux {linux})")
-            }
-        });
-        names.collect::<Vec<_>>().join(", ")
-    };
-    let has = format!("ABI {abi}: files, {}", list(true));
-    if abi < OLDEST {
+    let has = format!("ABI {abi}: files, {}", layers::landlock_guards(abi));
+    if abi < layers::OLDEST_LANDLOCK {
         return Probe::missing(LANDLOCK, format!("ABI {abi} lacks renames between folders"))
             .fix("start Linux 5.19 or newer".to_owned());
     }
-    if ADDED.iter().all(|(since, ..)| abi >= *since) {
-        return Probe::works(LANDLOCK, has, WALL);
+    match layers::landlock_lacks(abi) {
+        None => Probe::works(LANDLOCK, has, WALL),
+        Some(cost) => Probe::weaker(LANDLOCK, has, &cost).fix("start a newer Linux".to_owned()),
     }
-    let cost = format!(
-        "one wall instead of two (mounts and namespaces) for {}",
-        list(false)
-    );
-    Probe::weaker(LANDLOCK, has, &cost).fix("start a newer Linux".to_owned())
 }
 
 /// What to add to the kernel's command line.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{During, Layer, SandboxError},
-    kernel,
+    kernel, layers,
     network::{self, Capture},
     spec::Identity,
 };
@@ -24,7 +24,7 @@ pub(super) const NAME: &str = "network namespace";
 /// The name of the second.
 pub(super) const CAPTURE: &str = "capture of every port";
 /// What is lost without the second.
-pub(super) const CAPTURE_COST: &str = "ports 80 and 443 over IPv4 only; others lead nowhere";
+pub(super) const CAPTURE_COST: &str = layers::WITHOUT_REDIRECT;
 
 /// Addresses that exist nowhere (RFC 5737, RFC 3849).
 const NOWHERE_4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));

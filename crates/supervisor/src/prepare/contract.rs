@@ -2,7 +2,7 @@
 
 use stockade_budget::{Scope, Unit};
 use stockade_gateway::{HostRule, Upstream};
-use stockade_sandbox::{Access, Grant, Keeper};
+use stockade_sandbox::{Access, Grant, Keeper, layers};
 use stockade_workspace::{BackEnd, PoolEntry, visible};
 
 use super::{Agent, groups};
@@ -75,6 +75,7 @@ pub(super) fn of(
 
 fn weaker(back_end: BackEnd) -> Vec<String> {
     let mut weaker = groups::that_matter();
+    weaker.extend(layers::weaker());
     if back_end == BackEnd::Checkout {
         weaker.push(
             "folders are shown as they are: /proc/self/mountinfo tells inside where on this \

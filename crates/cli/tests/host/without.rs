@@ -1,0 +1,122 @@
+//! Programs on a machine that lacks something: system calls that fail, or a
+//! Landlock of an older kernel, for them and for whatever they start.
+
+use std::{fmt::Write, process::Command};
+
+use super::Host;
+
+/// A system call that fails.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    /// Its number.
+    pub call: libc::c_long,
+    /// Only with this value of the argument at this index, from 0.
+    pub only: Option<(u32, u32)>,
+    /// The error's number.
+    pub error: i32,
+}
+
+/// Instructions of `linux/bpf_common.h` and results of `linux/seccomp.h`.
+const LOAD: u16 = 0x20;
+const JUMP_EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
+const ALLOW: u32 = 0x7fff_0000;
+const ERRNO: u32 = 0x0005_0000;
+const ASK: u32 = 0x7fc0_0000;
+/// Where the arguments are in `struct seccomp_data`, and the size of each.
+const ARGUMENTS: u32 = 16;
+const ARGUMENT: u32 = 8;
+
+/// Installs a filter and becomes the program: seccomp(2) by numbers.
+const REFUSE: &str = r"
+my ($prctl, $seccomp, $filter) = splice(@ARGV, 0, 3); $filter = pack('H*', $filter);
+my $program = pack('S x![P] P', length($filter) / 8, $filter);
+syscall($prctl, 38, 1, 0, 0, 0) == 0 and syscall($seccomp, 1, 0, $program) == 0 or die $!;
+exec @ARGV or die $!;";
+
+/// The same in a child, whose questions it answers until nobody is left who
+/// could ask (seccomp_unotify(2)).
+const ANSWER: &str = r"
+my ($prctl, $seccomp, $filter, $ioctl, $poll, $pidfd_open, $getfd, $answer) = splice(@ARGV, 0, 8);
+$filter = pack('H*', $filter); my $program = pack('S x![P] P', length($filter) / 8, $filter);
+pipe(my $told, my $tell); pipe(my $wait, my $go); my $child = fork;
+if (!$child) {
+    close $go; syscall($prctl, 38, 1, 0, 0, 0) == 0 or die $!;
+    my $own = syscall($seccomp, 1, 8, $program); syswrite($tell, pack('l', $own)); sysread($wait, my $x, 1);
+    exec @ARGV or die $!;
+}
+close $wait; sysread($told, my $own, 4);
+my $of = syscall($pidfd_open, $child, 0); my $asked = syscall($getfd, $of, unpack('l', $own), 0); die $! if $asked < 0;
+close $go;
+while (1) {
+    my $events = pack('i s s', $asked, 1, 0); syscall($poll, $events, 1, -1);
+    my (undef, undef, $seen) = unpack('i s s', $events);
+    last unless $seen & 1;
+    my $question = chr(0) x 80; next if syscall($ioctl, $asked, 0xc0502100, $question) < 0;
+    my $reply = pack('Q q l L', unpack('Q', $question), $answer, 0, 0); syscall($ioctl, $asked, 0xc0182101, $reply);
+}
+waitpid($child, 0); exit($? & 127 ? 128 + ($? & 127) : $? >> 8);";
+
+/// `words` where these calls fail.
+pub fn without(host: &Host, refusals: &[Refusal], words: &[&str]) -> Command {
+    let mut filter = Filter::default();
+    for refusal in refusals {
+        filter.when(
+            refusal.call,
+            refusal.only,
+            ERRNO | refusal.error.unsigned_abs(),
+        );
+    }
+    let mut perl = host.other_command("perl");
+    perl.args(["-e", REFUSE]);
+    perl.args([libc::SYS_prctl, libc::SYS_seccomp].map(|call| call.to_string()));
+    perl.arg(filter.end()).args(words);
+    perl
+}
+
+/// `words` where the kernel says that its Landlock is of this ABI.
+pub fn with_landlock(host: &Host, abi: u32, words: &[&str]) -> Command {
+    const VERSION: u32 = 1;
+    let mut filter = Filter::default();
+    filter.when(libc::SYS_landlock_create_ruleset, Some((2, VERSION)), ASK);
+    let mut perl = host.other_command("perl");
+    perl.args(["-e", ANSWER]);
+    perl.args([libc::SYS_prctl, libc::SYS_seccomp].map(|call| call.to_string()));
+    perl.arg(filter.end());
+    let calls = [
+        libc::SYS_ioctl,
+        libc::SYS_poll,
+        libc::SYS_pidfd_open,
+        libc::SYS_pidfd_getfd,
+    ];
+    perl.args(calls.map(|call| call.to_string()));
+    perl.arg(abi.to_string()).args(words);
+    perl
+}
+
+/// A filter as hexadecimal digits of its instructions.
+#[derive(Default)]
+struct Filter(String);
+
+impl Filter {
+    fn add(&mut self, code: u16, jump_false: u8, value: u32) {
+        let [code, value] = [u32::from(code.swap_bytes()), value.swap_bytes()];
+        let _ = write!(self.0, "{code:04x}00{jump_false:02x}{value:08x}");
+    }
+
+    fn when(&mut self, call: libc::c_long, only: Option<(u32, u32)>, result: u32) {
+        self.add(LOAD, 0, 0);
+        let over = if only.is_some() { 3 } else { 1 };
+        self.add(JUMP_EQUAL, over, call.try_into().unwrap());
+        if let Some((index, value)) = only {
+            self.add(LOAD, 0, ARGUMENTS + ARGUMENT * index);
+            self.add(JUMP_EQUAL, 1, value);
+        }
+        self.add(RETURN, 0, result);
+    }
+
+    fn end(mut self) -> String {
+        self.add(RETURN, 0, ALLOW);
+        self.0
+    }
+}

@@ -1,0 +1,332 @@
+//! Each layer taken away for real: nothing starts, and one line names the
+//! layer and the fix; or what starts is named as weaker. `doctor` says so too.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a step of a test that fails fails the test"
+)]
+
+mod host;
+
+use std::{fs, process::Stdio};
+
+use serde_json::Value;
+
+use self::host::{
+    Host, Outcome,
+    failure::{REFUSED, WALL, nothing_is_left, sentence},
+    finish, has, is_root, skip,
+    without::{Refusal, with_landlock, without},
+};
+
+const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
+const RUN: [&str; 7] = [STOCKADE, "run", "--name", "lacking", "--", "echo", "ran"];
+
+fn always(call: libc::c_long, error: i32) -> Refusal {
+    Refusal {
+        call,
+        only: None,
+        error,
+    }
+}
+
+fn when(call: libc::c_long, index: u32, value: u32, error: i32) -> Refusal {
+    Refusal {
+        call,
+        only: Some((index, value)),
+        error,
+    }
+}
+
+/// Whether calls can be taken away here; says so if not.
+fn takes_away() -> bool {
+    let perl = has("perl");
+    if !perl {
+        skip("taking layers away", "there is no perl to do it with");
+    }
+    perl
+}
+
+fn lacking(host: &Host, refusals: &[Refusal], words: &[&str]) -> Outcome {
+    let mut command = without(host, refusals, words);
+    command.stdin(Stdio::null());
+    finish(command)
+}
+
+/// What `doctor` finds about the layer `name`, and how it ended.
+fn doctor(mut command: std::process::Command, name: &str) -> (Value, i32) {
+    command.stdin(Stdio::null());
+    let outcome = finish(command);
+    let report: Value =
+        serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"));
+    let layers = report["probes"].as_array().unwrap();
+    let found = layers.iter().find(|layer| layer["name"] == name);
+    (
+        found
+            .unwrap_or_else(|| panic!("no {name}: {report}"))
+            .clone(),
+        outcome.code,
+    )
+}
+
+const DOCTOR: [&str; 3] = [STOCKADE, "--json", "doctor"];
+
+/// Nothing starts; the sentence names the layer and says what to do.
+fn refuses(host: &Host, refusals: &[Refusal], layer: &str, fix: &str) {
+    let outcome = lacking(host, refusals, &RUN);
+    assert_eq!(outcome.code, WALL, "{refusals:?}: {outcome:?}");
+    let said = sentence(&outcome);
+    assert!(
+        said.starts_with(&format!("{layer}: ")),
+        "{refusals:?}: {outcome:?}"
+    );
+    assert!(said.contains(fix), "{refusals:?}: {outcome:?}");
+    assert!(!outcome.stdout.contains("ran"), "{outcome:?}");
+    nothing_is_left(host);
+}
+
+/// The contract of the one task that there is.
+fn contract(host: &Host) -> Value {
+    let plan = fs::read(host.only_task().folder.join("plan.json")).unwrap();
+    serde_json::from_slice::<Value>(&plan).unwrap()["contract"].clone()
+}
+
+/// It starts, and the contract names what is weaker; where everything is
+/// demanded it does not.
+fn starts_weaker(host: &Host, make: impl Fn(&[&str]) -> std::process::Command, named: &str) {
+    let run = |words: &[&str]| {
+        let mut command = make(words);
+        command.stdin(Stdio::null());
+        finish(command)
+    };
+    let demanding = ["run", "--require", "full", "--", "echo", "ran"];
+    let refused = run(&[&[STOCKADE][..], &demanding].concat());
+    assert_eq!(refused.code, REFUSED, "{refused:?}");
+    assert!(sentence(&refused).contains(named), "{named}: {refused:?}");
+    let outcome = run(&RUN);
+    assert_eq!(
+        (outcome.code, outcome.stdout.as_str()),
+        (0, "ran\n"),
+        "{outcome:?}"
+    );
+    assert!(outcome.stderr.contains(named), "{outcome:?}");
+    let contract = contract(host);
+    assert_eq!(contract["assurance"], "reduced", "{contract}");
+    let weaker = contract["weaker"].to_string();
+    assert!(weaker.contains(named), "{contract}");
+    let recorded = host.only_task().record();
+    let started = recorded
+        .iter()
+        .any(|record| record.body["contract"] == contract);
+    assert!(started, "the record has the contract");
+}
+
+#[test]
+fn g8_without_landlock_nothing_starts() {
+    if !takes_away() {
+        return;
+    }
+    let host = Host::new();
+    for error in [libc::ENOSYS, libc::EOPNOTSUPP] {
+        let gone = [always(libc::SYS_landlock_create_ruleset, error)];
+        refuses(&host, &gone, "Landlock", "lsm=landlock");
+        let (layer, code) = doctor(without(&host, &gone, &DOCTOR), "Landlock");
+        assert_eq!(
+            (&layer["outcome"], code),
+            (&"missing".into(), WALL),
+            "{layer}"
+        );
+        assert!(layer["fix"].is_string(), "{layer}");
+    }
+    // The kernel has it and does not enforce what it took.
+    let broken = [always(libc::SYS_landlock_restrict_self, libc::EPERM)];
+    let outcome = lacking(&host, &broken, &RUN);
+    assert_eq!(outcome.code, WALL, "{outcome:?}");
+    nothing_is_left(&host);
+}
+
+#[test]
+fn g8_without_filters_of_system_calls_nothing_starts() {
+    if !takes_away() {
+        return;
+    }
+    let host = Host::new();
+    let gone = [always(libc::SYS_seccomp, libc::EINVAL)];
+    refuses(&host, &gone, "seccomp", "CONFIG_SECCOMP_FILTER");
+    let (layer, code) = doctor(without(&host, &gone, &DOCTOR), "seccomp");
+    assert_eq!(
+        (&layer["outcome"], code),
+        (&"missing".into(), WALL),
+        "{layer}"
+    );
+}
+
+#[test]
+fn g8_a_container_that_forbids_namespaces_is_told_from_a_broken_git() {
+    if !takes_away() {
+        return;
+    }
+    let host = Host::new();
+    let gone = [always(libc::SYS_unshare, libc::EPERM)];
+    let layer = if is_root() {
+        "namespaces"
+    } else {
+        "user namespaces"
+    };
+    refuses(&host, &gone, layer, "stockade doctor");
+    let (layer, code) = doctor(without(&host, &gone, &DOCTOR), "user namespaces");
+    assert_eq!(
+        (&layer["outcome"], code),
+        (&"missing".into(), WALL),
+        "{layer}"
+    );
+    let detail = layer["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("a seccomp filter from outside"),
+        "{layer}"
+    );
+}
+
+#[test]
+fn g8_a_kernel_without_sealed_memory_or_new_mounts_starts_nothing() {
+    if !takes_away() {
+        return;
+    }
+    let host = Host::new();
+    let memory = [always(libc::SYS_memfd_create, libc::ENOSYS)];
+    refuses(&host, &memory, "processes", "stockade doctor");
+    let mounts = [always(libc::SYS_move_mount, libc::EPERM)];
+    refuses(&host, &mounts, "file system", "stockade doctor");
+}
+
+#[test]
+fn g8_a_container_that_hides_parts_of_proc_is_named() {
+    let host = Host::new();
+    let mut shell = host.other_command("unshare");
+    if !is_root() {
+        shell.args([
+            "--user",
+            "--map-user=1000",
+            "--map-group=1000",
+            "--keep-caps",
+        ]);
+    }
+    let hide = "mount --bind /dev/null /proc/uptime || exit 99; exec \"$@\"";
+    shell.args(["--mount", "sh", "-c", hide, "sh"]).args(RUN);
+    shell.stdin(Stdio::null());
+    let outcome = finish(shell);
+    if outcome.code == 99 || outcome.stderr.contains("unshare:") {
+        return skip("a hidden part of /proc", &outcome.stderr);
+    }
+    assert_eq!(outcome.code, WALL, "{outcome:?}");
+    let said = sentence(&outcome);
+    assert!(
+        said.starts_with("file system: mount /proc: "),
+        "{outcome:?}"
+    );
+    assert!(said.contains("stockade doctor"), "{outcome:?}");
+    nothing_is_left(&host);
+}
+
+#[test]
+fn g8_an_older_landlock_stands_in_the_contract() {
+    if !takes_away() {
+        return;
+    }
+    for (abi, named) in [
+        (2, "truncation (Linux 6.2)"),
+        (5, "signals and abstract sockets (Linux 6.12)"),
+    ] {
+        let host = Host::new();
+        let old = |words: &[&str]| with_landlock(&host, abi, words);
+        starts_weaker(&host, old, named);
+        let (layer, _) = doctor(old(&DOCTOR), "Landlock");
+        assert_eq!(layer["outcome"], "weaker", "{layer}");
+        assert!(layer["cost"].as_str().unwrap().contains(named), "{layer}");
+    }
+    let host = Host::new();
+    let mut first = with_landlock(&host, 1, &RUN);
+    first.stdin(Stdio::null());
+    let outcome = finish(first);
+    assert_eq!(outcome.code, WALL, "{outcome:?}");
+    assert!(
+        sentence(&outcome).contains("ABI 1 is too old"),
+        "{outcome:?}"
+    );
+    nothing_is_left(&host);
+}
+
+#[test]
+fn g8_without_nf_tables_the_contract_says_which_ports_are_served() {
+    if !takes_away() {
+        return;
+    }
+    const NETFILTER: u32 = 12;
+    let host = Host::new();
+    let gone = [when(libc::SYS_socket, 2, NETFILTER, libc::EPROTONOSUPPORT)];
+    starts_weaker(
+        &host,
+        |words| without(&host, &gone, words),
+        "ports 80 and 443",
+    );
+    let (layer, _) = doctor(without(&host, &gone, &DOCTOR), "capture of every port");
+    assert_eq!(layer["outcome"], "weaker", "{layer}");
+}
+
+#[test]
+fn g8_without_overlays_the_tree_is_copied_or_nothing_starts() {
+    if !takes_away() {
+        return;
+    }
+    // FSCONFIG_SET_FLAG of fsconfig(2): only an overlay is given a flag.
+    let gone = [when(libc::SYS_fsconfig, 1, 0, libc::EINVAL)];
+    let host = Host::new();
+    let overlay = ["run", "--backend", "overlay", "--", "echo", "ran"];
+    let refused = lacking(&host, &gone, &[&[STOCKADE][..], &overlay].concat());
+    assert_eq!(refused.code, WALL, "{refused:?}");
+    assert!(
+        sentence(&refused).contains("--backend checkout"),
+        "{refused:?}"
+    );
+    let (layer, _) = doctor(without(&host, &gone, &DOCTOR), "copy-on-write workspaces");
+    assert_eq!(layer["outcome"], "weaker", "{layer}");
+    let outcome = lacking(&host, &gone, &RUN);
+    assert_eq!(
+        (outcome.code, outcome.stdout.as_str()),
+        (0, "ran\n"),
+        "{outcome:?}"
+    );
+    let contract = contract(&host);
+    assert_eq!(contract["assurance"], "reduced", "{contract}");
+    assert_eq!(contract["workspace"], "a copy of the base tree");
+}
+
+/// As Ubuntu 23.10 and later have it for programs without a profile: a user
+/// namespace can be made, and what every task needs in it cannot.
+#[test]
+fn g8_user_namespaces_without_rights_are_told_with_the_switch_that_opens_them() {
+    let host = Host::new();
+    let mut shell = host.other_command("unshare");
+    shell.args([
+        "--user",
+        "--map-user=1000",
+        "--map-group=1000",
+        "--keep-caps",
+    ]);
+    let one = "echo 1 > /proc/sys/user/max_user_namespaces || exit 99; exec \"$@\"";
+    shell.args(["sh", "-c", one, "sh"]).args(RUN);
+    shell.stdin(Stdio::null());
+    let outcome = finish(shell);
+    if outcome.code == 99 || outcome.stderr.contains("unshare:") {
+        return skip("user namespaces without rights", &outcome.stderr);
+    }
+    assert_eq!(outcome.code, WALL, "{outcome:?}");
+    let said = sentence(&outcome);
+    assert!(said.starts_with("user namespaces: "), "{outcome:?}");
+    assert!(
+        said.contains("apparmor_restrict_unprivileged_userns"),
+        "{outcome:?}"
+    );
+    nothing_is_left(&host);
+}
