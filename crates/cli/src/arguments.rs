@@ -168,6 +168,9 @@ pub(crate) struct Attack {
     /// `-c` and takes it as one word; `{workspace}` in it is the workspace's path
     #[arg(long, value_name = "COMMAND")]
     pub(crate) target: Option<String>,
+    /// Stockade's sandbox as `run --nested` makes it, which four probes pass by design
+    #[arg(long, conflicts_with = "target")]
+    pub(crate) nested: bool,
     /// Only this class, a letter from A to T; may be repeated
     #[arg(long, value_name = "LETTER")]
     pub(crate) class: Vec<stockade_attack::Class>,
@@ -239,6 +242,9 @@ pub(crate) struct Run {
     /// Refuse to start with less assurance than this
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Weak)]
     pub(crate) require: Level,
+    /// Let programs inside make sandboxes of their own, such as bubblewrap's; weaker
+    #[arg(long)]
+    pub(crate) nested: bool,
     /// How the workspace is made
     #[arg(long, value_enum, default_value_t = BackEndName::Auto)]
     pub(crate) backend: BackEndName,

@@ -5,6 +5,7 @@ use std::{fmt, process::ExitCode};
 use rustix::io::Errno;
 use stockade_sandbox::{Layer, SandboxError};
 use stockade_supervisor::SupervisorError;
+use stockade_types::env;
 use stockade_workspace::{GitError, RepositoryError};
 
 /// The kinds of failure; each has an exit code that scripts may rely on.
@@ -72,8 +73,15 @@ impl Failure {
             step: "confine git".to_owned(),
             cause: error.to_string(),
         };
-        Self::new(Kind::Wall, missing.to_string())
-            .hint("stockade doctor tells which layer is missing")
+        let failure = Self::new(Kind::Wall, missing.to_string())
+            .hint("stockade doctor tells which layer is missing");
+        if std::env::var_os(env::TASK).is_none() {
+            return failure;
+        }
+        failure.hint(
+            "this is inside a task of Stockade; one that is started with `stockade run --nested` \
+             may hold others",
+        )
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {

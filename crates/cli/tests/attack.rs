@@ -148,6 +148,19 @@ fn without_a_wall_every_probe_that_can_be_tried_goes_through() {
 }
 
 #[test]
+fn where_sandboxes_are_nested_exactly_what_they_need_goes_through() {
+    let host = Host::new();
+    let classes = ["C", "F", "G", "O", "S"].map(|class| ["--class", class]);
+    let mut words = vec!["--nested"];
+    words.extend(classes.iter().flatten());
+    let (report, outcome) = attack(&host, &words);
+    assert_eq!(outcome.code, 7, "{outcome:?}");
+    // To mount /proc and tmpfs in namespaces of one's own, to make those, and
+    // to make the calls at all.
+    assert_eq!(numbers(&report, "escaped"), [49, 112, 113, 215], "{report}");
+}
+
+#[test]
 fn another_wrapper_is_scored_for_what_it_keeps_and_what_it_lets_through() {
     if !has("bwrap") {
         return skip("scoring bubblewrap", "it is not installed");

@@ -134,11 +134,14 @@ const RULE_PATH_BENEATH: libc::c_uint = 1;
 /// another. Nothing that it starts can ever leave that circle, so that one
 /// signal to everybody ends them all, and nobody else.
 ///
+/// Those that are `nested` may mount, and so keep to signals; the others'
+/// restriction mentions files, as kernels want it to for renames.
+///
 /// Fails where the kernel has no such scope (before Linux 6.12).
-pub(crate) fn confine_signals() -> Result<(), Errno> {
+pub(crate) fn confine_signals(nested: bool) -> Result<(), Errno> {
     let rules = Ruleset {
         // Rules that do not mention renames forbid them; a rule allows them.
-        handled_files: REFER,
+        handled_files: if nested { 0 } else { REFER },
         handled_network: 0,
         scoped: SCOPE_SIGNAL,
     };
@@ -155,6 +158,17 @@ pub(crate) fn confine_signals() -> Result<(), Errno> {
     let ruleset = i32::try_from(ruleset).map_err(|_| Errno::OVERFLOW)?;
     // SAFETY: the descriptor is new, so nobody else owns it.
     let ruleset = unsafe { OwnedFd::from_raw_fd(ruleset) };
+    if !nested {
+        allow_renames(&ruleset)?;
+    }
+    // SAFETY: plain numbers; only the calling thread is restricted
+    // (landlock_restrict_self(2)).
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })?;
+    Ok(())
+}
+
+/// A rule for renames anywhere.
+fn allow_renames(ruleset: &OwnedFd) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open("/", flags, Mode::empty())?;
     let rule = PathBeneath {
@@ -171,11 +185,8 @@ pub(crate) fn confine_signals() -> Result<(), Errno> {
             &raw const rule,
             0,
         )
-    })?;
-    // SAFETY: plain numbers; only the calling thread is restricted
-    // (landlock_restrict_self(2)).
-    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })?;
-    Ok(())
+    })
+    .map(|_| ())
 }
 
 fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {

@@ -13,7 +13,7 @@ mod spawn;
 
 use std::{
     collections::HashMap,
-    ffi::{CString, OsStr},
+    ffi::CString,
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
     sync::{
@@ -33,6 +33,8 @@ use crate::spawn::{Program, Streams};
 
 /// The descriptor at which the socket to the supervisor is handed over.
 const SOCKET: i32 = 3;
+/// Its name where programs may make sandboxes of their own.
+const NESTED: &str = "init-nested";
 /// The stack of a thread that stands for a tree; it does very little.
 const TREE_STACK: usize = 128 * 1024;
 
@@ -48,24 +50,29 @@ struct Running {
 
 struct Init {
     socket: OwnedFd,
+    /// Whether what it starts may mount, as no process may whose files
+    /// Landlock restricts.
+    nested: bool,
     running: Mutex<Running>,
     reaper: OnceLock<Thread>,
 }
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
-    if arguments.next().as_deref() == Some(OsStr::new(prelude::NAME)) {
+    let name = arguments.next().unwrap_or_default();
+    if name == prelude::NAME {
         return prelude::run(arguments);
     }
-    match init() {
+    match init(name == NESTED) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn init() -> Result<(), Errno> {
+fn init(nested: bool) -> Result<(), Errno> {
     let init = Arc::new(Init {
         socket: kernel::take_descriptor(SOCKET)?,
+        nested,
         running: Mutex::default(),
         reaper: OnceLock::new(),
     });
@@ -145,7 +152,7 @@ impl Init {
         let init = Arc::clone(self);
         let tree = std::thread::Builder::new().stack_size(TREE_STACK);
         let tree = tree.spawn(move || {
-            let confined = kernel::confine_signals().is_ok();
+            let confined = kernel::confine_signals(init.nested).is_ok();
             if init.start(&exec, streams, confined) != Ok(true) || ended.recv().is_err() {
                 return;
             }

@@ -11,7 +11,7 @@ use ::landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, Scope,
 };
-use rustix::fd::OwnedFd;
+use rustix::{fd::OwnedFd, process::Resource};
 
 use crate::{
     identity,
@@ -75,9 +75,12 @@ pub fn confine(
         namespaces: user_namespace | libc::CLONE_NEWNET | libc::CLONE_NEWIPC,
         maps,
         limits: vec![
-            (libc::RLIMIT_AS, limits.memory_bytes),
-            (libc::RLIMIT_CPU, limits.cpu_seconds),
-            (libc::RLIMIT_FSIZE, limits.file_bytes),
+            (libc::RLIMIT_AS, at_most(Resource::As, limits.memory_bytes)),
+            (libc::RLIMIT_CPU, at_most(Resource::Cpu, limits.cpu_seconds)),
+            (
+                libc::RLIMIT_FSIZE,
+                at_most(Resource::Fsize, limits.file_bytes),
+            ),
             (libc::RLIMIT_CORE, 0),
         ],
         landlock: rules(readable, writable)?,
@@ -85,6 +88,13 @@ pub fn confine(
     };
     kernel::confine_command(command, confinement);
     Ok(())
+}
+
+/// `wanted`, or what the caller may have if that is less: nobody but root can
+/// raise a limit again.
+fn at_most(resource: Resource, wanted: u64) -> u64 {
+    let now = rustix::process::getrlimit(resource).maximum;
+    now.map_or(wanted, |now| now.min(wanted))
 }
 
 fn rules(readable: &[&Path], writable: &[&Path]) -> io::Result<OwnedFd> {

@@ -110,27 +110,19 @@ pub(crate) fn fork() -> io::Result<Fork> {
     fork_into(rustix::thread::UnshareFlags::empty())
 }
 
-/// [`fork`] into new `namespaces` (clone3(2)).
+/// [`fork`] into new `namespaces` (clone(2)). Not by clone3(2), which filters
+/// from outside, such as those of containers and of Stockade, refuse because
+/// they cannot look at its flags.
 pub(crate) fn fork_into(namespaces: rustix::thread::UnshareFlags) -> io::Result<Fork> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(io::Error::other("more than one thread"));
     }
-    let number = |value: libc::c_int| u64::try_from(value).unwrap_or_default();
-    // SAFETY: all-zero is a valid value of this plain C struct: no stack, no
-    // thread-local storage and no place to write ids to.
-    let mut argument: libc::clone_args = unsafe { std::mem::zeroed() };
-    argument.flags = namespaces.bits().into();
-    argument.exit_signal = number(libc::SIGCHLD);
+    let flags = libc::c_long::from(namespaces.bits()) | libc::c_long::from(libc::SIGCHLD);
+    let none = std::ptr::null::<libc::c_void>();
     // SAFETY: memory is copied, not shared, and there is one thread, so the
-    // child's is consistent; the kernel only reads `size_of` bytes.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw const argument,
-            size_of::<libc::clone_args>(),
-        )
-    };
+    // child's is consistent. It keeps the stack, and nothing is written.
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
     let id = check(result)?;
     match i32::try_from(id).ok().and_then(Pid::from_raw) {
         Some(id) => Ok(Fork::Parent(id)),

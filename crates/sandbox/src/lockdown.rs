@@ -7,7 +7,7 @@ use rustix::{
 
 use crate::{
     error::{During, Layer, SandboxError},
-    identity, landlock, seccomp,
+    identity, landlock, layers, seccomp,
     spec::{INSIDE_ID, Identity, Limits, SandboxSpec},
 };
 
@@ -28,8 +28,14 @@ pub(crate) fn lock(spec: &SandboxSpec) -> Result<u32, SandboxError> {
     // The last change of credentials is behind: the signal now stays set.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .during(Layer::Processes, "tie process 1 to its parent")?;
-    let abi = landlock::restrict(spec)?;
-    seccomp::install()?;
+    let abi = if spec.nested {
+        // Whom Landlock restricts at all may rename less under rules of his
+        // own, and mount nothing.
+        layers::landlock_abi()?
+    } else {
+        landlock::restrict(spec)?
+    };
+    seccomp::install(spec.nested)?;
     Ok(abi)
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn build(
             .during(Layer::Files, "make a probe")?,
     );
     devices(root, &mounts.devices, terminals)?;
-    place_proc(root, &new_proc()?)?;
+    place_proc(root, &new_proc()?, spec.nested)?;
     make_directory(root, &spec.workspace.target)
         .during(Layer::Workspace, "make its mount point")?;
 
@@ -232,9 +232,18 @@ pub(crate) fn new_proc() -> Result<Detached, SandboxError> {
     Detached::new("proc", &[], PROC_ATTRIBUTES).during(Layer::Files, "mount /proc")
 }
 
-/// Places `proc`, without what tells about the whole machine.
-pub(crate) fn place_proc(root: &OwnedFd, proc: &Detached) -> Result<(), SandboxError> {
+/// Places `proc`, without what tells about the whole machine. Nested sandboxes
+/// can have one only if nothing covers a part of this one; what is covered
+/// belongs to the host's root, which nobody inside is.
+pub(crate) fn place_proc(
+    root: &OwnedFd,
+    proc: &Detached,
+    nested: bool,
+) -> Result<(), SandboxError> {
     place(root, proc, Path::new("/proc"))?;
+    if nested {
+        return Ok(());
+    }
     for name in PROC_READ_ONLY {
         let Ok(path) = find(proc.descriptor(), Path::new(name)) else {
             continue;

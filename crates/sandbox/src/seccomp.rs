@@ -13,10 +13,15 @@ use crate::{
     kernel,
 };
 
-/// Installs the filter for this process and all it starts. Needs
-/// `no_new_privs`, and cannot be undone.
-pub(crate) fn install() -> Result<(), SandboxError> {
-    let program = Program::compile(&table::rules(), table::NEWEST_KNOWN);
+/// Installs the filter for this process and all it starts; one that is
+/// `nested` lets them make sandboxes of their own. Needs `no_new_privs`, and
+/// cannot be undone.
+pub(crate) fn install(nested: bool) -> Result<(), SandboxError> {
+    let mut rules = table::rules();
+    if nested {
+        table::allow_sandboxes(&mut rules);
+    }
+    let program = Program::compile(&rules, table::NEWEST_KNOWN);
     kernel::set_seccomp_filter(program.instructions()).during(Layer::Seccomp, "install the filter")
 }
 

@@ -28,6 +28,11 @@ pub struct SandboxSpec {
     pub workspace: WorkspaceMount,
     /// Caps for every process inside.
     pub limits: Limits,
+    /// Whether programs inside may make namespaces and mounts, for sandboxes
+    /// of their own. There is no Landlock then: the kernel lets nobody mount
+    /// whose files it restricts.
+    #[serde(default)]
+    pub nested: bool,
 }
 
 /// Kernel ids that belong to one task.

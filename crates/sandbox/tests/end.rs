@@ -47,6 +47,7 @@ fn spec(folder: &Path, limits: Limits) -> SandboxSpec {
             tree: Tree::Directory(folder.to_owned()),
         },
         limits,
+        nested: false,
     }
 }
 

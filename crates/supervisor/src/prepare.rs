@@ -107,6 +107,8 @@ pub struct Wish {
     pub require: Assurance,
     /// How its tree is made; `None` chooses.
     pub back_end: Option<BackEnd>,
+    /// Whether programs inside may make sandboxes of their own.
+    pub nested: bool,
 }
 
 /// What is to run.
@@ -218,6 +220,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     let slug = Slug::from_prompt(wish.name.as_deref().unwrap_or(&agent.prompt));
     let mut sandbox = sandbox(host, &task, &repository, &pool, &agent, back_end);
     sandbox.limits = caps::limits(wish)?;
+    sandbox.nested = wish.nested;
     sandbox
         .grants
         .extend(extra.grants(&host.config.hidden_paths()));
@@ -549,5 +552,6 @@ fn sandbox(
         trust_stores: view.trust_stores,
         workspace: WorkspaceMount { target, tree },
         limits: Limits::default(),
+        nested: false,
     }
 }

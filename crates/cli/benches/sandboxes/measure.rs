@@ -173,6 +173,7 @@ fn spec(folder: &Path) -> SandboxSpec {
             tree: Tree::Directory(folder.to_owned()),
         },
         limits: Limits::default(),
+        nested: false,
     }
 }
 

@@ -114,6 +114,7 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
             Level::Reduced => Assurance::Reduced,
             Level::Full => Assurance::Full,
         },
+        nested: arguments.nested,
         back_end: match arguments.backend {
             BackEndName::Auto => None,
             BackEndName::Overlay => Some(BackEnd::Overlay),

@@ -176,7 +176,7 @@ fn lay_out(spec: &SandboxSpec, isolation: Isolation) -> Result<(), SandboxError>
         root::place(&root, &home, Path::new(INSIDE_HOME))?;
     }
     root::place(&root, &root::new_terminals()?, Path::new("/dev/pts"))?;
-    root::place_proc(&root, &root::new_proc()?)
+    root::place_proc(&root, &root::new_proc()?, spec.nested)
 }
 
 /// Copies of what was granted below scratch folders, with what lies below it.

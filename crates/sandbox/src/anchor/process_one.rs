@@ -1,6 +1,7 @@
 //! How a process becomes process 1 of a sandbox.
 
 use std::{
+    ffi::CStr,
     fs::File,
     io::{self, Read},
 };
@@ -64,7 +65,7 @@ impl Program {
             Fork::Child => {
                 let failed = become_init(spec, lay_out, &tell).and_then(|()| {
                     kernel::keep_only(inside.as_fd(), INIT_SOCKET)
-                        .and_then(|()| Err(kernel::execute(&self.0, c"init")))
+                        .and_then(|()| Err(kernel::execute(&self.0, name(spec))))
                         .during(Layer::Processes, "execute process 1")
                 });
                 let _ = report(&tell, &failed.map(|()| (0, Vec::new())));
@@ -84,6 +85,11 @@ impl Started {
     pub(super) fn stands(self) -> Result<(Channel, Checked), SandboxError> {
         Ok((self.socket, hear(self.answer)?))
     }
+}
+
+/// Its name tells process 1 how it may restrict what it starts.
+fn name(spec: &SandboxSpec) -> &'static CStr {
+    if spec.nested { c"init-nested" } else { c"init" }
 }
 
 /// Everything the child does before it executes process 1.
@@ -106,7 +112,7 @@ fn become_init(
         .during(Layer::Processes, "let go of the anchor's descriptors")?;
     rustix::process::setsid().during(Layer::Processes, "start a session")?;
     let abi = lockdown::lock(spec)?;
-    let passed = verify::inside()?;
+    let passed = verify::inside(spec.nested)?;
     report(tell, &Ok((abi, passed))).during(Layer::Processes, "report")
 }
 

@@ -140,6 +140,7 @@ impl Folder {
                 },
             },
             limits: Limits::default(),
+            nested: false,
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn of(
     let mut writes = vec![format!("{own} (a copy; nothing comes back but by review)")];
     writes.extend(shown(Access::ReadWrite));
     let caps = caps(plan);
-    let weaker = weaker(back_end);
+    let weaker = weaker(plan, back_end);
     Contract {
         assurance: assurance(&caps, &weaker),
         agent: AgentLine {
@@ -73,9 +73,16 @@ pub(super) fn of(
     }
 }
 
-fn weaker(back_end: BackEnd) -> Vec<String> {
+fn weaker(plan: &Plan, back_end: BackEnd) -> Vec<String> {
     let mut weaker = groups::that_matter();
     weaker.extend(layers::weaker());
+    if plan.sandbox.nested {
+        weaker.push(
+            "programs inside may make sandboxes of their own (--nested): mounts alone guard \
+             files, without Landlock, and more of the kernel can be reached"
+                .to_owned(),
+        );
+    }
     if back_end == BackEnd::Checkout {
         weaker.push(
             "folders are shown as they are: /proc/self/mountinfo tells inside where on this \

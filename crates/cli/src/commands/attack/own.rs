@@ -27,6 +27,8 @@ const LONGEST: u64 = 1800;
 pub(super) struct Own {
     host: Host,
     repository: PathBuf,
+    /// Whether programs inside may make sandboxes of their own.
+    nested: bool,
     /// The task that runs all the time.
     standing: TaskDirectory,
     /// The one that ran last to its end, and its work once it is taken back.
@@ -35,16 +37,17 @@ pub(super) struct Own {
 }
 
 impl Own {
-    pub(super) fn new(ground: &Ground) -> Result<Self, Failure> {
+    pub(super) fn new(ground: &Ground, nested: bool) -> Result<Self, Failure> {
         let mut host = host::host()?;
         host.state = StateDirectory::open(Some(ground.root().join("state")), None, None)?;
         host.home = Some(ground.home());
         let repository = ground.repository(OWN)?;
         let wait = ["sleep".to_owned(), LONGEST.to_string()];
-        let standing = begin(&host, &repository, &wait, None)?;
+        let standing = begin(&host, &repository, &wait, None, nested)?;
         Ok(Self {
             host,
             repository,
+            nested,
             standing,
             last: None,
             work: None,
@@ -53,7 +56,7 @@ impl Own {
 
     /// A new task for `words`, and all that it prints until it has ended.
     fn alone(&mut self, words: &[String], memory: Option<u64>) -> Result<Ran, Failure> {
-        let task = begin(&self.host, &self.repository, words, memory)?;
+        let task = begin(&self.host, &self.repository, words, memory, self.nested)?;
         let status = watch::settled(&task)?;
         let ran = Ran {
             output: std::fs::read(task.output()).unwrap_or_default(),
@@ -113,6 +116,7 @@ fn begin(
     repository: &std::path::Path,
     words: &[String],
     memory: Option<u64>,
+    nested: bool,
 ) -> Result<TaskDirectory, Failure> {
     let wish = Wish {
         folder: repository.to_owned(),
@@ -136,6 +140,7 @@ fn begin(
         require: Assurance::Weak,
         wall_seconds: LONGEST,
         back_end: None,
+        nested,
     };
     let prepared = prepare(host, &wish)?;
     let (prepared, _) = run::begin(host, wish, prepared, &Keys::new())?;

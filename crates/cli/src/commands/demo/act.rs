@@ -126,6 +126,7 @@ impl Stage {
             processor_hundredths: None,
             require: Assurance::Weak,
             back_end: None,
+            nested: false,
         };
         let prepared = prepare(&self.host, &wish)?;
         let contract = &prepared.plan.contract;
