@@ -7,6 +7,7 @@ mod values;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use stockade_sandbox::Isolation;
 
 pub(crate) use self::{
     network::{Allow, NetworkArguments},
@@ -171,6 +172,8 @@ pub(crate) struct Attack {
     /// Stockade's sandbox as `run --nested` makes it, which four probes pass by design
     #[arg(long, conflicts_with = "target")]
     pub(crate) nested: bool,
+    #[command(flatten)]
+    pub(crate) own: OwnSandbox,
     /// Only this class, a letter from A to T; may be repeated
     #[arg(long, value_name = "LETTER")]
     pub(crate) class: Vec<stockade_attack::Class>,
@@ -313,13 +316,8 @@ pub(crate) struct Exec {
     /// Cap on each file that it writes, such as 10M
     #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
     pub(crate) file_size: Option<u64>,
-    /// In a sandbox of its own: it shares the workspace, the home and the rules
-    /// for hosts, and sees no process of the task; all it started ends with it
-    #[arg(long)]
-    pub(crate) fresh: bool,
-    /// The same with an empty home and no network: it shares the workspace alone
-    #[arg(long, conflicts_with = "fresh")]
-    pub(crate) tightened: bool,
+    #[command(flatten)]
+    pub(crate) own: OwnSandbox,
     /// Tell which files changed
     #[arg(long)]
     pub(crate) files: bool,
@@ -329,6 +327,28 @@ pub(crate) struct Exec {
     /// Program and arguments
     #[arg(last = true, required_unless_present = "shell")]
     pub(crate) command: Vec<String>,
+}
+
+/// Whether a command has a sandbox of its own beside the task's.
+#[derive(Debug, Args)]
+pub(crate) struct OwnSandbox {
+    /// In a sandbox of its own: it shares the workspace, the home and the rules
+    /// for hosts, and sees no process of the task; all it started ends with it
+    #[arg(long)]
+    fresh: bool,
+    /// The same with an empty home and no network: it shares the workspace alone
+    #[arg(long, conflicts_with = "fresh")]
+    tightened: bool,
+}
+
+impl OwnSandbox {
+    pub(crate) fn isolation(&self) -> Option<Isolation> {
+        match (self.fresh, self.tightened) {
+            (_, true) => Some(Isolation::Tightened),
+            (true, false) => Some(Isolation::Fresh),
+            (false, false) => None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -102,6 +102,19 @@ fn g1_no_probe_escapes_from_the_default_policy_and_every_skip_says_why() {
     assert_nothing_is_left(&report);
 }
 
+#[test]
+fn g1_no_probe_escapes_from_a_sandbox_of_a_commands_own() {
+    let host = Host::new();
+    for kind in ["--fresh", "--tightened"] {
+        let (report, outcome) = attack(&host, &[kind]);
+        assert_eq!(outcome.code, 0, "{kind}: {outcome:?}");
+        assert_eq!(numbers(&report, "escaped"), Vec::<u64>::new(), "{kind}");
+        let held = numbers(&report, "held");
+        assert!(held.len() >= 70, "{kind}: only {held:?} held: {report}");
+        assert_nothing_is_left(&report);
+    }
+}
+
 /// Each row has its case, in elements that are closed in order.
 fn assert_is_junit(document: &str, report: &Value) {
     let count = rows(report, "probes").len() + rows(report, "needs").len();

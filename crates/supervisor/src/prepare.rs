@@ -67,6 +67,10 @@ pub struct Host {
     pub passed: Vec<(String, String)>,
 }
 
+/// How many bytes a task may send where nothing else is said: far more than any
+/// conversation with a model.
+const BYTE_LIMIT: u64 = 1 << 30;
+
 /// What a person wants.
 #[derive(Clone, Debug)]
 pub struct Wish {
@@ -109,6 +113,34 @@ pub struct Wish {
     pub back_end: Option<BackEnd>,
     /// Whether programs inside may make sandboxes of their own.
     pub nested: bool,
+}
+
+impl Wish {
+    /// A task on the repository of `folder` with nothing asked for beyond what
+    /// runs, and for how many seconds at most.
+    pub fn new(folder: PathBuf, runs: Runs, wall_seconds: u64) -> Self {
+        Self {
+            folder,
+            base: None,
+            with_dirty: false,
+            runs,
+            name: None,
+            model: None,
+            model_url: None,
+            network: Network::default(),
+            cap: Cap::default(),
+            byte_limit: BYTE_LIMIT,
+            wall_seconds,
+            extra: ExtraPaths::default(),
+            forget_extra: false,
+            memory_bytes: None,
+            disk_bytes: None,
+            processor_hundredths: None,
+            require: Assurance::Weak,
+            back_end: None,
+            nested: false,
+        }
+    }
 }
 
 /// What is to run.

@@ -39,7 +39,11 @@ pub(crate) fn run(arguments: &Attack, printer: Printer) -> Result<ExitCode, Fail
     let ground = field.ground().clone();
     let mut target: Box<dyn Target> = match &arguments.target {
         Some(command) => Box::new(Wrapper::new(command, &ground)?),
-        None => Box::new(Own::new(&ground, arguments.nested)?),
+        None => Box::new(Own::new(
+            &ground,
+            arguments.nested,
+            arguments.own.isolation(),
+        )?),
     };
     let mut told = clock;
     let report = Suite::new(&mut field, target.as_mut())?.run(&probes, |number, probe| {

@@ -7,7 +7,6 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use stockade_sandbox::Isolation;
 use stockade_supervisor::{
     Answer, Connection, ExecEnd, ExecLimits, ExecRequest, ExecResult, Report, Request, Stdin,
     TaskDirectory, Typed, look_into,
@@ -47,13 +46,8 @@ pub(crate) fn run(arguments: Exec, printer: Printer) -> Result<ExitCode, Failure
 }
 
 fn request(arguments: Exec, printer: Printer) -> ExecRequest {
-    let isolation = match (arguments.fresh, arguments.tightened) {
-        (_, true) => Some(Isolation::Tightened),
-        (true, false) => Some(Isolation::Fresh),
-        (false, false) => None,
-    };
     ExecRequest {
-        isolation,
+        isolation: arguments.own.isolation(),
         argv: arguments.command,
         shell: arguments.shell,
         cwd: arguments.cwd,

@@ -21,9 +21,6 @@ use crate::{
     terminal,
 };
 
-/// Bytes that a task may send: far more than any conversation with a model.
-pub(crate) const BYTE_LIMIT: u64 = 1 << 30;
-
 pub(crate) fn run(arguments: &Run, printer: Printer) -> Result<ExitCode, Failure> {
     let host = host::host()?;
     let wish = wish(arguments)?;
@@ -88,17 +85,13 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         .transpose()
         .map_err(|error| Failure::new(Kind::Usage, format!("--model-url: {error}")))?;
     Ok(Wish {
-        folder: arguments.folder.clone(),
         base: Some(arguments.base.clone()).filter(|base| base != "HEAD"),
         with_dirty: arguments.with_dirty,
-        runs,
         name: arguments.name.clone(),
         model: arguments.model.clone(),
         model_url,
         cap: arguments.spending.cap(),
-        byte_limit: BYTE_LIMIT,
         network: arguments.network.wish(),
-        wall_seconds: arguments.wall,
         extra: ExtraPaths {
             read: arguments.ro.clone(),
             write: arguments.rw.clone(),
@@ -121,6 +114,7 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
             BackEndName::Checkout => Some(BackEnd::Checkout),
             BackEndName::Btrfs => Some(BackEnd::Btrfs),
         },
+        ..Wish::new(arguments.folder.clone(), runs, arguments.wall)
     })
 }
 

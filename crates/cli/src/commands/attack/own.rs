@@ -1,13 +1,13 @@
 //! Stockade's own sandbox as a target: tasks on a throw-away repository, made
 //! by the same calls as `stockade run` makes them, with the default policy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use stockade_attack::{Facts, Ground, OWN, Place, Ran, Start, Target, TargetError};
-use stockade_budget::Cap;
+use stockade_sandbox::Isolation;
 use stockade_supervisor::{
-    Assurance, Connection, ExecRequest, ExtraPaths, Host, Network, Request, Runs, STATUS,
-    StateDirectory, TaskDirectory, TaskState, TaskStatus, Wish, gateway::Keys, prepare,
+    Connection, ExecRequest, Host, Request, Runs, STATUS, StateDirectory, TaskDirectory, TaskState,
+    TaskStatus, Wish, gateway::Keys, prepare,
 };
 
 use crate::{
@@ -29,6 +29,8 @@ pub(super) struct Own {
     repository: PathBuf,
     /// Whether programs inside may make sandboxes of their own.
     nested: bool,
+    /// The sandbox of its own that each command of the standing task gets.
+    isolation: Option<Isolation>,
     /// The task that runs all the time.
     standing: TaskDirectory,
     /// The one that ran last to its end, and its work once it is taken back.
@@ -37,7 +39,11 @@ pub(super) struct Own {
 }
 
 impl Own {
-    pub(super) fn new(ground: &Ground, nested: bool) -> Result<Self, Failure> {
+    pub(super) fn new(
+        ground: &Ground,
+        nested: bool,
+        isolation: Option<Isolation>,
+    ) -> Result<Self, Failure> {
         let mut host = host::host()?;
         host.state = StateDirectory::open(Some(ground.root().join("state")), None, None)?;
         host.home = Some(ground.home());
@@ -48,6 +54,7 @@ impl Own {
             host,
             repository,
             nested,
+            isolation,
             standing,
             last: None,
             work: None,
@@ -68,9 +75,14 @@ impl Own {
     }
 
     /// `words` in the sandbox of a task; an ended task gets one for it.
-    fn inside(task: &TaskDirectory, words: &[String]) -> Result<Ran, Failure> {
+    fn inside(
+        task: &TaskDirectory,
+        words: &[String],
+        isolation: Option<Isolation>,
+    ) -> Result<Ran, Failure> {
         let request = ExecRequest {
             argv: words.to_vec(),
+            isolation,
             ..ExecRequest::default()
         };
         let mut inside = Inside::ask(task, request)?;
@@ -89,7 +101,7 @@ impl Own {
         let Some(task) = &self.last else {
             return Err(Failure::failed("no task has ended yet"));
         };
-        let ran = Self::inside(task, words)?;
+        let ran = Self::inside(task, words, None)?;
         watch::settled(task)?;
         Ok(ran)
     }
@@ -113,34 +125,21 @@ impl Own {
 /// Makes a task and starts it, as `stockade run` does.
 fn begin(
     host: &Host,
-    repository: &std::path::Path,
+    repository: &Path,
     words: &[String],
     memory: Option<u64>,
     nested: bool,
 ) -> Result<TaskDirectory, Failure> {
+    let runs = Runs::Command {
+        argv: words.to_vec(),
+        terminal: false,
+    };
     let wish = Wish {
-        folder: repository.to_owned(),
-        base: None,
-        with_dirty: false,
-        runs: Runs::Command {
-            argv: words.to_vec(),
-            terminal: false,
-        },
         name: Some("attack".to_owned()),
-        model: None,
-        model_url: None,
-        network: Network::default(),
-        cap: Cap::default(),
-        byte_limit: run::BYTE_LIMIT,
-        extra: ExtraPaths::default(),
         forget_extra: true,
         memory_bytes: memory,
-        disk_bytes: None,
-        processor_hundredths: None,
-        require: Assurance::Weak,
-        wall_seconds: LONGEST,
-        back_end: None,
         nested,
+        ..Wish::new(repository.to_owned(), runs, LONGEST)
     };
     let prepared = prepare(host, &wish)?;
     let (prepared, _) = run::begin(host, wish, prepared, &Keys::new())?;
@@ -191,7 +190,7 @@ impl Target for Own {
 
     fn run(&mut self, words: &[String], start: Start<'_>) -> Result<Ran, TargetError> {
         match start {
-            Start::Standing => Self::inside(&self.standing, words),
+            Start::Standing => Self::inside(&self.standing, words, self.isolation),
             Start::Terminal(_) => self.at_terminal(words),
             Start::New => self.alone(words, None),
             Start::Capped(memory) => self.alone(words, Some(memory)),

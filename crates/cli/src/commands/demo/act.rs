@@ -14,9 +14,7 @@ use stockade_rehearsal::{
     server::{ServerHandle, ServerOptions},
     transcript::{Canary, Transcript},
 };
-use stockade_supervisor::{
-    Assurance, ExtraPaths, Host, Network, Runs, StateDirectory, TaskState, Wish, prepare,
-};
+use stockade_supervisor::{Host, Runs, StateDirectory, TaskState, Wish, prepare};
 use stockade_types::Redacted;
 use stockade_workspace::MergePlan;
 
@@ -101,32 +99,18 @@ impl Stage {
         printer: Printer,
     ) -> Result<Played, Failure> {
         let server = Server::start(script, canaries)?;
+        let runs = Runs::BuiltIn {
+            program: self.agent.clone(),
+            prompt: prompt.to_owned(),
+        };
         let wish = Wish {
-            folder: self.repository.clone(),
-            base: None,
-            with_dirty: false,
-            runs: Runs::BuiltIn {
-                program: self.agent.clone(),
-                prompt: prompt.to_owned(),
-            },
-            name: None,
-            model: None,
             model_url: Some(server.url.parse().map_err(Failure::failed)?),
             cap: Cap {
                 requests: request_limit,
                 ..Cap::default()
             },
-            network: Network::default(),
-            byte_limit: run::BYTE_LIMIT,
-            wall_seconds: LONGEST,
-            extra: ExtraPaths::default(),
             forget_extra: true,
-            memory_bytes: None,
-            disk_bytes: None,
-            processor_hundredths: None,
-            require: Assurance::Weak,
-            back_end: None,
-            nested: false,
+            ..Wish::new(self.repository.clone(), runs, LONGEST)
         };
         let prepared = prepare(&self.host, &wish)?;
         let contract = &prepared.plan.contract;
