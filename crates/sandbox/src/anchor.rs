@@ -4,7 +4,7 @@
 //! It reads the specification from standard input, builds, and over the
 //! channel that is its standard output hands the
 //! network's listeners and the socket to process 1 to the supervisor, and
-//! then only opens terminals, builds [`fresh`] sandboxes beside the first, and
+//! then only opens terminals, makes sockets, builds [`fresh`] sandboxes beside the first, and
 //! waits. When it ends, or the supervisor does,
 //! process 1 is killed and everything inside with it; the mounts and
 //! namespaces were held by these processes alone.
@@ -21,12 +21,13 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{Mode, OFlags},
+    net::{AddressFamily, SocketFlags, SocketType, socket_with},
     process::{
         DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, set_dumpable_behavior,
         set_parent_process_death_signal, waitpid,
     },
     pty::OpenptFlags,
-    thread::UnshareFlags,
+    thread::{LinkNameSpaceType, UnshareFlags},
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,11 @@ pub(crate) enum Ask {
     Terminal,
     /// A further sandbox of the task.
     Fresh(Isolation),
+    /// A TCP socket in the network of the first sandbox.
+    Socket {
+        /// Of the newer family.
+        v6: bool,
+    },
 }
 
 /// What the anchor tells the supervisor.
@@ -70,6 +76,10 @@ pub(crate) enum Told {
     Terminal,
     /// The terminal could not be opened.
     NoTerminal(String),
+    /// The socket that was asked for comes along; it is not connected.
+    Socket,
+    /// The socket could not be made.
+    NoSocket(String),
     /// A further sandbox stands, and this is its process 1. With it come the
     /// socket to that and, if its network is new, the sockets of that.
     Fresh(i32),
@@ -111,6 +121,8 @@ struct Anchor {
     /// A pidfd of process 1: readable once it has ended.
     ended: OwnedFd,
     terminals: Detached,
+    /// The network of the first sandbox; the anchor itself moves about.
+    network: OwnedFd,
     nursery: Nursery,
 }
 
@@ -142,6 +154,8 @@ impl Anchor {
         };
         rustix::system::sethostname(b"stockade").during(Layer::Namespaces, "set the host name")?;
         let (listeners, capture) = network::set_up()?;
+        let network =
+            fresh::namespace("/proc/self/ns/net").during(Layer::Network, "keep the network")?;
         let mounts = sources.lay_over()?;
         let terminals = root::new_terminals()?;
         let program = Program::new()?;
@@ -178,6 +192,7 @@ impl Anchor {
                 init,
                 ended,
                 terminals,
+                network,
             },
             report,
             hand_over(socket, listeners),
@@ -215,6 +230,7 @@ impl Anchor {
                 match serde_json::from_slice(&asked.bytes)? {
                     Ask::Terminal => self.open_terminal(channel)?,
                     Ask::Fresh(isolation) => self.nursery.build(isolation, channel)?,
+                    Ask::Socket { v6 } => self.make_socket(v6, channel)?,
                 }
             }
         }
@@ -233,6 +249,23 @@ impl Anchor {
         match open() {
             Ok((outer, inner)) => tell(channel, &Told::Terminal, &[outer.as_fd(), inner.as_fd()]),
             Err(error) => tell(channel, &Told::NoTerminal(error.to_string()), &[]),
+        }
+    }
+
+    /// A socket belongs to the network in which it was made, whoever uses it.
+    fn make_socket(&self, v6: bool, channel: &Channel) -> io::Result<()> {
+        let family = if v6 {
+            AddressFamily::INET6
+        } else {
+            AddressFamily::INET
+        };
+        let made = fresh::enter(self.network.as_fd(), LinkNameSpaceType::Network).and_then(|()| {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            Ok(socket_with(family, SocketType::STREAM, flags, None)?)
+        });
+        match made {
+            Ok(socket) => tell(channel, &Told::Socket, &[socket.as_fd()]),
+            Err(error) => tell(channel, &Told::NoSocket(error.to_string()), &[]),
         }
     }
 

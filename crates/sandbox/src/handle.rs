@@ -1,6 +1,7 @@
 //! The supervisor's side of a sandbox.
 
 mod fresh;
+mod sockets;
 
 use std::{
     io::{self, Write},
@@ -10,8 +11,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-pub use self::fresh::{FreshSandbox, FreshSandboxes};
 use self::fresh::{Line, lock};
+pub use self::{
+    fresh::{FreshSandbox, FreshSandboxes},
+    sockets::InnerSockets,
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -135,6 +139,11 @@ impl Sandbox {
     /// Builds further sandboxes of the same task.
     pub fn fresh(&self) -> FreshSandboxes {
         FreshSandboxes::new(Arc::clone(&self.line))
+    }
+
+    /// Connects to servers inside.
+    pub fn sockets(&self) -> InnerSockets {
+        InnerSockets::new(Arc::clone(&self.line))
     }
 
     /// The process id of the anchor.

@@ -35,7 +35,7 @@ pub use self::{
     channel::{Channel, Received},
     confine::{HelperLimits, confine, seal},
     error::{Layer, SandboxError},
-    handle::{ANCHOR_ARGUMENT, FreshSandbox, FreshSandboxes, InitChannel, Sandbox},
+    handle::{ANCHOR_ARGUMENT, FreshSandbox, FreshSandboxes, InitChannel, InnerSockets, Sandbox},
     kernel::{keep_descriptors_from_children, keep_ended_children, original_destination},
     network::{CAPTURE_PORT, Capture, Listeners},
     spec::{

@@ -30,6 +30,9 @@ pub struct Contract {
     /// What it must not reach, whatever is allowed.
     #[serde(default)]
     pub denies: Vec<String>,
+    /// Ports of the sandbox that can be reached on this machine.
+    #[serde(default)]
+    pub publishes: Vec<String>,
     /// The names of keys that are used for it, outside.
     pub keys: Vec<String>,
     /// Commands of the base commit that run inside before the agent.
@@ -109,6 +112,7 @@ impl Contract {
             &self.asks,
             &last.asks,
         );
+        compare("publishes", &self.publishes, &last.publishes);
         compare("uses", &self.keys, &last.keys);
         compare("runs before the agent:", &self.setup, &last.setup);
         compare("weaker:", &self.weaker, &last.weaker);
@@ -205,6 +209,9 @@ impl Contract {
         for rule in &self.denies {
             line("denies", rule);
         }
+        for port in &self.publishes {
+            line("publishes", port);
+        }
         if !self.keys.is_empty() {
             line(
                 "keys",
@@ -292,6 +299,7 @@ mod tests {
         wider.writes.push("/data".into());
         wider.masked.clear();
         wider.asks.push("asked.test (GET)".into());
+        wider.publishes.push("port 3000 inside".into());
         let mut before = contract();
         before.denies.push("denied.test".into());
         wider.assurance = Assurance::Weak;
@@ -302,6 +310,7 @@ mod tests {
             "asked for by the repository: asked.test",
             "no longer denies denied.test",
             "writes /data",
+            "publishes port 3000",
             ".env",
             "weak",
             "another program",

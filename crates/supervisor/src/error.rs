@@ -67,6 +67,19 @@ pub enum SupervisorError {
         /// Its log.
         log: PathBuf,
     },
+    /// A port to publish cannot be listened at.
+    #[error(
+        "port {port} of 127.0.0.1 cannot be listened at: {source}; choose another as \
+         `--publish OTHER:{inside}`, or any that is free as `--publish 0:{inside}`"
+    )]
+    Port {
+        /// Which.
+        port: u16,
+        /// What it would have led to.
+        inside: u16,
+        /// The system's words.
+        source: io::Error,
+    },
     /// Another task got the user id between the two steps of this start.
     #[error("another task took the user id {0} meanwhile; start the task again")]
     IdentityTaken(u32),

@@ -25,6 +25,7 @@ mod output;
 mod part;
 mod prepare;
 mod project;
+mod publish;
 pub mod recorder;
 mod save;
 mod state;
@@ -51,6 +52,7 @@ pub use self::{
         next_turn, prepare,
     },
     project::{PROJECT_FILE, Project, Setup},
+    publish::{Published, PublishedError},
     state::{StateDirectory, TaskDirectory, TaskLock, read_json, write_json},
     task::{FORMAT, Main, PLAN, Plan, Route, STATUS, Session, TaskState, TaskStatus, now, slug},
 };

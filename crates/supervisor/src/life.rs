@@ -29,6 +29,7 @@ use crate::{
     meter::{self, Meter},
     network::Grants,
     part::Part,
+    publish::{Ports, Publisher},
     recorder, save,
     state::{StateDirectory, TaskDirectory, TaskLock},
     task::{Main, PLAN, Plan, STATUS, Session, TaskState, TaskStatus},
@@ -137,6 +138,7 @@ struct Supervisor {
     /// Whether anybody has seen the main command.
     watched: bool,
     grants: Grants,
+    ports: Option<Publisher>,
     meter: Meter,
     /// The last output after which a turn was saved.
     saved_for: Option<Instant>,
@@ -159,8 +161,12 @@ impl Supervisor {
             task.write(PLAN, &plan)?;
             plan.routes.clear();
             plan.allow.clear();
+            plan.publish.clear();
         }
-        let status: TaskStatus = task.read(STATUS)?;
+        let mut status: TaskStatus = task.read(STATUS)?;
+        // A port that is taken is told before anything is built.
+        let ports = Ports::take(&plan.publish)?;
+        status.published = ports.published();
         let (recorder, record) = recorder::start(&task)?;
         watch_part(Part::Recorder, recorder, happenings.clone());
         // It makes its authority while the start is being recorded.
@@ -229,11 +235,14 @@ impl Supervisor {
             session,
             watched: false,
             grants: Grants::new(link),
+            ports: None,
             meter,
             saved_for: None,
             ended_for_memory: 0,
             _lock: lock,
         };
+        let ports = ports.serve(&supervisor.sandbox.sockets(), &supervisor.record)?;
+        supervisor.ports = Some(ports);
         supervisor.main = supervisor.start_main()?;
         supervisor.task.write(STATUS, &supervisor.status)?;
         let commands = supervisor.context(keys, refusals, happenings);
@@ -616,6 +625,9 @@ impl Supervisor {
         self.fresh.close();
         self.gate.close();
         self.sandbox.end();
+        if let Some(ports) = &self.ports {
+            ports.close();
+        }
         self.meter.close();
         let saved = save::snapshot(&self.task, &self.plan, "end");
         let (body, end) = match saved {

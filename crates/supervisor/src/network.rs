@@ -13,7 +13,7 @@ use stockade_workspace::visible;
 
 pub(crate) use self::grants::Grants;
 pub use self::preset::Preset;
-use crate::{error::SupervisorError, prepare::Host, project::Project};
+use crate::{error::SupervisorError, prepare::Host, project::Project, publish::Published};
 
 /// What a person says on the command line.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,8 @@ pub struct Network {
     pub deny: Vec<HostRule>,
     /// Names that lead to a place that the user wrote.
     pub services: Vec<Service>,
+    /// Ports of the sandbox that can be reached on this machine.
+    pub publish: Vec<Published>,
 }
 
 /// The section `[network]` of a configuration, of the user or a repository.

@@ -282,6 +282,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         allow: ruled.allow.clone(),
         deny: ruled.deny.clone(),
         services: wish.network.services.clone(),
+        publish: wish.network.publish.clone(),
         caps: Caps {
             task: wish.cap.or(host.config.budget.task),
             ..host.config.budget
@@ -310,6 +311,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         created_at: created_at.clone(),
         state: TaskState::Preparing,
         since: created_at,
+        published: Vec::new(),
     };
     let keys = plan.routes.iter().map(|route| route.key.clone()).collect();
     let notes = agent.launch.notes.clone();

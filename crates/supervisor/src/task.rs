@@ -10,7 +10,7 @@ use stockade_gateway::{Endpoint, HostRule, ModelApi, Service, Upstream};
 use stockade_sandbox::SandboxSpec;
 use stockade_types::{HostName, TaskId};
 
-use crate::contract::Contract;
+use crate::{contract::Contract, publish::Published};
 
 /// The version of the files that hold a plan and a state.
 pub const FORMAT: u32 = 1;
@@ -46,6 +46,9 @@ pub struct Plan {
     /// Names that lead to a place that the user wrote.
     #[serde(default)]
     pub services: Vec<Service>,
+    /// Ports of the sandbox that can be reached on this machine.
+    #[serde(default)]
+    pub publish: Vec<Published>,
     /// What it may spend, and all tasks together.
     #[serde(default)]
     pub caps: Caps,
@@ -138,6 +141,9 @@ pub struct TaskStatus {
     pub state: TaskState,
     /// When it got there.
     pub since: String,
+    /// Ports of the sandbox as they can be reached on this machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<Published>,
 }
 
 /// Where a task stands.
@@ -199,6 +205,11 @@ impl TaskStatus {
     /// The same in another state, from now on.
     pub fn in_state(&self, state: TaskState) -> Self {
         Self {
+            published: if state.is_live() {
+                self.published.clone()
+            } else {
+                Vec::new()
+            },
             state,
             since: now(),
             ..self.clone()

@@ -34,6 +34,12 @@ pub enum EventKind {
     NetworkRequest,
     /// A reply to an outward request arrived, or none did.
     NetworkOutcome,
+    /// A port of the sandbox can be reached on this machine.
+    Published,
+    /// Somebody on this machine connected to such a port.
+    InboundConnection,
+    /// That connection ended.
+    InboundOutcome,
     /// A placeholder was replaced by the secret of this name.
     SecretUsed,
     /// Something was refused.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use stockade_gateway::{HostRule, Service};
-use stockade_supervisor::{Network, Preset, service};
+use stockade_supervisor::{Network, Preset, Published, service};
 
 use super::values::seconds;
 
@@ -23,6 +23,10 @@ pub(crate) struct NetworkArguments {
     /// must still allow it
     #[arg(long, value_name = "NAME=URL", value_parser = service)]
     pub(crate) service: Vec<Service>,
+    /// Let programs of this machine reach a server inside, at 127.0.0.1 and this port;
+    /// 0 as HOST_PORT takes any that is free
+    #[arg(long, value_name = "[HOST_PORT:]PORT")]
+    pub(crate) publish: Vec<Published>,
 }
 
 impl NetworkArguments {
@@ -32,6 +36,7 @@ impl NetworkArguments {
             allow: self.allow.clone(),
             deny: self.deny.clone(),
             services: self.service.clone(),
+            publish: self.publish.clone(),
         }
     }
 }

@@ -6,8 +6,8 @@ use serde_json::json;
 use stockade_agents::{AgentError, AgentKind};
 use stockade_sandbox::Layer;
 use stockade_supervisor::{
-    Assurance, Contract, ExtraPaths, Host, Made, Prepared, Runs, SupervisorError, Wish,
-    gateway::Keys, prepare, read_json, start, write_json,
+    Assurance, Contract, ExtraPaths, Host, Made, Prepared, Runs, STATUS, SupervisorError,
+    TaskStatus, Wish, gateway::Keys, prepare, read_json, start, write_json,
 };
 use stockade_types::Redacted;
 use stockade_workspace::BackEnd;
@@ -272,9 +272,16 @@ fn announce(prepared: &Prepared, times: Times, printer: Printer) {
         printer.paint(Tone::Strong, &status.slug),
         status.id
     ));
+    // Which ports were free is known only now.
+    let published = prepared.task.read::<TaskStatus>(STATUS);
+    let published = published.map(|status| status.published).unwrap_or_default();
+    for port in &published {
+        printer.note(&format!("  published   {port}"));
+    }
     printer.json(&json!({
         "task": status.id,
         "slug": status.slug,
+        "published": published,
         "contract": prepared.plan.contract,
         "notes": prepared.notes,
         "workspace_ms": tree,

@@ -147,12 +147,12 @@ impl Nursery {
     }
 }
 
-fn namespace(path: &str) -> io::Result<OwnedFd> {
+pub(super) fn namespace(path: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }
 
-fn enter(namespace: BorrowedFd<'_>, kind: LinkNameSpaceType) -> io::Result<()> {
+pub(super) fn enter(namespace: BorrowedFd<'_>, kind: LinkNameSpaceType) -> io::Result<()> {
     Ok(move_into_link_name_space(namespace, Some(kind))?)
 }
 

@@ -65,6 +65,11 @@ pub(super) fn of(
             .collect(),
         asks: ruled.asked.iter().map(in_words).collect(),
         denies: plan.deny.iter().map(ToString::to_string).collect(),
+        publishes: plan
+            .publish
+            .iter()
+            .map(|published| published.in_words())
+            .collect(),
         keys: plan.routes.iter().map(|route| route.key.clone()).collect(),
         setup: project.setup.run.clone(),
         caps,
