@@ -332,6 +332,77 @@ fn opencode_shows_what_the_provider_says_of_a_wrong_key() {
     shows_that_the_key_is_wrong(&OPENCODE);
 }
 
+/// Lets the agent work until its requests or its money are used up; `why` and
+/// the agent's own words then name the command that allows more.
+fn stops_at_its_cap(agent: &Agent) {
+    const CAP: usize = 3;
+    let cap = CAP.to_string();
+    for (words, sent) in [
+        (["--max-requests", &cap], CAP),
+        (["--max-cost", "$0.01"], 0),
+    ] {
+        let Some(host) = agent.host() else { return };
+        let steps = (0..12).map(|step| json!({ "shell": format!("echo step {step} >> steps") }));
+        let model = Model::play(&host, &steps.collect());
+        let outcome = agent.run_with(&host, &model, "take twelve steps", &words);
+        let shown = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(
+            shown.contains("stockade budget raise"),
+            "{words:?}: {outcome:?}"
+        );
+        assert_eq!(model.requests().len(), sent, "{words:?}: {outcome:?}");
+        let refused: Vec<Value> = events(&host, EventKind::Denied)
+            .into_iter()
+            .filter(|denied| denied["rule"] == "budget.exhausted")
+            .collect();
+        assert!((1..=3).contains(&refused.len()), "{words:?}: {refused:#?}");
+        let why = host.json(&["why", "--task", "work"]);
+        let way = why["body"]["allow"].as_str().unwrap_or_default();
+        assert!(way.starts_with("stockade budget raise t-"), "{why}");
+        let spent = host.json(&["budget", "--by", "task"]);
+        let requests = spent["lines"][0]["requests"].as_u64().unwrap_or_default();
+        assert_eq!(usize::try_from(requests), Ok(sent), "{spent}");
+    }
+}
+
+#[test]
+fn g7_claude_code_stops_at_its_cap_and_shows_how_to_allow_more() {
+    stops_at_its_cap(&CLAUDE);
+}
+
+#[test]
+fn a_task_that_stopped_at_its_cap_goes_on_once_that_is_raised() {
+    let Some(host) = CLAUDE.host() else { return };
+    let steps = (0..4).map(|step| json!({ "shell": format!("echo step {step} >> steps") }));
+    let turns: Vec<Value> = steps.chain([json!({ "text": "Done." })]).collect();
+    let model = Model::play(&host, &turns.into());
+    CLAUDE.run_with(&host, &model, "take four steps", &["--max-requests", "2"]);
+    assert_eq!(model.requests().len(), 2);
+    let raised = host.stockade(&["budget", "raise", "work", "--requests", "20"]);
+    assert_eq!(raised.code, 0, "{raised:?}");
+    let outcome = host.stockade(&["resume", "work", "--prompt", "go on"]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert!(model.requests().len() > 2, "{outcome:?}");
+    let state = host.json(&["ls"]);
+    assert_eq!(state[0]["state"]["name"], "done", "{state}");
+    assert!(in_snapshot(&host, "steps").contains("step 3"));
+}
+
+#[test]
+fn g7_codex_stops_at_its_cap_and_shows_how_to_allow_more() {
+    stops_at_its_cap(&CODEX);
+}
+
+#[test]
+fn g7_gemini_cli_stops_at_its_cap_and_shows_how_to_allow_more() {
+    stops_at_its_cap(&GEMINI);
+}
+
+#[test]
+fn g7_opencode_stops_at_its_cap_and_shows_how_to_allow_more() {
+    stops_at_its_cap(&OPENCODE);
+}
+
 #[test]
 fn a_remark_of_the_reviewer_reaches_the_agent_as_its_next_prompt() {
     let Some(host) = CLAUDE.host() else {

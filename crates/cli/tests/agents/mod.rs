@@ -92,9 +92,15 @@ impl Agent {
 
     /// Runs the agent in a task called `work`, to its end.
     pub fn run(&self, host: &Host, model: &Model, prompt: &str) -> Outcome {
+        self.run_with(host, model, prompt, &[])
+    }
+
+    /// The same with further words for `stockade run`.
+    pub fn run_with(&self, host: &Host, model: &Model, prompt: &str, more: &[&str]) -> Outcome {
         let mut words = vec!["run", self.name, prompt, "--name", "work", "--yes"];
         words.extend(["--model-url", &model.url]);
         words.extend(self.words);
+        words.extend(more);
         finish_within(host.command(&words), RUN).unwrap()
     }
 }
