@@ -59,6 +59,12 @@ pub(crate) enum Verb {
         stockade attack --target 'srt -c' --junit report.xml\n\nExit codes: 0 all held · 7 something escaped"
     )]
     Attack(Attack),
+    /// Measure what Stockade costs on this machine, beside others
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  stockade bench exec\n  stockade bench exec --runs 500 --seconds 5 --json"
+    )]
+    Bench(Bench),
     /// Start a task: an agent, or any command after `--`
     #[command(
         after_help = "Examples:\n  stockade run codex \"make the failing test pass\"\n  \
@@ -186,6 +192,24 @@ pub(crate) struct Attack {
     /// Only list the probes
     #[arg(long)]
     pub(crate) list: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// A command inside, against a plain spawn, bubblewrap, nsjail and unshare
+    Exec(BenchExec),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchExec {
+    /// How often each kind of command is run; slow ones an eighth of that
+    #[arg(long, value_name = "N", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(16..))]
+    pub(crate) runs: u32,
+    /// For how long many commands at once are counted
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) seconds: u64,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod allow;
 mod attack;
+mod bench;
 mod budget;
 mod copy;
 pub(crate) mod demo;
@@ -34,6 +35,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Demo(demo) => demo::run(&demo, printer),
         Verb::Doctor(doctor) => doctor::run(&doctor, printer),
         Verb::Attack(attack) => attack::run(&attack, printer),
+        Verb::Bench(bench) => bench::run(&bench, printer),
         Verb::Run(run) => run::run(&run, printer),
         Verb::Ls => tasks::list(printer),
         Verb::Attach(attach) => watch::attach(&attach, printer),

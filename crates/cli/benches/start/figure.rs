@@ -1,8 +1,11 @@
-//! Samples, what is made of them, and what they are held against.
+//! What is made of samples, and what they are held against.
 
-use std::time::Duration;
+#[path = "../../src/commands/bench/samples.rs"]
+mod samples;
 
 use serde_json::{Value, json};
+
+pub(crate) use self::samples::Samples;
 
 /// What samples count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,63 +24,6 @@ impl Unit {
             Self::Mebibytes => "MiB",
         }
     }
-}
-
-/// Measured values of one kind.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Samples(Vec<f64>);
-
-impl Samples {
-    /// Adds a value.
-    pub(crate) fn push(&mut self, value: f64) {
-        self.0.push(value);
-        self.0.sort_by(f64::total_cmp);
-    }
-
-    /// Adds a time, as milliseconds.
-    pub(crate) fn push_time(&mut self, time: Duration) {
-        self.push(milliseconds(time));
-    }
-
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The value that `percent` of the samples do not exceed, between two of
-    /// them in proportion; zero of none.
-    pub(crate) fn percentile(&self, percent: u8) -> f64 {
-        let last = self.0.len().saturating_sub(1);
-        let position = last * usize::from(percent);
-        let (below, rest) = (position / 100, position % 100);
-        let at = |index: usize| self.0.get(index).or(self.0.last()).copied();
-        let (Some(low), Some(high)) = (at(below), at(below + 1)) else {
-            return 0.0;
-        };
-        let part = u8::try_from(rest).map_or(0.0, |rest| f64::from(rest) / 100.0);
-        low + (high - low) * part
-    }
-
-    /// The middle value.
-    pub(crate) fn median(&self) -> f64 {
-        self.percentile(50)
-    }
-
-    fn to_json(&self) -> Value {
-        json!({
-            "count": self.count(),
-            "minimum": self.percentile(0),
-            "p10": self.percentile(10),
-            "median": self.median(),
-            "p90": self.percentile(90),
-            "maximum": self.percentile(100),
-        })
-    }
-}
-
-/// A time as milliseconds.
-pub(crate) fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 /// What a figure must not exceed.

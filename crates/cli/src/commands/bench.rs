@@ -1,0 +1,142 @@
+//! `stockade bench`: what Stockade costs on this machine, beside others.
+
+mod exec;
+mod peers;
+mod samples;
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use self::samples::Samples;
+use crate::{
+    arguments::Bench,
+    failure::Failure,
+    print::{Printer, Tone},
+};
+
+/// One way to run the program.
+struct Row {
+    name: &'static str,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Measured(Samples),
+    /// It is not here, or does not work, for this reason.
+    Missing(String),
+}
+
+/// Commands a second, many at once.
+struct Rate {
+    name: &'static str,
+    a_second: f64,
+}
+
+pub(crate) fn run(arguments: &Bench, printer: Printer) -> Result<ExitCode, Failure> {
+    let Bench::Exec(arguments) = arguments;
+    let before = load();
+    let measured = exec::measure(arguments, printer)?;
+    show(&measured.rows, &measured.rates, printer);
+    let rows = measured.rows.iter().map(|row| to_json(row, &measured.rows));
+    let rates = measured.rates.iter();
+    printer.json(&json!({
+        "program": exec::PROGRAM,
+        "machine": machine(),
+        "load_before": before,
+        "load_after": load(),
+        "rows": rows.collect::<Vec<_>>(),
+        "at_once": rates
+            .map(|rate| json!({ "name": rate.name, "a_second": rate.a_second }))
+            .collect::<Vec<_>>(),
+    }));
+    let note = format!("{}; load {before} before, {} after", machine(), load());
+    printer.line(&printer.paint(Tone::Faint, &note));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first row is what the others are compared to.
+fn spawns(rows: &[Row]) -> Option<&Samples> {
+    rows.iter().find_map(|row| match &row.outcome {
+        Outcome::Measured(samples) => Some(samples),
+        Outcome::Missing(_) => None,
+    })
+}
+
+fn show(rows: &[Row], rates: &[Rate], printer: Printer) {
+    let heading = format!(
+        "{:40} {:>9} {:>9} {:>9} {:>9} {:>11}",
+        format!("{}, in ms", exec::PROGRAM),
+        "p10",
+        "median",
+        "p90",
+        "runs",
+        "× a spawn"
+    );
+    printer.line(&printer.paint(Tone::Strong, &heading));
+    let spawn = spawns(rows).map_or(0.0, Samples::median);
+    for row in rows {
+        printer.line(&match &row.outcome {
+            Outcome::Measured(samples) => format!(
+                "{:40} {:9.3} {:9.3} {:9.3} {:9} {:11.2}",
+                row.name,
+                samples.percentile(10),
+                samples.median(),
+                samples.percentile(90),
+                samples.count(),
+                samples.median() / spawn.max(f64::MIN_POSITIVE),
+            ),
+            Outcome::Missing(reason) => format!("{:40} {reason}", row.name),
+        });
+    }
+    for rate in rates {
+        printer.line(&format!("{:40} {:9.0} a second", rate.name, rate.a_second));
+    }
+}
+
+fn to_json(row: &Row, rows: &[Row]) -> Value {
+    match (&row.outcome, spawns(rows)) {
+        (Outcome::Measured(samples), Some(spawns)) => json!({
+            "name": row.name,
+            "milliseconds": samples.to_json(),
+            "ratio_of_medians": samples.median() / spawns.median(),
+            "ratio_of_p10": samples.percentile(10) / spawns.percentile(10),
+        }),
+        (Outcome::Missing(reason), _) => json!({ "name": row.name, "missing": reason }),
+        (Outcome::Measured(_), None) => Value::Null,
+    }
+}
+
+fn machine() -> String {
+    let system = rustix::system::uname();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!(
+        "{} {}, {cores} cores, uid {}",
+        system.sysname().to_string_lossy(),
+        system.release().to_string_lossy(),
+        rustix::process::geteuid().as_raw()
+    )
+}
+
+/// The load of the last minute, as the kernel prints it.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().unwrap_or("?").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_lie_between_the_values_in_proportion() {
+        let mut samples = Samples::default();
+        assert!(samples.median().abs() < 1e-9);
+        for value in [3.0, 1.0, 2.0, 4.0] {
+            samples.push(value);
+        }
+        for (percent, value) in [(0, 1.0), (50, 2.5), (100, 4.0), (10, 1.3)] {
+            assert!((samples.percentile(percent) - value).abs() < 1e-9);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! `stockade bench exec`: what a command costs in a sandbox.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use stockade_sandbox::Isolation;
+use stockade_supervisor::{
+    Answer, Connection, ExecRequest, Host, Report, Request, Runs, StateDirectory, TaskDirectory,
+    Wish, gateway::Keys, prepare,
+};
+
+use super::{
+    Outcome, Rate, Row,
+    peers::{self, SANDBOXES, SPAWN},
+    samples::Samples,
+};
+use crate::{
+    arguments::BenchExec,
+    commands::{run, watch},
+    failure::Failure,
+    host,
+    print::Printer,
+};
+
+/// What is run, inside and outside.
+pub(super) const PROGRAM: &str = "/bin/true";
+/// Seconds that the task may live.
+const LONGEST: u64 = 3600;
+/// For another sandbox to stand ready, where one is taken at a time.
+const REFILL: Duration = Duration::from_millis(15);
+/// Of what is many times as slow, one run for so many others.
+const SELDOM: u32 = 8;
+/// How often progress is told.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// The size of the large caller, in bytes.
+const LARGE: usize = 512 << 20;
+
+/// Everything that was found.
+pub(super) struct Measured {
+    pub(super) rows: Vec<Row>,
+    pub(super) rates: Vec<Rate>,
+}
+
+/// Takes all figures.
+pub(super) fn measure(arguments: &BenchExec, printer: Printer) -> Result<Measured, Failure> {
+    let runs = arguments.runs;
+    let stage = Stage::set()?;
+    let mut rows = one_after_another(&stage, runs, printer)?;
+    rows.extend(in_sandboxes_of_their_own(&stage, runs / SELDOM, printer)?);
+    rows.push(from_a_large_caller(&stage, runs / SELDOM, printer)?);
+    let time = Duration::from_secs(arguments.seconds);
+    let mut rates = Vec::new();
+    for (name, isolation) in [
+        ("8 clients at once, in the task's sandbox", None),
+        (
+            "8 clients at once, in ones of their own",
+            Some(Isolation::Fresh),
+        ),
+    ] {
+        printer.note(&format!("{name}, for {} s", time.as_secs()));
+        let a_second = at_once(&stage, time, &request(Report::Collected, isolation))?;
+        rates.push(Rate { name, a_second });
+    }
+    Ok(Measured { rows, rates })
+}
+
+/// A task that runs and waits, on a throw-away repository.
+struct Stage {
+    folder: PathBuf,
+    task: TaskDirectory,
+}
+
+impl Stage {
+    fn set() -> Result<Self, Failure> {
+        let mut host: Host = host::host()?;
+        let name = format!("bench-{}", std::process::id());
+        let folder = host.state.path().join(name);
+        let repository = folder.join("repository");
+        stockade_rehearsal::demo_repository::create(&repository).map_err(Failure::failed)?;
+        host.state = StateDirectory::open(Some(folder.join("state")), None, None)?;
+        let runs = Runs::Command {
+            argv: ["sleep".to_owned(), LONGEST.to_string()].to_vec(),
+            terminal: false,
+        };
+        let wish = Wish {
+            forget_extra: true,
+            ..Wish::new(repository, runs, LONGEST)
+        };
+        let prepared = prepare(&host, &wish)?;
+        let (prepared, _) = run::begin(&host, wish, prepared, &Keys::new())?;
+        Ok(Self {
+            folder,
+            task: prepared.task,
+        })
+    }
+
+    fn client(&self) -> Result<Client, Failure> {
+        let mut connection = Connection::ask(&self.task, &Request::Status)?;
+        connection.answer()?;
+        Ok(Client(connection))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // What cannot be ended or removed is found by `uninstall`.
+        let _ = Connection::ask_once(&self.task, &Request::Stop);
+        let _ = watch::settled(&self.task);
+        let _ = stockade_workspace::remove_folder(&self.folder);
+    }
+}
+
+/// A connection to the control socket.
+struct Client(Connection);
+
+impl Client {
+    fn run(&mut self, request: &Request) -> Result<Duration, Failure> {
+        let started = Instant::now();
+        self.0.ask_again(request)?;
+        match self.0.answer()? {
+            Some(Answer::Ended { exit: 0, .. }) => Ok(started.elapsed()),
+            other => Err(Failure::failed(format!("{PROGRAM} inside: {other:?}"))),
+        }
+    }
+}
+
+fn request(report: Report, isolation: Option<Isolation>) -> Request {
+    Request::Exec(Box::new(ExecRequest {
+        argv: vec![PROGRAM.to_owned()],
+        report,
+        isolation,
+        ..ExecRequest::default()
+    }))
+}
+
+/// Each kind of command between the others and its peers.
+fn one_after_another(stage: &Stage, runs: u32, printer: Printer) -> Result<Vec<Row>, Failure> {
+    let mut client = stage.client()?;
+    let kinds = [Report::Collected, Report::Discarded].map(|report| request(report, None));
+    let mut own = [Samples::default(), Samples::default()];
+    let mut spawns = Peer::new(&[]);
+    let mut sandboxes = SANDBOXES.map(|(_, words)| Peer::new(words));
+    let mut progress = Progress::begin(printer);
+    for number in 0..runs {
+        progress.tell(number, runs, "commands in a sandbox that runs");
+        for (samples, kind) in own.iter_mut().zip(&kinds) {
+            samples.push_time(client.run(kind)?);
+        }
+        spawns.run();
+        if number % SELDOM == 0 {
+            sandboxes.iter_mut().for_each(Peer::run);
+        }
+    }
+    let [captured, silent] = own.map(Outcome::Measured);
+    let row = |name, outcome| Row { name, outcome };
+    let mut rows = vec![
+        row(SPAWN, spawns.outcome()),
+        row("in the task's sandbox, output captured", captured),
+        row("in the task's sandbox, without output", silent),
+    ];
+    for ((name, _), peer) in SANDBOXES.iter().zip(sandboxes) {
+        rows.push(row(name, peer.outcome()));
+    }
+    Ok(rows)
+}
+
+/// Sandboxes that stood ready, one a command.
+fn in_sandboxes_of_their_own(
+    stage: &Stage,
+    runs: u32,
+    printer: Printer,
+) -> Result<Vec<Row>, Failure> {
+    let mut client = stage.client()?;
+    let kinds = [Isolation::Fresh, Isolation::Tightened];
+    let kinds = kinds.map(|isolation| request(Report::Collected, Some(isolation)));
+    let mut own = [Samples::default(), Samples::default()];
+    let mut progress = Progress::begin(printer);
+    for number in 0..runs {
+        progress.tell(number, runs, "commands in sandboxes of their own");
+        for (samples, kind) in own.iter_mut().zip(&kinds) {
+            std::thread::sleep(REFILL);
+            samples.push_time(client.run(kind)?);
+        }
+    }
+    let [fresh, tightened] = own.map(Outcome::Measured);
+    Ok(vec![
+        Row {
+            name: "in a sandbox of its own, ready (--fresh)",
+            outcome: fresh,
+        },
+        Row {
+            name: "the same, workspace alone (--tightened)",
+            outcome: tightened,
+        },
+    ])
+}
+
+/// The first kind again, asked for by a process of 512 MB.
+fn from_a_large_caller(stage: &Stage, runs: u32, printer: Printer) -> Result<Row, Failure> {
+    let mut client = stage.client()?;
+    let kind = request(Report::Collected, None);
+    let memory = std::hint::black_box(vec![1_u8; LARGE]);
+    let mut samples = Samples::default();
+    let mut progress = Progress::begin(printer);
+    for number in 0..runs {
+        progress.tell(number, runs, "commands of a caller of 512 MB");
+        samples.push_time(client.run(&kind)?);
+    }
+    drop(memory);
+    Ok(Row {
+        name: "the task's sandbox, a caller of 512 MB",
+        outcome: Outcome::Measured(samples),
+    })
+}
+
+/// Commands a second while eight clients ask for one after another.
+fn at_once(stage: &Stage, time: Duration, kind: &Request) -> Result<f64, Failure> {
+    const CLIENTS: usize = 8;
+    let done = AtomicU64::new(0);
+    let started = Instant::now();
+    let clients = (0..CLIENTS).map(|_| stage.client());
+    let clients = clients.collect::<Result<Vec<_>, Failure>>()?;
+    std::thread::scope(|scope| {
+        let work = |mut client: Client| {
+            while started.elapsed() < time {
+                client.run(kind)?;
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        let threads: Vec<_> = clients
+            .into_iter()
+            .map(|client| scope.spawn(move || work(client)))
+            .collect();
+        threads.into_iter().try_for_each(|thread| {
+            let ended = thread.join();
+            ended.unwrap_or_else(|_| Err(Failure::failed("a client's thread ended")))
+        })
+    })?;
+    let done = u32::try_from(done.into_inner()).unwrap_or(u32::MAX);
+    Ok(f64::from(done) / started.elapsed().as_secs_f64())
+}
+
+/// Another way to run the program, until it fails.
+struct Peer {
+    words: &'static [&'static str],
+    samples: Samples,
+    missing: Option<String>,
+}
+
+impl Peer {
+    fn new(words: &'static [&'static str]) -> Self {
+        Self {
+            words,
+            samples: Samples::default(),
+            missing: None,
+        }
+    }
+
+    fn run(&mut self) {
+        if self.missing.is_none() {
+            match peers::run(self.words) {
+                Ok(took) => self.samples.push_time(took),
+                Err(reason) => self.missing = Some(reason),
+            }
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        match self.missing {
+            Some(reason) => Outcome::Missing(reason),
+            None => Outcome::Measured(self.samples),
+        }
+    }
+}
+
+/// Tells how far it is, once a second.
+struct Progress {
+    printer: Printer,
+    told: Instant,
+}
+
+impl Progress {
+    fn begin(printer: Printer) -> Self {
+        let told = Instant::now();
+        Self { printer, told }
+    }
+
+    fn tell(&mut self, number: u32, of: u32, what: &str) {
+        if self.told.elapsed() >= BETWEEN {
+            self.told = Instant::now();
+            self.printer.note(&format!("{number} of {of} {what}"));
+        }
+    }
+}

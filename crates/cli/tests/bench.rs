@@ -1,0 +1,38 @@
+//! `stockade bench`: figures for everybody, and nothing left of taking them.
+
+mod host;
+
+use std::fs;
+
+use self::host::Host;
+
+#[test]
+fn bench_exec_compares_every_kind_of_command_and_leaves_nothing() {
+    let host = Host::new();
+    let found = host.json(&["bench", "exec", "--runs", "16", "--seconds", "1"]);
+    let rows = found["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 9, "{found}");
+    for row in rows {
+        let name = row["name"].as_str().unwrap();
+        if row["missing"].is_string() {
+            let other = ["bubblewrap", "nsjail", "unshare"];
+            assert!(other.iter().any(|other| name.starts_with(other)), "{row}");
+            continue;
+        }
+        assert!(
+            row["milliseconds"]["median"].as_f64().unwrap() > 0.0,
+            "{row}"
+        );
+        assert!(row["ratio_of_medians"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    for rate in found["at_once"].as_array().unwrap() {
+        assert!(rate["a_second"].as_f64().unwrap() > 0.0, "{rate}");
+    }
+    let left = fs::read_dir(host.state()).unwrap();
+    let left = left.flatten().map(|entry| entry.file_name());
+    assert!(
+        left.into_iter()
+            .all(|name| !name.to_string_lossy().starts_with("bench-"))
+    );
+    assert_eq!(host.json(&["ls"]).as_array().unwrap().len(), 0);
+}
