@@ -152,6 +152,11 @@ fn g2_ten_scripted_attempts_are_ten_records_and_why_explains_the_last() {
 
     let told = host.stockade(&["why", "--task", &task.id]).stdout;
     for line in [
+        "domain  last.example",
+        &format!(
+            "exactly stockade allow 'GET last.example/path' --task {}",
+            task.id
+        ),
         "what    send GET /path to last.example:443",
         "rule    network.default-deny",
         &format!("why     {NO_RULE}"),

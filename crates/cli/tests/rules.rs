@@ -378,6 +378,75 @@ fn a_rule_that_cannot_be_read_is_named_with_its_place_wherever_it_stands() {
 }
 
 #[test]
+fn g2_a_wildcard_over_names_that_anybody_registers_is_refused_wherever_it_stands() {
+    let mut host = Host::new();
+    let objection = "anyone can register a name below";
+    for rule in ["*.co.uk", "ANY **.github.io", "GET *.com/a/**"] {
+        let refused = host.stockade(&["run", "--allow", rule, "--yes", "--", "true"]);
+        assert_eq!(refused.code, 4, "{refused:?}");
+        assert!(refused.stderr.contains(objection), "{refused:?}");
+    }
+    // To deny them is another thing, and so is what somebody owns.
+    let words = [
+        "--deny",
+        "**.github.io",
+        "--allow",
+        "**.me.github.io",
+        "--yes",
+    ];
+    let task = host.start_with(&words, WAIT);
+    let later = host.stockade(&["allow", "*.co.uk", "--task", &task.id]);
+    assert_eq!(later.code, 4, "{later:?}");
+    assert!(later.stderr.contains(objection), "{later:?}");
+    host.set("XDG_CONFIG_HOME", host.path("config"));
+    let folder = host.path("config/stockade");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(
+        folder.join("config.toml"),
+        "[network]\nallow = [\"*.pages.dev\"]\n",
+    )
+    .unwrap();
+    let configured = host.stockade(&["run", "--", "true"]);
+    assert_eq!(configured.code, 4, "{configured:?}");
+    assert!(configured.stderr.contains(objection), "{configured:?}");
+}
+
+#[test]
+fn the_card_of_a_host_names_its_owner_its_look_and_the_narrowest_rule() {
+    if !has("curl") {
+        return skip("cards of hosts", "curl is not installed");
+    }
+    let host = Host::new();
+    let task = host.start(WAIT);
+    curl(
+        &host,
+        &task,
+        "https://login.xn--pple-43d.co.uk:8443/a/b?c=d",
+    );
+    let card = &host.json(&["why", "--task", &task.id])["body"]["card"];
+    assert_eq!(card["domain"], "xn--pple-43d.co.uk");
+    assert_eq!(card["shown"], "login.\u{430}pple.co.uk");
+    assert_eq!(card["scripts"], serde_json::json!(["Cyrillic", "Latin"]));
+    assert_eq!(card["exactly"], "GET login.xn--pple-43d.co.uk:8443/a/b");
+    let told = host.stockade(&["why", "--task", &task.id]).stdout;
+    assert!(
+        told.contains("\ndomain  xn--pple-43d.co.uk\nlooks   elsewhere shown as"),
+        "{told}"
+    );
+    // A path that a rule would read as a pattern, or that ends a word, is offered by none.
+    for path in ["/a*", "/a'b", "/x/../y"] {
+        curl(
+            &host,
+            &task,
+            &format!("--path-as-is \"https://star.example{path}\""),
+        );
+        let card = &host.json(&["why", "--task", &task.id])["body"]["card"];
+        assert_eq!(card["domain"], "star.example", "{path}");
+        assert!(card["exactly"].is_null(), "{path}: {card}");
+    }
+}
+
+#[test]
 fn presets_are_listed_mirrors_come_along_and_locked_allows_nothing() {
     let host = Host::new();
     let listed = host.stockade(&["allow", "--presets"]);

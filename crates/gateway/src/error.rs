@@ -74,6 +74,9 @@ pub enum SettingsError {
     /// Too many rules.
     #[error(transparent)]
     Rules(#[from] crate::rules::RulesFull),
+    /// A rule that must not allow.
+    #[error("{0}")]
+    Rule(String),
     /// Two routes for one host: it would be unclear which key to use.
     #[error("the host {host} is named twice, as a model host or a service")]
     DuplicateHost {

@@ -41,7 +41,7 @@ pub use self::{
     record::{EventSink, SinkError},
     redact::{RedactedStream, Redactor},
     resolver::{Resolver, SystemResolver},
-    rules::{Destination, HostPattern, HostRule, LiveRules, RuleError, RulePath, RulesFull},
+    rules::{Destination, HostPattern, HostRule, LiveRules, Looks, RuleError, RulePath, RulesFull},
     server::{Gateway, Listeners, OriginalDestination},
     settings::{
         Endpoint, ModelApi, ModelRoute, PathPattern, Scheme, Service, Settings, Upstream,

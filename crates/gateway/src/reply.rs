@@ -3,10 +3,11 @@ use std::io;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use serde::Serialize;
 use serde_json::{Value, json};
 use stockade_types::{Denial, TaskId};
 
-use crate::{budget::Exhausted, meter::Unpaid, settings::ModelApi};
+use crate::{budget::Exhausted, meter::Unpaid, rules::Looks, settings::ModelApi};
 
 /// The body of any reply that goes inside.
 pub(crate) type ReplyBody = UnsyncBoxBody<Bytes, io::Error>;
@@ -18,6 +19,16 @@ pub(crate) const MALFORMED: &str = "http.malformed";
 /// Understood by the Anthropic and OpenAI client libraries.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
+/// What a person should see of an unknown host before allowing it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Card {
+    #[serde(flatten)]
+    pub(crate) looks: Looks,
+    /// The rule that would allow this request and no other path or method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exactly: Option<String>,
+}
+
 /// A request that is not passed on: the status it gets, and why.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -25,6 +36,8 @@ pub(crate) struct Refusal {
     pub(crate) rule: &'static str,
     pub(crate) reason: String,
     pub(crate) allow: Option<String>,
+    /// What a person should see of the host before allowing it.
+    pub(crate) card: Option<Box<Card>>,
     /// A placeholder was used where it has no business: somebody inside is
     /// trying to move a key.
     pub(crate) alarm: bool,
@@ -37,6 +50,7 @@ impl Refusal {
             rule,
             reason: reason.into(),
             allow: None,
+            card: None,
             alarm: false,
         }
     }
@@ -52,6 +66,12 @@ impl Refusal {
     /// With the command by which a person would allow it.
     pub(crate) fn with_allow(mut self, command: Option<String>) -> Self {
         self.allow = command;
+        self
+    }
+
+    /// With what a person should see of the host.
+    pub(crate) fn with_card(mut self, card: Option<Card>) -> Self {
+        self.card = card.map(Box::new);
         self
     }
 

@@ -45,7 +45,7 @@ pub use self::{
     identities::Identities,
     launch::{look_into, resume, start},
     meter::{raise, raised},
-    network::{Network, NetworkSection, Preset, other_script, service},
+    network::{Network, NetworkSection, Preset, service},
     part::Part,
     prepare::{
         BUILT_IN_ARGUMENT, ExtraPaths, Host, Made, PASSED, Prepared, Runs, Wish, give_tree,

@@ -8,8 +8,7 @@ mod registries;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use stockade_gateway::{HostPattern, HostRule, Service};
-use stockade_workspace::visible;
+use stockade_gateway::{HostRule, Service};
 
 pub(crate) use self::grants::Grants;
 pub use self::preset::Preset;
@@ -95,6 +94,9 @@ impl Network {
             }
         }
         add(&mut ruled.allow, ruled.asked.clone());
+        if let Some(objection) = ruled.allow.iter().find_map(HostRule::objection) {
+            return refuse(&objection);
+        }
         for deny in [&own.deny, &self.deny, &project.network.deny] {
             add(&mut ruled.deny, deny.clone());
         }
@@ -108,19 +110,6 @@ fn add(rules: &mut Vec<HostRule>, more: Vec<HostRule>) {
             rules.push(rule);
         }
     }
-}
-
-/// How `host` reads where names are shown in their own script, if that is not
-/// how it is written: letters of other scripts look like those of a known name.
-pub fn other_script(host: &HostPattern) -> Option<String> {
-    let (HostPattern::Name(name) | HostPattern::OneLevel(name) | HostPattern::AnyLevel(name)) =
-        host
-    else {
-        return None;
-    };
-    let (shown, _) = idna::domain_to_unicode(name.as_str());
-    let shown = visible::line(shown.as_bytes());
-    (shown != name.as_str()).then(|| format!("elsewhere shown as `{shown}`, in letters beyond a-z"))
 }
 
 /// Reads `NAME=URL`: a name inside and where it leads.
@@ -142,17 +131,6 @@ pub fn service(text: &str) -> Result<Service, SupervisorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_that_reads_otherwise_in_its_own_script_is_marked() {
-        let mark = |rule: &str| other_script(&rule.parse::<HostRule>().unwrap().host);
-        assert_eq!(mark("apple.com"), None);
-        assert_eq!(mark("192.0.2.1"), None);
-        for rule in ["xn--pple-43d.com", "*.xn--pple-43d.com"] {
-            let mark = mark(rule).unwrap();
-            assert!(mark.contains("\u{430}pple.com"), "{mark}");
-        }
-    }
 
     #[test]
     fn a_service_is_a_name_and_a_place() {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use stockade_gateway::HostRule;
-use stockade_supervisor::{Answer, Connection, Preset, Request, other_script};
+use stockade_supervisor::{Answer, Connection, Preset, Request};
 
 use crate::{
     arguments::Allow,
@@ -46,7 +46,7 @@ fn allow(
         task.status.slug,
         printer.paint(Tone::Strong, &rule.host.to_string()),
     ));
-    if let Some(mark) = other_script(&rule.host) {
+    if let Some(mark) = rule.host.mark() {
         printer.note(&printer.paint(Tone::Notice, &format!("{}: {mark}", rule.host)));
     }
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use stockade_audit::RecordKind;
+use stockade_gateway::Looks;
 use stockade_types::{Denial, EventKind};
 
 use crate::{
@@ -42,11 +43,24 @@ pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure
     printer.line(&format!("event {} at {at}", record.seq));
     match denial(&record.body) {
         Some(denial) => {
+            let card = &record.body["card"];
+            // Who owns the host comes first.
+            if let Some(domain) = card["domain"].as_str() {
+                printer.line(&format!("domain  {domain}"));
+            }
+            let looks = serde_json::from_value::<Looks>(card.clone()).ok();
+            if let Some(mark) = looks.and_then(|looks| looks.mark()) {
+                printer.line(&format!("looks   {mark}"));
+            }
             printer.line(&format!("what    {}", denial.what));
             printer.line(&format!("rule    {}", denial.rule));
             printer.line(&format!("why     {}", denial.reason));
             let allow = denial.allow.as_deref().unwrap_or("nothing allows it");
             printer.line(&format!("allow   {allow}"));
+            if let Some(rule) = card["exactly"].as_str() {
+                let id = &task.status.id;
+                printer.line(&format!("exactly stockade allow '{rule}' --task {id}"));
+            }
         }
         None => printer.line(&serde_json::to_string_pretty(&record.body).unwrap_or_default()),
     }

@@ -172,11 +172,14 @@ impl Gatekeeper {
     }
 
     pub(super) async fn record_refusal(&self, target: &Target, parts: &Parts, refusal: &Refusal) {
-        let body = json!({
+        let mut body = json!({
             "host": target.host(), "port": target.address.port(), "method": bounded(parts.method.as_str()),
             "path": bounded(parts.uri.path()), "verdict": "deny", "rule": refusal.rule,
             "reason": bounded(&refusal.reason), "allow": refusal.allow,
         });
+        if let Some(card) = &refusal.card {
+            body["card"] = json!(card);
+        }
         self.record.denied(body, refusal.alarm).await;
     }
 

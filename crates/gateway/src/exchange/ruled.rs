@@ -22,8 +22,8 @@ use crate::{
     credential,
     head::{self, Target},
     record::bounded,
-    reply::{self, MALFORMED, Refusal, ReplyBody},
-    rules::{self, HostPattern, HostRule, Mismatch, Verdict},
+    reply::{self, Card, MALFORMED, Refusal, ReplyBody},
+    rules::{self, HostPattern, HostRule, Looks, Mismatch, Verdict},
     settings::{Service, Upstream, UpstreamHost},
     upstream::{self, Connector, DialError, UpstreamClient},
 };
@@ -254,27 +254,46 @@ impl Gatekeeper {
                 "the rules for this host allow other paths only.",
             ),
         };
-        Refusal::forbidden(rule, reason).with_allow(self.command(head))
+        let offered = offered(head);
+        let command = offered.as_ref().map(|rule| self.command(rule));
+        let card = head.target.name.as_ref().map(|name| Card {
+            looks: Looks::of(name),
+            exactly: offered.and_then(|rule| exactly(&rule, head)),
+        });
+        Refusal::forbidden(rule, reason)
+            .with_allow(command)
+            .with_card(card)
     }
 
-    /// The command by which a person would allow the request's host and
-    /// method; none for an address, which may be anybody's.
-    fn command(&self, head: &Head<'_>) -> Option<String> {
-        let target = head.target;
-        let name = target.name.as_ref()?;
-        let scheme = target.scheme();
-        let port = target.address.port();
-        let prefix = if target.tls { "" } else { "http://" };
-        let suffix = if port == scheme.default_port() {
-            String::new()
-        } else {
-            format!(":{port}")
-        };
-        let rule = format!("{} {prefix}{name}{suffix}", head.parts.method);
-        // Only what the parser takes is offered, and no method of the agent's making.
-        rule.parse::<HostRule>().ok()?;
-        Some(format!("stockade allow '{rule}' --task {}", self.task))
+    /// The command by which a person would allow what `rule` says.
+    fn command(&self, rule: &HostRule) -> String {
+        format!("stockade allow '{rule}' --task {}", self.task)
     }
+}
+
+/// The rule that would allow the request's host and method; none for an
+/// address, which may be anybody's, nor for a method of the agent's making.
+fn offered(head: &Head<'_>) -> Option<HostRule> {
+    let target = head.target;
+    let name = target.name.as_ref()?;
+    let scheme = target.scheme();
+    let port = target.address.port();
+    let prefix = if target.tls { "" } else { "http://" };
+    let suffix = if port == scheme.default_port() {
+        String::new()
+    } else {
+        format!(":{port}")
+    };
+    let rule = format!("{} {prefix}{name}{suffix}", head.parts.method);
+    rule.parse().ok()
+}
+
+/// `rule` for the request's path only, if a rule can say that: in one, a star
+/// stands for more, and a quote would end the words of a command.
+fn exactly(rule: &HostRule, head: &Head<'_>) -> Option<String> {
+    let path = head.path.as_deref().ok()?;
+    let exact: HostRule = format!("{rule}{path}").parse().ok()?;
+    (!path.contains(['*', '\''])).then(|| exact.to_string())
 }
 
 /// A new request from what was judged.

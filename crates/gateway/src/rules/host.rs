@@ -2,6 +2,8 @@ use std::{fmt, net::IpAddr};
 
 use stockade_types::HostName;
 
+use super::looks::Looks;
+
 /// The hosts that a rule is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPattern {
@@ -43,6 +45,16 @@ impl HostPattern {
             Self::Address(listed) => *listed == address,
             Self::Network { base, prefix } => network(address, *prefix) == Some(*base),
             Self::Any | Self::Name(_) | Self::OneLevel(_) | Self::AnyLevel(_) => false,
+        }
+    }
+
+    /// What is unusual about how its name looks, for people.
+    pub fn mark(&self) -> Option<String> {
+        match self {
+            Self::Name(name) | Self::OneLevel(name) | Self::AnyLevel(name) => {
+                Looks::of(name).mark()
+            }
+            Self::Any | Self::Address(_) | Self::Network { .. } => None,
         }
     }
 

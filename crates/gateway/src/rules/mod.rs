@@ -4,6 +4,7 @@
 mod host;
 mod information;
 mod live;
+mod looks;
 mod part;
 mod path;
 mod rule;
@@ -12,6 +13,7 @@ mod text;
 pub use self::{
     host::HostPattern,
     live::{LiveRules, RulesFull},
+    looks::Looks,
     part::RuleError,
     path::RulePath,
     rule::{Destination, HostRule},

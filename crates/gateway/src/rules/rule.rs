@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use stockade_types::HostName;
 
-use super::{host::HostPattern, path::RulePath};
+use super::{host::HostPattern, looks::is_public_suffix, path::RulePath};
 use crate::settings::Scheme;
 
 /// What may be reached, or must not be. What a rule leaves out is narrow when
@@ -59,6 +59,21 @@ impl HostRule {
             Destination::Name(name) => self.host.covers(name),
             Destination::Address(address) => self.host.covers_address(address),
         }
+    }
+
+    /// Why the rule must not allow, if it must not: its wildcard stands for
+    /// names of whoever registers one.
+    pub fn objection(&self) -> Option<String> {
+        let (HostPattern::OneLevel(above) | HostPattern::AnyLevel(above)) = &self.host else {
+            return None;
+        };
+        is_public_suffix(above).then(|| {
+            format!(
+                "`{}` is everybody's: anyone can register a name below {above}; name the host, \
+                 or write `**.NAME.{above}`",
+                self.host
+            )
+        })
     }
 
     /// Whether a connection by `scheme` to `port` is allowed.

@@ -215,6 +215,9 @@ impl Settings {
             }
             service.upstream.check()?;
         }
+        if let Some(objection) = self.allow.iter().find_map(HostRule::objection) {
+            return Err(SettingsError::Rule(objection));
+        }
         if self.allow.len().max(self.deny.len()) > RULES_MAX {
             return Err(RulesFull.into());
         }

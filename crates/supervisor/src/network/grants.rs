@@ -43,7 +43,7 @@ impl Grants {
             return Some("a host is allowed for at most seven days at once".to_owned());
         }
         let HostPattern::Name(name) = &rule.host else {
-            return None;
+            return rule.objection();
         };
         if plan.routes.iter().any(|route| route.host == *name) {
             return Some(format!(

@@ -8,7 +8,7 @@ use stockade_workspace::{BackEnd, PoolEntry, visible};
 use super::{Agent, groups};
 use crate::{
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
-    network::{Ruled, other_script},
+    network::Ruled,
     project::Project,
     task::{Plan, Route},
 };
@@ -168,7 +168,7 @@ fn in_words(rule: &HostRule) -> String {
         "http://**" => "every host by plain http".to_owned(),
         text => text.to_owned(),
     };
-    let mark = other_script(&rule.host).map(|mark| format!(", {mark}"));
+    let mark = rule.host.mark().map(|mark| format!(", {mark}"));
     format!("{target} ({methods}{})", mark.unwrap_or_default())
 }
 
