@@ -11,7 +11,7 @@ use std::{fs, process::Stdio};
 
 use serde_json::Value;
 
-use self::host::{COUNTING, Host, Outcome, count, eventually, finish, is_root, skip};
+use self::host::{COUNTING, Host, Outcome, count, eventually, finish, is_root, processes, skip};
 
 /// Fills memory a mebibyte at a time, far beyond any cap in these tests.
 const FILLING: &str =
@@ -35,24 +35,6 @@ fn contract(host: &Host, slug: &str) -> Value {
     let id = task.unwrap()["id"].as_str().unwrap();
     let plan = fs::read(host.task(id).folder.join("plan.json")).unwrap();
     serde_json::from_slice::<Value>(&plan).unwrap()["contract"].clone()
-}
-
-/// Names of control groups that belong to tasks.
-fn groups() -> Vec<String> {
-    let mut found = Vec::new();
-    let mut folders = vec![("/sys/fs/cgroup".into(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        let entries = fs::read_dir::<std::path::PathBuf>(folder);
-        for entry in entries.into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("stockade-t-") {
-                found.push(name);
-            } else if depth < 4 && entry.file_type().unwrap().is_dir() {
-                folders.push((entry.path(), depth + 1));
-            }
-        }
-    }
-    found
 }
 
 fn fill(host: &Host, name: &str, wrapper: &[&str]) -> Outcome {
@@ -104,7 +86,7 @@ fn g7_a_task_that_fills_memory_is_ended_alone_and_told_why() {
             .iter()
             .find(|task| task["slug"] == "greedy");
         let id = greedy.unwrap()["id"].as_str().unwrap().to_owned();
-        !groups().iter().any(|name| name.contains(&id))
+        !processes::groups().iter().any(|name| name.contains(&id))
     });
 }
 

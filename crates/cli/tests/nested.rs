@@ -63,7 +63,7 @@ fn bubblewrap_works_inside_only_where_it_was_asked_for_and_the_level_says_so() {
     let look = [
         "sh",
         "-c",
-        "id -u; ls /proc | grep -c '^[0-9]'; hostname; touch x 2>/dev/null || echo kept",
+        "id -u; cut -c1-5 /proc/1/cmdline; hostname; touch x 2>/dev/null || echo kept",
     ];
     let plain = run(&host, &[&["--"], &bwrap[..], &["true"]].concat());
     assert_ne!(plain.code, 0, "{plain:?}");
@@ -84,7 +84,7 @@ fn bubblewrap_works_inside_only_where_it_was_asked_for_and_the_level_says_so() {
     let whole = run(&host, &words);
     assert_eq!(
         (whole.code, whole.stdout.as_str()),
-        (0, "1000\n4\nown\nkept\n"),
+        (0, "1000\nbwrap\nown\nkept\n"),
         "{whole:?}"
     );
 
@@ -164,6 +164,45 @@ fn what_is_covered_stays_covered_in_a_sandbox_of_the_agents_own() {
         "{outcome:?}"
     );
     assert!(!std::path::Path::new("/usr/x").exists());
+}
+
+/// What a tool does that restricts itself: from then on it reads files of the
+/// workspace only, and still renames between folders there (landlock(7)).
+const OWN_LANDLOCK: &str = r"
+my ($create, $add, $restrict, $prctl) = @ARGV; my ($read, $refer) = (1 << 2, 1 << 13);
+my $rules = pack('Q Q Q', $read | $refer, 0, 0); my $set = syscall($create, $rules, 24, 0); die $! if $set < 0;
+open my $here, '<', '.' or die $!; my $beneath = pack('Q l', $read | $refer, fileno $here);
+syscall($add, $set, 1, $beneath, 0) == 0 or die $!;
+syscall($prctl, 38, 1, 0, 0, 0) == 0 and syscall($restrict, $set, 0) == 0 or die $!;
+print open(my $f, '<', '/etc/passwd') ? 'open' : 'closed', ' ';
+mkdir 'a'; mkdir 'b'; open my $g, '>', 'a/f'; print rename('a/f', 'b/f') ? 'renamed' : $!, ' ';
+open my $h, '<', 'README.md' or die $!; print <$h>;";
+
+#[test]
+fn programs_inside_restrict_themselves_by_landlock_as_outside() {
+    if !has("perl") {
+        return skip(
+            "Landlock of a program's own",
+            "there is no perl to make the calls with",
+        );
+    }
+    let host = Host::new();
+    let calls = [
+        libc::SYS_landlock_create_ruleset,
+        libc::SYS_landlock_add_rule,
+        libc::SYS_landlock_restrict_self,
+        libc::SYS_prctl,
+    ];
+    let calls = calls.map(|call| call.to_string());
+    let calls = calls.each_ref().map(String::as_str);
+    for flags in [&["--yes"][..], &["--yes", "--nested"]] {
+        let perl = ["--", "perl", "-e", OWN_LANDLOCK];
+        let outcome = run(&host, &[flags, &perl, &calls].concat());
+        assert_eq!(
+            outcome.stdout, "closed renamed a project\n",
+            "{flags:?}: {outcome:?}"
+        );
+    }
 }
 
 #[test]

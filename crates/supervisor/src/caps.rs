@@ -8,7 +8,7 @@ use std::{
 
 use stockade_sandbox::{Keeper, MemoryCap, Sandbox, caps::memory_used};
 use stockade_types::Denial;
-use stockade_workspace::allocated;
+use stockade_workspace::{INODE_BYTES, allocated};
 
 use crate::{happening::Happening, state::TaskDirectory};
 
@@ -61,8 +61,10 @@ pub(crate) fn watch_disk(task: &TaskDirectory, cap: Option<u64>, happenings: Sen
     std::thread::spawn(move || {
         let folders: Vec<PathBuf> = FILLED.iter().map(|name| task.join(name)).collect();
         let room = || {
-            rustix::fs::statvfs(&task)
-                .map_or(0, |found| found.f_bfree.saturating_mul(found.f_frsize))
+            rustix::fs::statvfs(&task).map_or(0, |found| {
+                let blocks = found.f_bfree.saturating_mul(found.f_frsize);
+                blocks.saturating_add(found.f_ffree.saturating_mul(INODE_BYTES))
+            })
         };
         let first = room();
         // Whoever holds the other end is gone when the task has ended.

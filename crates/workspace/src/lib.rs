@@ -56,7 +56,7 @@ pub use self::{
     secrets::{HIDDEN_VALUE, SecretPatternError, SecretPatterns},
     settings::{CONFIG_VARIABLES, UserEnvironment, UserSettings},
     signing::{Signer, SigningError},
-    size::{Size, allocated},
+    size::{INODE_BYTES, Size, allocated},
     snapshot::{START, Skipped, Snapshot, SnapshotError, SnapshotLimits, TreeChanges, TreeSight},
     task::{
         AGENT_GIT_INSIDE, BTRFS, BackEnd, Created, Known, POOL_GIT_INSIDE, Slug, SlugError,

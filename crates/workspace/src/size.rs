@@ -10,10 +10,16 @@ use rustix::{
 /// Folders inside one another that are looked into; each takes a descriptor.
 const DEPTH: usize = 128;
 
+/// What a file takes beside its blocks: the inode and the name, of which file
+/// systems tell only that there are fewer left. Without it empty files would
+/// cost nothing, and there would be no end to them.
+pub const INODE_BYTES: u64 = 1024;
+
 /// What a tree takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
-    /// Bytes that are allocated; of a file with several names its share.
+    /// Bytes that are allocated, and [`INODE_BYTES`] for each file; of a file
+    /// with several names its share.
     pub bytes: u64,
     /// Whether all of it was looked at: not so where a folder is too deep, or
     /// closed to its owner.
@@ -54,7 +60,7 @@ fn add(folder: &OwnedFd, depth: usize, size: &mut Size) {
             continue;
         };
         // In units of 512 bytes, whatever the file system's (stat(2)).
-        let bytes = u64::try_from(stat.st_blocks).unwrap_or_default() * 512;
+        let bytes = u64::try_from(stat.st_blocks).unwrap_or_default() * 512 + INODE_BYTES;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             size.bytes += bytes / stat.st_nlink.max(1);
             continue;
@@ -86,6 +92,15 @@ mod tests {
         let grown = full.bytes - empty.bytes;
         assert!((1 << 20..(1 << 20) + 65_536).contains(&grown), "{grown}");
         assert_eq!(allocated(&folder.path().join("absent")).bytes, 0);
+    }
+
+    #[test]
+    fn empty_files_are_not_free() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..100 {
+            std::fs::write(folder.path().join(number.to_string()), "").unwrap();
+        }
+        assert!(allocated(folder.path()).bytes >= 100 * INODE_BYTES);
     }
 
     #[test]
