@@ -158,7 +158,7 @@ impl Anchor {
             fresh::namespace("/proc/self/ns/net").during(Layer::Network, "keep the network")?;
         let mounts = sources.lay_over()?;
         let terminals = root::new_terminals()?;
-        let program = Program::new()?;
+        let program = Program::new(spec)?;
         let first = program.start(spec, UnshareFlags::NEWPID, || {
             kernel::unshare(UnshareFlags::NEWNS)
                 .during(Layer::Namespaces, "make a mount namespace")?;

@@ -84,7 +84,7 @@ pub fn confine(
             (libc::RLIMIT_CORE, 0),
         ],
         landlock: rules(readable, writable)?,
-        filter: seccomp::filter(),
+        filter: seccomp::filter(false),
     };
     kernel::confine_command(command, confinement);
     Ok(())

@@ -7,13 +7,14 @@ use rustix::{
 
 use crate::{
     error::{During, Layer, SandboxError},
-    identity, landlock, layers, seccomp,
+    identity, landlock, layers,
+    seccomp::{self, Instruction},
     spec::{INSIDE_ID, Identity, Limits, SandboxSpec},
 };
 
 /// Enters the inner user namespace, which owns nothing, and locks this
 /// process for good. Returns the kernel's Landlock ABI.
-pub(crate) fn lock(spec: &SandboxSpec) -> Result<u32, SandboxError> {
+pub(crate) fn lock(spec: &SandboxSpec, filter: &[Instruction]) -> Result<u32, SandboxError> {
     let me = Identity {
         uid: INSIDE_ID,
         gid: INSIDE_ID,
@@ -35,7 +36,7 @@ pub(crate) fn lock(spec: &SandboxSpec) -> Result<u32, SandboxError> {
     } else {
         landlock::restrict(spec)?
     };
-    seccomp::install(spec.nested)?;
+    seccomp::install(filter)?;
     Ok(abi)
 }
 

@@ -7,7 +7,7 @@
 use std::{io::Write, path::Path};
 
 use rustix::{
-    fd::{AsFd, OwnedFd},
+    fd::OwnedFd,
     fs::{CWD, Mode, OFlags},
     mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount},
 };
@@ -16,7 +16,7 @@ use crate::{
     error::{During, Layer, SandboxError},
     files::{BUNDLE, TRUST_STORE},
     kernel::{MountAttributes, set_mount_attributes},
-    mounts::{Detached, INERT, READ_ONLY, find, make_directory, make_file, relative},
+    mounts::{Detached, INERT, READ_ONLY, find, make_directory, make_file},
     sources::Mounts,
     spec::{Cover, Limits, SandboxSpec},
     trust_store::pkcs12,
@@ -267,14 +267,8 @@ fn leave_old_root(root: &OwnedFd) -> Result<(), SandboxError> {
     rustix::process::chdir(c"/").during(Layer::Files, "enter the new root")
 }
 
-/// The path below `root` that [`find`] would take; for messages and rules.
+/// Opens a path of the root that this process has now.
 pub(crate) fn open_inside(path: &Path) -> std::io::Result<OwnedFd> {
-    let root = open_directory(Path::new("/"))?;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(
-        root.as_fd(),
-        relative(path),
-        flags,
-        Mode::empty(),
-    )?)
+    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }

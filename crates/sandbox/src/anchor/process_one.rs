@@ -18,6 +18,7 @@ use crate::{
     error::{During, Layer, SandboxError},
     kernel::{self, Fork},
     lockdown, sealed,
+    seccomp::{self, Instruction},
     spec::SandboxSpec,
     verify,
 };
@@ -27,9 +28,13 @@ const INIT_SOCKET: i32 = 3;
 /// The executable that becomes process 1.
 static INSIDE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stockade-inside"));
 
-/// That executable, where nothing can change it.
+/// That executable, where nothing can change it, and what every one of its
+/// processes needs; made once, as sandboxes are made many times.
 #[derive(Debug)]
-pub(super) struct Program(File);
+pub(super) struct Program {
+    file: File,
+    filter: Vec<Instruction>,
+}
 
 /// A process that becomes process 1, or says why not.
 #[derive(Debug)]
@@ -43,11 +48,12 @@ pub(super) struct Started {
 pub(super) type Checked = (u32, Vec<String>);
 
 impl Program {
-    pub(super) fn new() -> Result<Self, SandboxError> {
-        let program = sealed::executable("init", INSIDE);
-        program
-            .map(Self)
-            .during(Layer::Processes, "prepare process 1")
+    pub(super) fn new(spec: &SandboxSpec) -> Result<Self, SandboxError> {
+        let file = sealed::executable("init", INSIDE);
+        Ok(Self {
+            file: file.during(Layer::Processes, "prepare process 1")?,
+            filter: seccomp::filter(spec.nested),
+        })
     }
 
     /// Starts a process in new `namespaces` that lays out what it will see,
@@ -63,9 +69,9 @@ impl Program {
             pipe_with(PipeFlags::CLOEXEC).during(Layer::Processes, "make a pipe")?;
         match kernel::fork_into(namespaces).during(Layer::Namespaces, "start process 1")? {
             Fork::Child => {
-                let failed = become_init(spec, lay_out, &tell).and_then(|()| {
+                let failed = become_init(spec, &self.filter, lay_out, &tell).and_then(|()| {
                     kernel::keep_only(inside.as_fd(), INIT_SOCKET)
-                        .and_then(|()| Err(kernel::execute(&self.0, name(spec))))
+                        .and_then(|()| Err(kernel::execute(&self.file, name(spec))))
                         .during(Layer::Processes, "execute process 1")
                 });
                 let _ = report(&tell, &failed.map(|()| (0, Vec::new())));
@@ -95,6 +101,7 @@ fn name(spec: &SandboxSpec) -> &'static CStr {
 /// Everything the child does before it executes process 1.
 fn become_init(
     spec: &SandboxSpec,
+    filter: &[Instruction],
     lay_out: impl FnOnce() -> Result<(), SandboxError>,
     tell: &OwnedFd,
 ) -> Result<(), SandboxError> {
@@ -111,7 +118,7 @@ fn become_init(
         .and_then(|()| rustix::stdio::dup2_stderr(&null))
         .during(Layer::Processes, "let go of the anchor's descriptors")?;
     rustix::process::setsid().during(Layer::Processes, "start a session")?;
-    let abi = lockdown::lock(spec)?;
+    let abi = lockdown::lock(spec, filter)?;
     let passed = verify::inside(spec.nested)?;
     report(tell, &Ok((abi, passed))).during(Layer::Processes, "report")
 }

@@ -80,7 +80,7 @@ fn enforce() -> Result<(), SandboxError> {
 pub(super) fn seccomp() -> Probe {
     let tried = in_child(|| {
         rustix::thread::set_no_new_privs(true).during(Layer::Seccomp, "set no_new_privs")?;
-        seccomp::install(false)?;
+        seccomp::install(&seccomp::filter(false))?;
         match kernel::unshare(UnshareFlags::NEWUSER) {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::PERM) => Ok(()),
             other => Err(io::Error::other(format!("it gave {other:?}")))
