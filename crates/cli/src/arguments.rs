@@ -76,7 +76,10 @@ pub(crate) enum Verb {
     Ls,
     /// Watch a task, and type if nobody else does (detach: Ctrl-P Ctrl-Q)
     Attach(Attach),
-    /// Show what a task has printed
+    /// Show what a task has printed, or its connections
+    #[command(
+        after_help = "Examples:\n  stockade logs fix-login\n  stockade logs fix-login --network --json"
+    )]
     Logs(Logs),
     /// Open a shell in a task's sandbox
     Shell(TaskName),
@@ -382,6 +385,9 @@ pub(crate) struct Logs {
     /// Of this command: the number that `exec --json` told
     #[arg(long, value_name = "N")]
     pub(crate) exec: Option<u32>,
+    /// Show every connection instead, out and in, allowed and refused
+    #[arg(long, conflicts_with = "exec")]
+    pub(crate) network: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod allow;
 mod attack;
 mod bench;
 mod budget;
+mod connections;
 mod copy;
 pub(crate) mod demo;
 mod doctor;
@@ -39,6 +40,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Run(run) => run::run(&run, printer),
         Verb::Ls => tasks::list(printer),
         Verb::Attach(attach) => watch::attach(&attach, printer),
+        Verb::Logs(logs) if logs.network => connections::list(&logs.task, printer),
         Verb::Logs(logs) => watch::logs(&logs, printer),
         Verb::Shell(name) => watch::shell(&name, printer),
         Verb::Exec(exec) => exec::run(*exec, printer),

@@ -188,7 +188,8 @@ impl Dialer {
         let host = || self.upstream.host.to_string();
         let tcp = self.dial(self.addresses().await?).await?;
         // Small requests must not wait for a full segment.
-        tcp.set_nodelay(true).map_err(|source| DialError::Connect {
+        let prepared = tcp.set_nodelay(true).and_then(|()| tcp.peer_addr());
+        let dialled = prepared.map_err(|source| DialError::Connect {
             host: host(),
             source,
         })?;
@@ -196,6 +197,7 @@ impl Dialer {
             return Ok(UpstreamStream {
                 io: TokioIo::new(Box::new(tcp)),
                 h2: false,
+                dialled,
             });
         }
         let name = match &self.upstream.host {
@@ -215,6 +217,7 @@ impl Dialer {
         Ok(UpstreamStream {
             io: TokioIo::new(Box::new(stream)),
             h2,
+            dialled,
         })
     }
 
@@ -298,14 +301,20 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 pub(crate) struct UpstreamStream {
     io: TokioIo<Box<dyn Duplex>>,
     h2: bool,
+    dialled: SocketAddr,
 }
+
+/// The address that a reply came from, among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dialled(pub(crate) SocketAddr);
 
 impl Connection for UpstreamStream {
     fn connected(&self) -> Connected {
+        let connected = Connected::new().extra(Dialled(self.dialled));
         if self.h2 {
-            Connected::new().negotiated_h2()
+            connected.negotiated_h2()
         } else {
-            Connected::new()
+            connected
         }
     }
 }

@@ -9,7 +9,10 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     str::FromStr,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -133,6 +136,7 @@ impl Ports {
             record: Arc::new(Mutex::new(Some(record.clone()))),
             listeners: self.0.iter().map(|(taken, _)| Arc::clone(taken)).collect(),
             open: Arc::default(),
+            next: Arc::new(AtomicU64::new(1)),
         };
         for (listener, published) in self.0 {
             if !publisher.note(EventKind::Published, json!(published)) {
@@ -162,6 +166,8 @@ pub(crate) struct Publisher {
     record: Arc<Mutex<Option<RecorderClient>>>,
     listeners: Vec<Arc<TcpListener>>,
     open: Arc<Open>,
+    /// The number of the next connection, by which its two events are known.
+    next: Arc<AtomicU64>,
 }
 
 /// Connections that have not ended, as they were accepted.
@@ -209,7 +215,10 @@ impl Publisher {
     /// Moves bytes between `outer` and a connection inside until both ends are
     /// done.
     fn join(&self, outer: &TcpStream, published: Published, sockets: &InnerSockets) {
-        let body = json!({ "port": published.port, "inside": published.inside });
+        let request = self.next.fetch_add(1, Ordering::Relaxed);
+        let body = json!({
+            "request": request, "port": published.port, "inside": published.inside,
+        });
         if !self.note(EventKind::InboundConnection, body.clone()) {
             return;
         }

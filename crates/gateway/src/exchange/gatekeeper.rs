@@ -1,4 +1,11 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use aho_corasick::AhoCorasick;
 use http::{Request, Response, StatusCode, header, request::Parts};
@@ -44,6 +51,7 @@ pub(crate) struct Gatekeeper {
     pub(super) meter: Arc<dyn Meter>,
     pub(super) intake: Intake,
     under_way: Arc<Semaphore>,
+    requests: AtomicU64,
     pub(crate) record: Record,
 }
 
@@ -103,6 +111,7 @@ impl Gatekeeper {
             meter,
             intake: Intake::new(),
             under_way: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            requests: AtomicU64::new(1),
             record,
         })
     }
@@ -181,6 +190,12 @@ impl Gatekeeper {
             body["card"] = json!(card);
         }
         self.record.denied(body, refusal.alarm).await;
+    }
+
+    /// A number by which the record's two events of a request are told apart
+    /// from those of others.
+    pub(super) fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Records what is about to leave; without that, it does not.

@@ -91,8 +91,9 @@ impl Gatekeeper {
         };
         let host = route.settings.host.as_str();
         let intent = json!({
-            "host": host, "port": head.target.address.port(), "method": parts.method.as_str(),
-            "path": bounded(&allowed.path), "verdict": "allow", "rule": "network.model",
+            "request": self.next_request(), "host": host, "port": head.target.address.port(),
+            "method": parts.method.as_str(), "path": bounded(&allowed.path), "verdict": "allow",
+            "rule": "network.model", "secret": bounded(&route.settings.secret_name),
         });
         self.record_intent(&intent).await?;
         let used = self.record.secret_used(&route.settings.secret_name, host);
@@ -227,7 +228,7 @@ fn inward_reply(
     mut outcome: Outcome,
 ) -> Response<ReplyBody> {
     let (parts, body) = reply.into_parts();
-    outcome.status(parts.status.as_u16());
+    outcome.answered(&parts);
     if parts.status.is_client_error() || parts.status.is_server_error() {
         outcome.costs_nothing();
     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::response::Parts;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep, sleep};
@@ -17,6 +18,7 @@ use crate::{
     model::UsageMeter,
     record::{Record, Reserved, bounded},
     redact::{RedactedStream, Redactor},
+    upstream::Dialled,
 };
 
 /// A model may think for long; silence beyond this is a dead connection.
@@ -72,8 +74,12 @@ impl Outcome {
         self.body["sent_body"] = json!(bytes);
     }
 
-    pub(crate) fn status(&mut self, status: u16) {
-        self.body["status"] = json!(status);
+    /// The head of a reply has come.
+    pub(crate) fn answered(&mut self, head: &Parts) {
+        self.body["status"] = json!(head.status.as_u16());
+        if let Some(Dialled(address)) = head.extensions.get() {
+            self.body["address"] = json!(address.ip());
+        }
     }
 
     pub(crate) fn measure(&mut self, meter: UsageMeter) {

@@ -172,6 +172,7 @@ impl Gatekeeper {
             Refusal::forbidden(reply::BUDGET_RULE, unpaid.reason)
         })?;
         let intent = json!({
+            "request": self.next_request(),
             "host": head.target.host(), "port": head.target.address.port(),
             "method": head.parts.method.as_str(), "path": bounded(request.uri().path()),
             "verdict": "allow", "rule": "network.allow", "allowed_by": rule.to_string(),
@@ -322,7 +323,7 @@ fn outward_request(
 
 fn inward_reply(reply: Response<Incoming>, mut outcome: Outcome) -> Response<ReplyBody> {
     let (parts, body) = reply.into_parts();
-    outcome.status(parts.status.as_u16());
+    outcome.answered(&parts);
     let mut inward = Response::new(InwardBody::passing(body, outcome).boxed_unsync());
     *inward.status_mut() = parts.status;
     *inward.headers_mut() = head::inward_as_it_is(&parts.headers);

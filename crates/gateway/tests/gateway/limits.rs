@@ -166,6 +166,8 @@ async fn g7_a_request_is_settled_by_what_was_reported_and_its_cost_is_recorded()
     text(gateway.send(HOST, message(body)).await).await;
     let outcome = gateway.event(EventKind::NetworkOutcome).await;
     assert_eq!(outcome["cost"], "$0.25");
+    assert_eq!(outcome["secret"], "MODEL_API_KEY");
+    assert_eq!(outcome["address"], "127.0.0.1");
     let asked = meter.asked.lock().unwrap();
     assert_eq!(
         (asked[0].model.as_str(), asked[0].output_limit),
