@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod frames;
 #[cfg(test)]
+mod grammar;
+#[cfg(test)]
 mod hello;
 #[cfg(test)]
 mod http1;

@@ -19,7 +19,8 @@ pub(crate) const SITE: &str = "site.test";
 /// A server that keeps the bytes of every request and says one thing to all.
 pub(crate) struct RawUpstream {
     pub(crate) url: String,
-    heard: Arc<Mutex<Vec<u8>>>,
+    /// Of each connection.
+    heard: Arc<Mutex<Vec<Vec<u8>>>>,
     task: JoinHandle<()>,
 }
 
@@ -34,7 +35,7 @@ impl RawUpstream {
     pub(crate) async fn saying(reply: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let heard: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let heard: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
         let (keep, reply) = (Arc::clone(&heard), reply.to_owned());
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -45,7 +46,15 @@ impl RawUpstream {
     }
 
     pub(crate) fn heard(&self) -> String {
-        String::from_utf8_lossy(&self.heard.lock().unwrap()).into_owned()
+        self.heard_by_connection().concat()
+    }
+
+    pub(crate) fn heard_by_connection(&self) -> Vec<String> {
+        let heard = self.heard.lock().unwrap();
+        let texts = heard
+            .iter()
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        texts.collect()
     }
 
     /// Settings of a task that knows this server as [`SITE`].
@@ -61,14 +70,21 @@ impl RawUpstream {
     }
 }
 
-async fn hear(mut stream: TcpStream, heard: Arc<Mutex<Vec<u8>>>, reply: String) {
-    let mut own: Vec<u8> = Vec::new();
+async fn hear(mut stream: TcpStream, heard: Arc<Mutex<Vec<Vec<u8>>>>, reply: String) {
+    let own = {
+        let mut heard = heard.lock().unwrap();
+        heard.push(Vec::new());
+        heard.len() - 1
+    };
     let mut answered = false;
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-        own.extend(&buffer[..length]);
-        heard.lock().unwrap().extend(&buffer[..length]);
-        if !answered && own.windows(4).any(|end| end == b"\r\n\r\n") {
+        let whole = {
+            let heard = &mut heard.lock().unwrap()[own];
+            heard.extend(&buffer[..length]);
+            heard.windows(4).any(|end| end == b"\r\n\r\n")
+        };
+        if !answered && whole {
             answered = true;
             drop(stream.write_all(reply.as_bytes()).await);
             drop(stream.shutdown().await);
