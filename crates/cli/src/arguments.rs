@@ -270,8 +270,11 @@ pub(crate) struct Run {
     #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
     pub(crate) quota: Option<u64>,
     /// Refuse to start with less assurance than this
-    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Weak)]
-    pub(crate) require: Level,
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(crate) require: Option<Level>,
+    /// Start with this assurance although the last contract had more; nothing else is agreed to
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(crate) accept: Option<Level>,
     /// Let programs inside make sandboxes of their own, such as bubblewrap's; weaker
     #[arg(long)]
     pub(crate) nested: bool,

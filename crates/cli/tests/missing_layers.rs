@@ -274,6 +274,63 @@ fn g8_without_nf_tables_the_contract_says_which_ports_are_served() {
     assert_eq!(layer["outcome"], "weaker", "{layer}");
 }
 
+/// A task of the same repository that has less than the last one.
+#[test]
+fn g8_a_lower_level_starts_when_it_was_accepted_by_name_and_nothing_else_comes_with_it() {
+    if !takes_away() {
+        return;
+    }
+    let host = Host::new();
+    let first = host.stockade(&["run", "--", "true"]);
+    assert_eq!(first.code, 0, "{first:?}");
+    let last = host.only_task();
+    let plan: Value =
+        serde_json::from_slice(&fs::read(last.folder.join("plan.json")).unwrap()).unwrap();
+    let highest = plan["contract"]["assurance"].as_str().unwrap().to_owned();
+    let gone = [when(libc::SYS_socket, 2, 12, libc::EPROTONOSUPPORT)];
+    let run = |words: &[&str]| {
+        let words = [&[STOCKADE, "run"], words, &["--", "echo", "ran"]].concat();
+        lacking(&host, &gone, &words)
+    };
+    let asked = run(&[]);
+    assert_eq!(asked.code, REFUSED, "{asked:?}");
+    assert!(
+        asked.stderr.contains("weaker: the kernel has no nf_tables"),
+        "{asked:?}"
+    );
+    if highest == "full" {
+        assert!(asked.stderr.contains("--accept reduced"), "{asked:?}");
+        let higher = run(&["--accept", "full"]);
+        assert_eq!(higher.code, REFUSED, "{higher:?}");
+    }
+    let folder = host.path("shown");
+    fs::create_dir(&folder).unwrap();
+    let more = run(&["--accept", "reduced", "--ro", folder.to_str().unwrap()]);
+    assert_eq!(more.code, REFUSED, "{more:?}");
+    assert!(more.stderr.contains(folder.to_str().unwrap()), "{more:?}");
+
+    let accepted = run(&["--accept", "reduced", "--name", "accepted"]);
+    assert_eq!(
+        (accepted.code, accepted.stdout.as_str()),
+        (0, "ran\n"),
+        "{accepted:?}"
+    );
+    assert!(
+        accepted.stderr.contains("reduced (reduced accepted)"),
+        "{accepted:?}"
+    );
+    let tasks = host.json(&["ls"]);
+    let mut tasks = tasks.as_array().unwrap().iter();
+    let accepted = tasks.find(|task| task["slug"] == "accepted").unwrap();
+    let record = host.task(accepted["id"].as_str().unwrap()).record();
+    let contract = record
+        .iter()
+        .find_map(|event| event.body.get("contract"))
+        .unwrap();
+    assert_eq!(contract["accepted"], "reduced", "{contract}");
+    assert_eq!(contract["assurance"], "reduced", "{contract}");
+}
+
 #[test]
 fn g8_without_overlays_the_tree_is_copied_or_nothing_starts() {
     if !takes_away() {
@@ -295,6 +352,12 @@ fn g8_without_overlays_the_tree_is_copied_or_nothing_starts() {
     assert_eq!(
         (outcome.code, outcome.stdout.as_str()),
         (0, "ran\n"),
+        "{outcome:?}"
+    );
+    assert!(
+        outcome
+            .stderr
+            .contains("after all   weaker: folders are shown"),
         "{outcome:?}"
     );
     let contract = contract(&host);

@@ -44,6 +44,13 @@ pub struct Contract {
     pub switched_off: Vec<String>,
     /// What is weaker than it could be, and why.
     pub weaker: Vec<String>,
+    /// The level below which it was not to start, if that was said.
+    #[serde(default)]
+    pub required: Option<Assurance>,
+    /// The level down to which it was to start although the last contract had
+    /// a higher one, if that was said.
+    #[serde(default)]
+    pub accepted: Option<Assurance>,
 }
 
 /// Who runs.
@@ -115,7 +122,6 @@ impl Contract {
         compare("publishes", &self.publishes, &last.publishes);
         compare("uses", &self.keys, &last.keys);
         compare("runs before the agent:", &self.setup, &last.setup);
-        compare("weaker:", &self.weaker, &last.weaker);
         for hidden in last
             .masked
             .iter()
@@ -126,13 +132,6 @@ impl Contract {
         let denied = last.denies.iter();
         for rule in denied.filter(|rule| !self.denies.contains(rule)) {
             wider.push(format!("no longer denies {rule}"));
-        }
-        if self.assurance < last.assurance {
-            wider.push(format!(
-                "assurance {} instead of {}",
-                self.assurance.name(),
-                last.assurance.name()
-            ));
         }
         if self.agent.name == last.agent.name
             && self.agent.digest != last.agent.digest
@@ -145,6 +144,27 @@ impl Contract {
             ));
         }
         wider
+    }
+
+    /// What is weaker in this contract and was not in `last`, down to its level.
+    pub fn lowerings(&self, last: &Self) -> Vec<String> {
+        let weaker = self.weaker.iter();
+        let new = weaker.filter(|line| !last.weaker.contains(line));
+        let lower = (self.assurance < last.assurance).then(|| {
+            format!(
+                "assurance {} instead of {}",
+                self.assurance.name(),
+                last.assurance.name()
+            )
+        });
+        new.map(|line| format!("weaker: {line}"))
+            .chain(lower)
+            .collect()
+    }
+
+    /// Whether a level as low as this contract's was accepted by its name.
+    pub fn accepts_its_level(&self) -> bool {
+        self.accepted.is_some_and(|level| self.assurance >= level)
     }
 
     /// The contract as people read it.
@@ -233,7 +253,17 @@ impl Contract {
         for weaker in &self.weaker {
             line("weaker", weaker);
         }
-        line("assurance", self.assurance.name());
+        let said = [("required", self.required), ("accepted", self.accepted)];
+        let said: Vec<String> = said
+            .iter()
+            .filter_map(|(what, level)| Some(format!("{} {what}", (*level)?.name())))
+            .collect();
+        let said = if said.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", said.join(", "))
+        };
+        line("assurance", &format!("{}{said}", self.assurance.name()));
         text
     }
 }
@@ -289,7 +319,25 @@ mod tests {
             ..contract()
         };
         assert!(contract().widenings(&contract()).is_empty());
+        assert!(contract().lowerings(&contract()).is_empty());
         assert!(narrower.widenings(&contract()).is_empty());
+    }
+
+    #[test]
+    fn a_level_is_accepted_by_its_name_and_no_lower_one_with_it() {
+        let accepted = |accepted, assurance| {
+            let contract = Contract {
+                assurance,
+                accepted,
+                ..contract()
+            };
+            contract.accepts_its_level()
+        };
+        assert!(accepted(Some(Assurance::Reduced), Assurance::Reduced));
+        assert!(accepted(Some(Assurance::Weak), Assurance::Reduced));
+        assert!(!accepted(Some(Assurance::Reduced), Assurance::Weak));
+        assert!(!accepted(Some(Assurance::Full), Assurance::Reduced));
+        assert!(!accepted(None, Assurance::Full));
     }
 
     #[test]
@@ -304,7 +352,8 @@ mod tests {
         before.denies.push("denied.test".into());
         wider.assurance = Assurance::Weak;
         wider.agent.digest = Some("bb".into());
-        let named = wider.widenings(&before).join("\n");
+        let named = [wider.widenings(&before), wider.lowerings(&before)].concat();
+        let named = named.join("\n");
         for word in [
             "reaches example.org",
             "asked for by the repository: asked.test",

@@ -107,8 +107,11 @@ pub struct Wish {
     pub disk_bytes: Option<u64>,
     /// How much processor time, in hundredths of a processor.
     pub processor_hundredths: Option<u32>,
-    /// The least assurance with which it starts.
-    pub require: Assurance,
+    /// The least assurance with which it starts, if that matters.
+    pub require: Option<Assurance>,
+    /// The assurance down to which it may start although the last task had
+    /// more.
+    pub accept: Option<Assurance>,
     /// How its tree is made; `None` chooses.
     pub back_end: Option<BackEnd>,
     /// Whether programs inside may make sandboxes of their own.
@@ -136,7 +139,8 @@ impl Wish {
             memory_bytes: None,
             disk_bytes: None,
             processor_hundredths: None,
-            require: Assurance::Weak,
+            require: None,
+            accept: None,
             back_end: None,
             nested: false,
         }
@@ -295,8 +299,12 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         git: host.git.program().to_owned(),
         contract: Contract::default(),
     };
-    plan.contract = contract::of(&plan, &agent, &pool, back_end, &project, &ruled);
-    caps::require(&plan.contract, wish.require)?;
+    plan.contract = Contract {
+        required: wish.require,
+        accepted: wish.accept,
+        ..contract::of(&plan, &agent, &pool, back_end, &project, &ruled)
+    };
+    caps::require(&plan.contract)?;
     let created_at = now();
     let status = TaskStatus {
         format: FORMAT,

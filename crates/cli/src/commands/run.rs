@@ -27,7 +27,12 @@ pub(crate) fn run(arguments: &Run, printer: Printer) -> Result<ExitCode, Failure
     let prepared = prepare(&host, &wish).map_err(missing_agent)?;
     let keys = keys(&prepared.keys)?;
     agree(&host, &prepared, arguments.yes, printer)?;
+    let agreed = prepared.plan.contract.clone();
     let (prepared, times) = begin(&host, wish, prepared, &keys)?;
+    for line in prepared.plan.contract.lowerings(&agreed) {
+        let line = printer.paint(Tone::Notice, &line);
+        printer.note(&format!("  after all   {line}"));
+    }
     announce(&prepared, times, printer);
     if arguments.detach || printer.is_json() {
         return Ok(ExitCode::SUCCESS);
@@ -102,11 +107,8 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         memory_bytes: arguments.memory,
         disk_bytes: arguments.quota,
         processor_hundredths: arguments.cpus,
-        require: match arguments.require {
-            Level::Weak => Assurance::Weak,
-            Level::Reduced => Assurance::Reduced,
-            Level::Full => Assurance::Full,
-        },
+        require: arguments.require.map(assurance),
+        accept: arguments.accept.map(assurance),
         nested: arguments.nested,
         back_end: match arguments.backend {
             BackEndName::Auto => None,
@@ -116,6 +118,14 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         },
         ..Wish::new(arguments.folder.clone(), runs, arguments.wall)
     })
+}
+
+fn assurance(level: Level) -> Assurance {
+    match level {
+        Level::Weak => Assurance::Weak,
+        Level::Reduced => Assurance::Reduced,
+        Level::Full => Assurance::Full,
+    }
 }
 
 fn missing_agent(error: SupervisorError) -> Failure {
@@ -166,26 +176,32 @@ fn agree(host: &Host, prepared: &Prepared, yes: bool, printer: Printer) -> Resul
         printer.note(&format!("  note        {note}"));
     }
     // The first time, only what the repository itself asks for needs a yes.
-    let widenings = contract.widenings(&last.unwrap_or_else(|| Contract {
+    let last = last.unwrap_or_else(|| Contract {
         setup: Vec::new(),
         asks: Vec::new(),
         ..contract.clone()
-    }));
-    for widening in &widenings {
-        printer.note(&format!(
-            "  wider       {}",
-            printer.paint(Tone::Notice, widening)
-        ));
+    });
+    let (mut widenings, lowerings) = (contract.widenings(&last), contract.lowerings(&last));
+    for line in widenings.iter().chain(&lowerings) {
+        let line = printer.paint(Tone::Notice, line);
+        printer.note(&format!("  wider       {line}"));
+    }
+    if !contract.accepts_its_level() {
+        widenings.extend(lowerings);
     }
     if !widenings.is_empty()
         && !yes
         && !confirm("This is more than last time. Type `yes` to go on: ")
     {
-        return Err(
-            Failure::new(Kind::Refused, "the contract is wider than the last one")
-                .hint(widenings.join("; "))
-                .hint("accept it with --yes"),
-        );
+        let refused = Failure::new(Kind::Refused, "the contract is wider than the last one")
+            .hint(widenings.join("; "))
+            .hint("accept it with --yes");
+        return Err(if contract.assurance < last.assurance {
+            let level = contract.assurance.name();
+            refused.hint(format!("a lower level alone: --accept {level}"))
+        } else {
+            refused
+        });
     }
     prepared.remember_paths(&host.state)?;
     Ok(write_json(&path, contract)?)

@@ -4,7 +4,7 @@ use stockade_sandbox::{Keeper, Limits, MemoryCap, caps::KernelCaps};
 
 use super::Wish;
 use crate::{
-    contract::{Assurance, Contract, Strength},
+    contract::{Contract, Strength},
     error::SupervisorError,
 };
 
@@ -43,10 +43,13 @@ pub(super) fn limits(wish: &Wish) -> Result<Limits, SupervisorError> {
 
 /// Refuses a contract whose assurance is below what is required, and says why
 /// it is.
-pub(super) fn require(contract: &Contract, level: Assurance) -> Result<(), SupervisorError> {
-    if contract.assurance >= level {
+pub(super) fn require(contract: &Contract) -> Result<(), SupervisorError> {
+    let Some(level) = contract
+        .required
+        .filter(|level| contract.assurance < *level)
+    else {
         return Ok(());
-    }
+    };
     let soft: Vec<String> = contract
         .caps
         .iter()

@@ -75,6 +75,8 @@ pub(super) fn of(
         caps,
         switched_off: agent.launch.inner_switches.clone(),
         weaker,
+        required: None,
+        accepted: None,
     }
 }
 
