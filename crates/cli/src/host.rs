@@ -3,8 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use stockade_supervisor::{
-    Config, Host, PASSED, STATUS, StateDirectory, SupervisorError, TaskDirectory, TaskState,
-    TaskStatus, find_git,
+    Config, Host, PASSED, StateDirectory, SupervisorError, TaskDirectory, TaskStatus, find_git,
 };
 use stockade_types::env;
 use stockade_workspace::{CONFIG_VARIABLES, Git, UserEnvironment};
@@ -96,45 +95,12 @@ pub(crate) struct Task {
     pub(crate) status: TaskStatus,
 }
 
-/// Every task, the newest first. A supervisor that died is noticed here.
+/// Every task, the newest first.
 pub(crate) fn tasks(state: &StateDirectory) -> Result<Vec<Task>, Failure> {
-    let mut tasks: Vec<Task> = state
-        .tasks()?
-        .into_iter()
-        .filter_map(|directory| {
-            let status = directory.read(STATUS).ok()?;
-            Some(Task {
-                status: as_found(&directory, status),
-                directory,
-            })
-        })
-        .collect();
-    tasks.sort_by(|one, other| other.status.created_at.cmp(&one.status.created_at));
-    Ok(tasks)
-}
-
-/// A task that should live but whose supervisor is gone has failed.
-pub(crate) fn as_found(directory: &TaskDirectory, status: TaskStatus) -> TaskStatus {
-    if status.state.is_live() && !directory.is_locked() && !is_starting(directory, &status) {
-        let reason = match status.state {
-            TaskState::Preparing => "it was never started; `stockade resume` starts it".to_owned(),
-            _ => "its supervisor ended; the work is kept".to_owned(),
-        };
-        return TaskStatus {
-            state: TaskState::Failed { reason },
-            ..status
-        };
-    }
-    status
-}
-
-/// Between the making of its folder and the supervisor's lock a task has
-/// nobody, for a moment.
-fn is_starting(directory: &TaskDirectory, status: &TaskStatus) -> bool {
-    const MOMENT: std::time::Duration = std::time::Duration::from_secs(10);
-    let written = std::fs::metadata(directory.join(STATUS)).and_then(|found| found.modified());
-    let age = written.map(|written| written.elapsed().unwrap_or_default());
-    status.state == TaskState::Preparing && age.is_ok_and(|age| age < MOMENT)
+    let tasks = state.tasks_as_found()?.into_iter();
+    Ok(tasks
+        .map(|(directory, status)| Task { directory, status })
+        .collect())
 }
 
 /// The task that `name` means: an id, a slug, the start of either, or the only
@@ -143,12 +109,9 @@ pub(crate) fn find(state: &StateDirectory, name: Option<&str>) -> Result<Task, F
     // An id says where to look, however many tasks there are.
     if let Some(Ok(id)) = name.map(str::parse)
         && let directory = state.task(&id)
-        && let Ok(status) = directory.read(STATUS)
+        && let Ok(status) = directory.status()
     {
-        return Ok(Task {
-            status: as_found(&directory, status),
-            directory,
-        });
+        return Ok(Task { directory, status });
     }
     let tasks = tasks(state)?;
     let Some(name) = name else {

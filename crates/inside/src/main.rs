@@ -35,6 +35,9 @@ use crate::spawn::{Program, Streams};
 const SOCKET: i32 = 3;
 /// Its name where programs may make sandboxes of their own.
 const NESTED: &str = "init-nested";
+/// The most descriptors that come with a request: standard input, output and
+/// error, and one more.
+const DESCRIPTORS: usize = 4;
 /// The stack of a thread that stands for a tree; it does very little.
 const TREE_STACK: usize = 128 * 1024;
 
@@ -113,7 +116,8 @@ impl Init {
 
     /// One request with its descriptors; `None` when the socket closed.
     fn receive(&self, bytes: &mut [u8]) -> Result<Option<(usize, Vec<OwnedFd>)>, Errno> {
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut space =
+            [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let message = loop {
             let mut slices = [std::io::IoSliceMut::new(bytes)];
@@ -134,15 +138,12 @@ impl Init {
         Ok((message.bytes > 0).then_some((message.bytes, descriptors)))
     }
 
-    /// Starts a command. Its descriptors are three or none, or it is refused.
-    fn exec(self: &Arc<Self>, exec: Exec, descriptors: Vec<OwnedFd>) -> Result<(), Errno> {
-        let streams = match descriptors.len() {
-            0 => None,
-            _ => match descriptors.try_into() {
-                Ok(streams) => Some(streams),
-                Err(_) => return self.failed(exec.id, Errno::BADF.raw_os_error()),
-            },
-        };
+    /// Starts a command. Its descriptors are none, three or four, or it is
+    /// refused.
+    fn exec(self: &Arc<Self>, exec: Exec, streams: Streams) -> Result<(), Errno> {
+        if !matches!(streams.len(), 0 | 3 | DESCRIPTORS) {
+            return self.failed(exec.id, Errno::BADF.raw_os_error());
+        }
         if !exec.tree {
             return self.start(&exec, streams, false).map(|_| ());
         }

@@ -26,8 +26,9 @@ pub(crate) struct Program {
     pub(crate) group: bool,
 }
 
-/// Standard input, output and error of a command; none is `/dev/null`.
-pub(crate) type Streams = Option<[OwnedFd; 3]>;
+/// A command's descriptors from number 0 on; of standard input, output and
+/// error, one that is not there is `/dev/null`.
+pub(crate) type Streams = Vec<OwnedFd>;
 
 /// What runs a file that the kernel cannot: a script that names no program.
 const SHELL: &CStr = c"/bin/sh";
@@ -35,7 +36,7 @@ const SHELL: &CStr = c"/bin/sh";
 impl Program {
     /// Starts it; every other descriptor of this process is closed on exec.
     /// Returns its process id.
-    pub(crate) fn start(&self, streams: &Streams) -> Result<i32, Errno> {
+    pub(crate) fn start(&self, streams: &[OwnedFd]) -> Result<i32, Errno> {
         let words = pointers(self.words.iter().map(CString::as_c_str));
         match self.spawn(&self.path, &words, streams) {
             // As execvp(3) does.
@@ -49,12 +50,13 @@ impl Program {
     }
 
     /// `words` end in a null pointer and outlive the call.
-    fn spawn(&self, path: &CStr, words: &[*mut c_char], streams: &Streams) -> Result<i32, Errno> {
+    fn spawn(&self, path: &CStr, words: &[*mut c_char], streams: &[OwnedFd]) -> Result<i32, Errno> {
         let mut actions = Actions::new()?;
-        for number in 0..3_i32 {
-            let stream = usize::try_from(number).ok();
-            let stream = stream.and_then(|index| streams.as_ref()?.get(index));
-            actions.redirect(number, stream)?;
+        // In this order, so that no number is taken before what had it here
+        // has got its own: this process holds 0, 1 and 2 itself.
+        for number in 0..streams.len().max(3) {
+            let stream = streams.get(number);
+            actions.redirect(c_int::try_from(number).map_err(|_| Errno::INVAL)?, stream)?;
         }
         actions.enter(&self.cwd)?;
         let attributes = Attributes::new(self.group)?;

@@ -184,7 +184,7 @@ impl Drop for Sandbox {
 }
 
 impl InitChannel {
-    /// Asks process 1 for something; an exec brings its three descriptors.
+    /// Asks process 1 for something; an exec brings its descriptors.
     pub fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.0.send(&request.encode(), descriptors)
     }

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// What a task may do, how hard each bound is, and what is weaker than usual.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +104,13 @@ pub enum Strength {
 }
 
 impl Contract {
+    /// By what a contract is named that somebody agrees to without seeing it
+    /// again: SHA-256 of its JSON.
+    pub fn digest(&self) -> String {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        format!("sha256:{}", hex::encode(Sha256::digest(text)))
+    }
+
     /// What is in this contract and was not in `last`: each line grants more.
     pub fn widenings(&self, last: &Self) -> Vec<String> {
         let mut wider = Vec::new();

@@ -21,7 +21,7 @@ pub(crate) use self::{
 };
 use crate::{
     error::SupervisorError,
-    exec::{ExecRequest, ExecResult},
+    exec::{ExecRequest, ExecResult, Fault, SessionRequest},
     state::TaskDirectory,
     task::TaskState,
 };
@@ -47,6 +47,9 @@ pub enum Request {
     },
     /// To run another command inside, for this client.
     Exec(Box<ExecRequest>),
+    /// To have a shell inside for as long as this connection lasts; each
+    /// further line is a [`SessionText`](crate::SessionText).
+    Session(Box<SessionRequest>),
     /// To run another command inside at a terminal.
     Shell {
         /// Program and arguments.
@@ -119,6 +122,9 @@ pub enum Answer {
     Refused {
         /// Why.
         reason: String,
+        /// Whose fault that is.
+        #[serde(default)]
+        fault: Fault,
     },
     /// The state.
     State {
@@ -131,6 +137,11 @@ pub enum Answer {
         write: bool,
         /// Whether the command has a terminal.
         terminal: bool,
+    },
+    /// The shell takes texts.
+    Session {
+        /// Its number among the task's commands.
+        exec: u32,
     },
     /// Something was printed.
     Output {
@@ -184,7 +195,9 @@ pub(crate) fn listen(task: &TaskDirectory) -> Result<UnixListener, SupervisorErr
     UnixListener::bind(&path).map_err(SupervisorError::Control)
 }
 
-fn connect(task: &TaskDirectory) -> Result<UnixStream, SupervisorError> {
+/// A connection to a task's control socket, for a client with its own way to
+/// wait; [`Connection`] is one that blocks.
+pub fn connect(task: &TaskDirectory) -> Result<UnixStream, SupervisorError> {
     let (_folder, path) = socket_path(task).map_err(|_| SupervisorError::NotRunning)?;
     UnixStream::connect(&path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => SupervisorError::NotRunning,

@@ -11,6 +11,7 @@ mod fresh;
 mod gate;
 mod kept;
 mod owned;
+mod piece;
 mod request;
 mod result;
 mod text;
@@ -26,7 +27,10 @@ pub(crate) use self::{
     owned::{Context, Owned, Refusals},
 };
 pub use self::{
-    request::{ExecError, ExecLimits, ExecRequest, Report, Stdin},
+    piece::Piece,
+    request::{
+        ExecError, ExecLimits, ExecRequest, Fault, Report, SessionRequest, SessionText, Stdin,
+    },
     result::{DenialSeen, ExecEnd, ExecResult, ExecText},
 };
 

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -14,6 +15,7 @@ use crate::{
     gateway::Keys,
     life::Started,
     part::{self, Part},
+    prepare::{Host, Made, Prepared},
     state::TaskDirectory,
     task::{Main, PLAN, Plan, STATUS, Session, TaskState, TaskStatus},
 };
@@ -57,6 +59,34 @@ pub fn start(task: &TaskDirectory, keys: &Keys) -> Result<(), SupervisorError> {
         Err(_) => {
             let _ = child.wait();
             Err(SupervisorError::Vanished { log })
+        }
+    }
+}
+
+/// What was made for a task, and how long its start took.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// What was made.
+    pub made: Made,
+    /// How long it took until its command ran.
+    pub start: Duration,
+}
+
+/// Makes a prepared task and starts it. Of one that does not start nothing is
+/// left.
+pub fn begin(host: &Host, prepared: &Prepared, keys: &Keys) -> Result<Times, SupervisorError> {
+    let clock = Instant::now();
+    let made = prepared.create(host)?;
+    match start(&prepared.task, keys) {
+        Ok(()) => Ok(Times {
+            made,
+            start: clock.elapsed(),
+        }),
+        Err(error) => {
+            // Nothing ran, so nothing is lost with its folder.
+            let folder = prepared.task.path();
+            stockade_workspace::remove_folder(folder).map_err(SupervisorError::state(folder))?;
+            Err(error)
         }
     }
 }

@@ -13,6 +13,7 @@ mod contract;
 mod control;
 mod error;
 mod exec;
+mod found;
 pub mod gateway;
 mod git;
 mod happening;
@@ -35,15 +36,15 @@ pub use self::{
     checks::{CheckResult, Judged, run_checks},
     config::{Config, Hide},
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
-    control::{Answer, Connection, Request, ShownRule, Typed},
+    control::{Answer, Connection, Request, ShownRule, Typed, connect},
     error::SupervisorError,
     exec::{
-        DenialSeen, ExecEnd, ExecError, ExecLimits, ExecRequest, ExecResult, ExecText, Report,
-        Stdin,
+        DenialSeen, ExecEnd, ExecError, ExecLimits, ExecRequest, ExecResult, ExecText, Fault,
+        Piece, Report, SessionRequest, SessionText, Stdin,
     },
     git::find_git,
     identities::Identities,
-    launch::{look_into, resume, start},
+    launch::{Times, begin, look_into, resume, start},
     meter::{raise, raised},
     network::{Network, NetworkSection, Preset, service},
     part::Part,

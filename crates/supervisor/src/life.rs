@@ -23,7 +23,7 @@ use crate::{
     caps,
     control::{self, Answer, Asked, Reply, Request},
     error::SupervisorError,
-    exec::{Command, Context, ExecError, Execs, FreshPool, Gate, Refusals, exit_code},
+    exec::{Command, Context, ExecError, Execs, Fault, FreshPool, Gate, Refusals, exit_code},
     gateway::{GatewayProcess, Keys},
     happening::{Happening, watch_part},
     meter::{self, Meter},
@@ -279,7 +279,7 @@ impl Supervisor {
             secrets: secrets.collect(),
             redactors: OnceLock::new(),
             refusals,
-            logs: self.task.logs(),
+            task: self.task.clone(),
             space: Box::new(move || save::space(&task).map_err(|error| error.to_string())),
             happenings: Mutex::new(happenings.clone()),
         }
@@ -478,7 +478,7 @@ impl Supervisor {
             },
             Request::Shell { argv, cwd } => self.shell(&argv, cwd.as_deref())?,
             // Clients' threads run these themselves.
-            Request::Exec(_) => refuse("it came to the wrong place"),
+            Request::Exec(_) | Request::Session(_) => refuse("it came to the wrong place"),
             Request::Pause => self.freeze(true)?,
             Request::Resume => self.freeze(false)?,
             Request::Snapshot => self.snapshot("asked for")?,
@@ -662,6 +662,7 @@ impl Supervisor {
 fn refuse(reason: &str) -> Reply {
     Reply::Once(Answer::Refused {
         reason: reason.to_owned(),
+        fault: Fault::State,
     })
 }
 

@@ -1,6 +1,7 @@
 //! From what a person wants to what a sandbox, a gateway and a workspace are
 //! told. Nothing runs yet.
 
+mod agreement;
 mod caps;
 mod contract;
 mod create;
@@ -196,24 +197,6 @@ pub struct Prepared {
     secrets: SecretPatterns,
     files: Vec<HomeFile>,
     extra: ExtraPaths,
-}
-
-impl Prepared {
-    /// Remembers, for the next task of the repository, what of the host this
-    /// one is shown beyond the usual.
-    pub fn remember_paths(&self, state: &StateDirectory) -> Result<(), SupervisorError> {
-        self.extra.remember(state, &self.repository.key())
-    }
-
-    /// Under which name the last contract is kept: one for each agent in each
-    /// repository.
-    pub fn project(&self) -> String {
-        let agent = self
-            .status
-            .agent
-            .map_or_else(|| "command".to_owned(), |agent| agent.to_string());
-        format!("{}-{agent}", self.repository.key())
-    }
 }
 
 /// An error of the workspace or agents room, as a sentence.

@@ -166,9 +166,9 @@ impl TaskDirectory {
         self.join("output.log")
     }
 
-    /// The folder of what commands printed that was too long for a result.
-    pub fn logs(&self) -> PathBuf {
-        self.join("exec")
+    /// What command `exec` printed, if that was too long for its result.
+    pub fn exec_output(&self, exec: u32) -> PathBuf {
+        self.path.join("exec").join(format!("{exec}.log"))
     }
 
     /// Makes the folder with those that every task has.

@@ -1,6 +1,6 @@
 //! The messages between the supervisor and process 1 of a sandbox.
 //!
-//! Requests go in and may carry three descriptors; replies come out, have one
+//! Requests go in and may carry descriptors; replies come out, have one
 //! fixed size and carry none. The supervisor therefore parses nothing of
 //! variable length that comes from inside.
 
@@ -12,8 +12,9 @@ pub const REPLY_SIZE: usize = 48;
 /// What process 1 is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Start a command. Its standard input, output and error come along, or
-    /// nothing does and all three are the sandbox's `/dev/null`.
+    /// Start a command. Its standard input, output and error come along, and
+    /// perhaps a fourth descriptor that becomes its number 3; or nothing does
+    /// and all three are the sandbox's `/dev/null`.
     Exec(Exec),
     /// Send `signal` to the process group of an exec.
     Signal {

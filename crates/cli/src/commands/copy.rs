@@ -103,7 +103,7 @@ pub(crate) fn cp(from: &str, to: &str, printer: Printer) -> Result<ExitCode, Fai
         if was_live {
             Ok(())
         } else {
-            watch::settled(task).map(|_| ())
+            task.wait_until_settled().map(|_| ())
         }
     };
     match (inside(from), inside(to)) {
@@ -192,7 +192,9 @@ fn into(task: &TaskDirectory, source: &Path, target: &str) -> Result<(), Failure
     loop {
         match connection.answer()? {
             Some(Answer::Ended { exit: 0, .. }) => return Ok(()),
-            Some(Answer::Refused { reason }) => return Err(Failure::new(Kind::Refused, reason)),
+            Some(Answer::Refused { reason, .. }) => {
+                return Err(Failure::new(Kind::Refused, reason));
+            }
             Some(Answer::Ended { exit, .. }) => {
                 return Err(Failure::failed(format!(
                     "writing {target} inside ended with {exit}"

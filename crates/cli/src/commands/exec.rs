@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: Exec, printer: Printer) -> Result<ExitCode, Failure
     // Also after a failure: the next command would meet a sandbox that is just
     // ending.
     if !task.status.state.is_live() {
-        watch::settled(&task.directory)?;
+        task.directory.wait_until_settled()?;
     }
     let result = shown?;
     Ok(match result.end {
@@ -125,7 +125,7 @@ pub(crate) fn gather(connection: &mut Connection) -> Result<(i32, Vec<u8>), Fail
                 printed.extend(STANDARD.decode(bytes).unwrap_or_default());
             }
             Answer::Ended { exit, .. } => return Ok((exit, printed)),
-            Answer::Refused { reason } => return Err(Failure::new(Kind::Refused, reason)),
+            Answer::Refused { reason, .. } => return Err(Failure::new(Kind::Refused, reason)),
             _ => {}
         }
     }
@@ -162,7 +162,7 @@ fn show(connection: &mut Connection, printer: Printer) -> Result<ExecResult, Fai
                 tell(&result, printer);
                 return Ok(*result);
             }
-            Answer::Refused { reason } => return Err(Failure::new(Kind::Refused, reason)),
+            Answer::Refused { reason, .. } => return Err(Failure::new(Kind::Refused, reason)),
             _ => {}
         }
     }

@@ -13,7 +13,7 @@ use stockade_workspace::{
 
 use crate::{
     arguments::Merge,
-    commands::{review::path, run::confirm, watch, work::Work},
+    commands::{review::path, run::confirm, work::Work},
     failure::{Failure, Kind},
     host,
     print::{Printer, Tone},
@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &Merge, printer: Printer) -> Result<ExitCode, Failu
     let work = Work::open(arguments.task.task.as_deref())?;
     if !work.status.state.is_live() {
         // Its supervisor may still be saying last words.
-        watch::settled(&work.directory)?;
+        work.directory.wait_until_settled()?;
     }
     if work.directory.is_locked() {
         return Err(Failure::new(Kind::Refused, "the task still runs")

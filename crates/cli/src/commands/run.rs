@@ -6,8 +6,8 @@ use serde_json::json;
 use stockade_agents::{AgentError, AgentKind};
 use stockade_sandbox::Layer;
 use stockade_supervisor::{
-    Assurance, Contract, ExtraPaths, Host, Made, Prepared, Runs, STATUS, SupervisorError,
-    TaskStatus, Wish, gateway::Keys, prepare, read_json, start, write_json,
+    Assurance, ExtraPaths, Host, Prepared, Runs, STATUS, SupervisorError, TaskStatus, Times, Wish,
+    gateway::Keys, prepare,
 };
 use stockade_types::Redacted;
 use stockade_workspace::BackEnd;
@@ -168,43 +168,32 @@ fn keys(names: &[String]) -> Result<Keys, Failure> {
 
 /// Shows the contract; a wider one than last time needs a yes.
 fn agree(host: &Host, prepared: &Prepared, yes: bool, printer: Printer) -> Result<(), Failure> {
-    let path = host.state.project_contract(&prepared.project());
-    let last = read_json::<Contract>(&path).ok();
     let contract = &prepared.plan.contract;
     printer.note(&contract.render());
     for note in &prepared.notes {
         printer.note(&format!("  note        {note}"));
     }
-    // The first time, only what the repository itself asks for needs a yes.
-    let last = last.unwrap_or_else(|| Contract {
-        setup: Vec::new(),
-        asks: Vec::new(),
-        ..contract.clone()
-    });
-    let (mut widenings, lowerings) = (contract.widenings(&last), contract.lowerings(&last));
-    for line in widenings.iter().chain(&lowerings) {
+    let widening = prepared.widening(&host.state);
+    for line in widening.granted.iter().chain(&widening.lowered) {
         let line = printer.paint(Tone::Notice, line);
         printer.note(&format!("  wider       {line}"));
     }
-    if !contract.accepts_its_level() {
-        widenings.extend(lowerings);
-    }
-    if !widenings.is_empty()
+    let asks = widening.unaccepted();
+    if !asks.is_empty()
         && !yes
         && !confirm("This is more than last time. Type `yes` to go on: ")
     {
         let refused = Failure::new(Kind::Refused, "the contract is wider than the last one")
-            .hint(widenings.join("; "))
+            .hint(asks.join("; "))
             .hint("accept it with --yes");
-        return Err(if contract.assurance < last.assurance {
-            let level = contract.assurance.name();
-            refused.hint(format!("a lower level alone: --accept {level}"))
-        } else {
-            refused
+        return Err(match widening.level {
+            Some(level) => {
+                refused.hint(format!("a lower level alone: --accept {}", level.name()))
+            }
+            None => refused,
         });
     }
-    prepared.remember_paths(&host.state)?;
-    Ok(write_json(&path, contract)?)
+    Ok(prepared.agree(&host.state)?)
 }
 
 /// Asks at the caller's own terminal; without one the answer is no.
@@ -230,43 +219,16 @@ pub(crate) fn begin(
     prepared: Prepared,
     keys: &Keys,
 ) -> Result<(Prepared, Times), Failure> {
-    match make_and_start(host, prepared, keys) {
-        Err(SupervisorError::Sandbox(missing))
-            if missing.layer == Layer::Workspace && wish.back_end.is_none() =>
-        {
+    let chosen = wish.back_end.is_some();
+    match stockade_supervisor::begin(host, &prepared, keys) {
+        Err(SupervisorError::Sandbox(missing)) if missing.layer == Layer::Workspace && !chosen => {
             wish.back_end = Some(BackEnd::Checkout);
             let prepared = prepare(host, &wish)?;
-            Ok(make_and_start(host, prepared, keys)?)
+            let times = stockade_supervisor::begin(host, &prepared, keys)?;
+            Ok((prepared, times))
         }
-        other => Ok(other?),
+        begun => Ok((prepared, begun?)),
     }
-}
-
-fn make_and_start(
-    host: &Host,
-    prepared: Prepared,
-    keys: &Keys,
-) -> Result<(Prepared, Times), SupervisorError> {
-    let clock = std::time::Instant::now();
-    let made = prepared.create(host)?;
-    if let Err(error) = start(&prepared.task, keys) {
-        // Nothing ran, so nothing is lost with its folder.
-        let folder = prepared.task.path();
-        stockade_workspace::remove_folder(folder).map_err(|source| SupervisorError::State {
-            path: folder.to_owned(),
-            source,
-        })?;
-        return Err(error);
-    }
-    let start = clock.elapsed();
-    Ok((prepared, Times { made, start }))
-}
-
-/// What was made for a task, and how long its start took.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    pub(crate) made: Made,
-    pub(crate) start: std::time::Duration,
 }
 
 fn announce(prepared: &Prepared, times: Times, printer: Printer) {

@@ -156,7 +156,7 @@ pub(crate) fn stop(arguments: &Stop, printer: Printer) -> Result<ExitCode, Failu
         match answer? {
             Answer::Done => {
                 // Nothing runs any more; now its work is being saved.
-                watch::settled(&task.directory)?;
+                task.directory.wait_until_settled()?;
                 done(&task, "stopped", printer);
             }
             other => return Err(Failure::failed(format!("{}: {other:?}", task.status.slug))),

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use stockade_supervisor::{
-    Answer, Connection, Request, STATUS, TaskDirectory, TaskState, TaskStatus, Typed, look_into,
+    Answer, Connection, Request, TaskDirectory, TaskState, Typed, look_into,
 };
 
 use crate::{
@@ -46,7 +46,7 @@ pub(crate) fn follow(task: &TaskDirectory, printer: Printer) -> Result<ExitCode,
     };
     if matches!(seen, Seen::Nothing) {
         // It ended before anybody could watch: its log has everything.
-        settled(task)?;
+        task.wait_until_settled()?;
         print_log(task)?;
     }
     seen.report(task, printer)
@@ -56,13 +56,11 @@ pub(crate) fn logs(arguments: &Logs, printer: Printer) -> Result<ExitCode, Failu
     let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
     let bytes = match arguments.exec {
         None => read_log(&task.directory)?,
-        Some(exec) => {
-            std::fs::read(task.directory.logs().join(format!("{exec}.log"))).map_err(|_| {
-                let reason = format!("of command {exec} nothing is kept");
-                Failure::new(Kind::NotFound, reason)
-                    .hint("only what was too long for `exec --json` is kept, of the last 100")
-            })?
-        }
+        Some(exec) => std::fs::read(task.directory.exec_output(exec)).map_err(|_| {
+            let reason = format!("of command {exec} nothing is kept");
+            Failure::new(Kind::NotFound, reason)
+                .hint("only what was too long for `exec --json` is kept, of the last 100")
+        })?,
     };
     if printer.is_json() {
         printer.json(&json!({ "task": task.status.id, "output": String::from_utf8_lossy(&bytes) }));
@@ -116,7 +114,7 @@ pub(crate) fn at_terminal(
         Seen::Nothing => return Err(Failure::failed("the task ended first")),
     };
     if !task.status.state.is_live() {
-        settled(directory)?;
+        directory.wait_until_settled()?;
     }
     Ok(code)
 }
@@ -141,7 +139,7 @@ impl Seen {
             ));
             return Ok(ExitCode::SUCCESS);
         }
-        let status = settled(task)?;
+        let status = task.wait_until_settled()?;
         let name = printer.paint(Tone::Strong, &status.slug);
         match &status.state {
             TaskState::Done { exit: 0, .. } => {
@@ -178,16 +176,6 @@ impl Seen {
     }
 }
 
-/// The task once its supervisor has saved the work.
-pub(crate) fn settled(task: &TaskDirectory) -> Result<TaskStatus, Failure> {
-    const LONGEST: std::time::Duration = std::time::Duration::from_mins(2);
-    let deadline = std::time::Instant::now() + LONGEST;
-    while task.is_locked() && std::time::Instant::now() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    Ok(host::as_found(task, task.read(STATUS)?))
-}
-
 /// An exit code of a command as one of ours.
 pub(crate) fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
@@ -197,7 +185,7 @@ pub(crate) fn exit_code(code: i32) -> ExitCode {
 fn show(mut connection: Connection, printer: Printer) -> Result<Seen, Failure> {
     let (write, terminal) = match connection.answer()? {
         Some(Answer::Watching { write, terminal }) => (write, terminal),
-        Some(Answer::Refused { reason }) => return Err(Failure::new(Kind::Refused, reason)),
+        Some(Answer::Refused { reason, .. }) => return Err(Failure::new(Kind::Refused, reason)),
         _ => return Ok(Seen::Nothing),
     };
     let (left, leaving) = std::sync::mpsc::channel();

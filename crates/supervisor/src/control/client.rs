@@ -32,7 +32,7 @@ impl Connection {
     /// Asks something that has one answer.
     pub fn ask_once(task: &TaskDirectory, request: &Request) -> Result<Answer, SupervisorError> {
         match Self::ask(task, request)?.answer()? {
-            Some(Answer::Refused { reason }) => Err(SupervisorError::Refused(reason)),
+            Some(Answer::Refused { reason, .. }) => Err(SupervisorError::Refused(reason)),
             Some(answer) => Ok(answer),
             None => Err(SupervisorError::NotRunning),
         }

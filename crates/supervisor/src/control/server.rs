@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{Answer, Lines, Request, Typed, write_line};
 use crate::{
-    exec::{Context, Owned, Stdin},
+    exec::{Context, Fault, Owned, Stdin},
     happening::Happening,
     output::Viewer,
 };
@@ -84,9 +84,16 @@ fn client(
     let commands = Owned::new(commands)?;
     while let Some(line) = lines.next()? {
         let Ok(request) = serde_json::from_slice(&line) else {
-            let reason = "the request is not understood".to_owned();
-            return write_line(lines.stream(), &Answer::Refused { reason });
+            let answer = Answer::Refused {
+                reason: "the request is not understood".to_owned(),
+                fault: Fault::Request,
+            };
+            return write_line(lines.stream(), &answer);
         };
+        if let Request::Session(request) = request {
+            let _showing = Showing::begin();
+            return commands.session(&mut lines, &request);
+        }
         if let Request::Exec(request) = request {
             let _showing = Showing::begin();
             commands.run(&mut lines, &request)?;

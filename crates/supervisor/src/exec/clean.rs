@@ -117,6 +117,51 @@ impl Cleaner {
     }
 }
 
+/// Cleans a stream into text that is shown as it comes, in whole characters.
+#[derive(Debug)]
+pub(super) struct Shown {
+    cleaner: Cleaner,
+    /// A character whose last bytes are missing.
+    begun: Vec<u8>,
+}
+
+impl Shown {
+    pub(super) fn new(keys: Arc<Vec<Redactor>>) -> Self {
+        Self {
+            cleaner: Cleaner::new(keys),
+            begun: Vec::new(),
+        }
+    }
+
+    /// What of `bytes` may be shown.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> String {
+        let mut whole = std::mem::take(&mut self.begun);
+        whole.extend_from_slice(&self.cleaner.push(bytes));
+        self.begun = whole.split_off(whole.len() - unfinished(&whole));
+        text(&whole)
+    }
+
+    /// What was held back, at the end.
+    pub(super) fn finish(&mut self) -> String {
+        let mut rest = std::mem::take(&mut self.begun);
+        rest.extend_from_slice(&self.cleaner.finish());
+        text(&rest)
+    }
+}
+
+/// How many bytes at the end are a character whose last bytes are missing.
+pub(super) fn unfinished(bytes: &[u8]) -> usize {
+    let last = bytes
+        .utf8_chunks()
+        .last()
+        .map_or(&[][..], |chunk| chunk.invalid());
+    match std::str::from_utf8(last) {
+        // An error without a length is one of an end that came too early.
+        Err(error) if error.error_len().is_none() => last.len(),
+        _ => 0,
+    }
+}
+
 /// Text that is shown: no control character is left in it, those beyond ASCII
 /// and those that turn the direction of writing included.
 pub(super) fn text(bytes: &[u8]) -> String {
@@ -176,6 +221,23 @@ mod tests {
             format!("k={REMOVED};")
         );
         assert!(!clean(&[b"c2stbGl2ZS0wMTIzNDU2Nzg5YWJjZGVm\n"]).contains("Z5YWJj"));
+    }
+
+    #[test]
+    fn what_is_shown_as_it_comes_is_the_same_text_in_whole_characters() {
+        let printed = "grün \u{1b}[1m✓\u{1b}[0m 𝄞\r\nsk-live-0123456789abcdef\n".as_bytes();
+        for size in 1..printed.len() {
+            let mut shown = Shown::new(Arc::clone(&cleaner().keys));
+            let pieces: Vec<String> = printed
+                .chunks(size)
+                .map(|piece| shown.push(piece))
+                .collect();
+            let whole = pieces.concat() + &shown.finish();
+            assert_eq!(whole, format!("grün ✓ 𝄞\n{REMOVED}\n"), "{size}");
+        }
+        let mut shown = Shown::new(Arc::clone(&cleaner().keys));
+        assert_eq!(shown.push(b"a\xff\xe2\x9c"), "a\u{fffd}");
+        assert_eq!(shown.finish(), "\u{fffd}");
     }
 
     proptest! {

@@ -138,6 +138,11 @@ impl Gate {
         self.lock().own.remove(&id);
     }
 
+    /// Records the start of something that a running command is told to do.
+    pub(super) fn note_start(&self, body: Value) -> Result<(), ExecError> {
+        self.lock().admit(body).map(|_| ())
+    }
+
     /// Records how a command ended.
     pub(super) fn note_end(&self, body: Value) -> Result<(), RecordError> {
         match &self.lock().open {

@@ -4,11 +4,11 @@
 //! makes its command wait, as the next in a pipeline would.
 
 mod flow;
+mod session;
 
 use std::{
     collections::VecDeque,
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError, mpsc::Sender},
     time::{Duration, Instant},
 };
@@ -21,9 +21,9 @@ use stockade_types::{
     Event, EventKind,
     wire::{Exec, ExitStatus},
 };
-use stockade_workspace::TaskSpace;
+use stockade_workspace::{TaskSpace, TreeSight};
 
-use self::flow::{Cut, Flow, Input, Sink};
+use self::flow::{Cut, Flow, Input, Next, Sink};
 use super::{
     clean,
     ending::Ending,
@@ -37,6 +37,7 @@ use super::{
 use crate::{
     control::{Answer, Lines, write_line},
     happening::Happening,
+    state::TaskDirectory,
 };
 
 /// How many refusals are listed with a result, and how many are remembered.
@@ -59,8 +60,8 @@ pub(crate) struct Context {
     pub(crate) secrets: Vec<String>,
     pub(crate) redactors: OnceLock<Arc<Vec<Redactor>>>,
     pub(crate) refusals: Arc<Refusals>,
-    /// Where logs are kept.
-    pub(crate) logs: PathBuf,
+    /// Whose commands these are.
+    pub(crate) task: TaskDirectory,
     /// The workspace, for telling what changed.
     pub(crate) space: Box<dyn Fn() -> Result<TaskSpace, String> + Send + Sync>,
     /// Whom to tell that the record is lost.
@@ -133,14 +134,19 @@ impl Owned {
             }
             // The task has ended, or the client has gone.
             Ok(None) => Err(std::io::ErrorKind::ConnectionAborted.into()),
-            Err(error) => {
-                if let ExecError::Record(_) = &error {
-                    self.context.record_is_lost();
-                }
-                let reason = error.to_string();
-                write_line(client.stream(), &Answer::Refused { reason })
-            }
+            Err(error) => self.refuse(client, &error),
         }
+    }
+
+    fn refuse(&self, client: &Lines, error: &ExecError) -> std::io::Result<()> {
+        if let ExecError::Record(_) = error {
+            self.context.record_is_lost();
+        }
+        let answer = Answer::Refused {
+            reason: error.to_string(),
+            fault: error.fault(),
+        };
+        write_line(client.stream(), &answer)
     }
 
     fn try_run(
@@ -150,21 +156,12 @@ impl Owned {
     ) -> Result<Option<ExecResult>, ExecError> {
         let context = &self.context;
         request.check(&context.kept, |value| context.is_key(value))?;
-        let started = Instant::now();
+        let before = Before::command(context, request.files)?;
         let id = context.gate.number();
         let argv = request.words()?;
         let cwd = request.folder(&context.cwd);
-        let space = request.files.then(|| (context.space)());
-        let space = space.transpose().map_err(ExecError::Files)?;
-        let look = |space: &TaskSpace| {
-            space
-                .look()
-                .map_err(|error| ExecError::Files(error.to_string()))
-        };
-        let before = space.as_ref().map(look).transpose()?;
         let fresh = request.isolation.map(|kind| context.fresh.take(kind));
         let fresh = fresh.transpose()?;
-        let refused = context.refusals.count();
 
         let (inside, mut flow) = self.streams(id, request)?;
         let body = json!({
@@ -185,7 +182,7 @@ impl Owned {
         };
         drop(descriptors);
         drop(inside);
-        if request.report == Report::Streamed {
+        if matches!(request.report, Report::Streamed | Report::Shown) {
             let watching = Answer::Watching {
                 write: request.stdin == Stdin::Typed,
                 terminal: false,
@@ -194,29 +191,16 @@ impl Owned {
         }
         let deadline = request
             .timeout_ms
-            .map(|time| started + Duration::from_millis(time));
+            .map(|time| before.started + Duration::from_millis(time));
         let cut = flow.run(client, &ending, deadline, || context.gate.kill(id));
         context.gate.left(id);
         let Some(mut result) = result(id, ending.end(), cut) else {
             return Ok(None);
         };
         result.whole_tree |= fresh.is_some();
-        result.wall_ms = millis(started.elapsed());
-        (result.denials_count, result.denials) = context.refusals.since(refused);
-        flow.report(id, &mut result);
-        if let (Some(space), Some(before)) = (&space, &before) {
-            result.files = Some(before.changes(&look(space)?));
-        }
-        context.gate.note_end(json!({
-            "exec": id,
-            "exit": result.exit,
-            "details": {
-                "end": result.end,
-                "cpu_micros": (result.cpu_ms * 1000.0).round(),
-                "peak_kib": result.peak_kib,
-                "error": result.error,
-            },
-        }))?;
+        flow.take_sink().report(id, &mut result);
+        before.tell(context, &mut result)?;
+        context.note_end(&result)?;
         Ok((!flow.client_is_gone()).then_some(result))
     }
 
@@ -228,28 +212,17 @@ impl Owned {
         };
         let typed = request.stdin == Stdin::Typed;
         let silent = request.report == Report::Discarded;
-        let sink = match request.report {
-            Report::Streamed => Sink::Streamed,
-            Report::Discarded => Sink::Discarded,
-            Report::Collected => {
-                let path = self.context.logs.join(format!("{id}.log"));
-                let log = Log::new(path);
-                let _ = id
-                    .checked_sub(LOGS_MAX)
-                    .map(|old| std::fs::remove_file(self.context.logs.join(format!("{old}.log"))));
-                Sink::collected(log, &self.context.redactors(), request.merged)
-            }
-        };
+        let count = if request.merged { 1 } else { 2 };
+        let sink = self.context.sink(id, request.report, count);
         if silent && !typed && bytes.is_empty() {
             return Ok((
                 Vec::new(),
                 Flow::new(None, Vec::new(), sink, request.leashed),
             ));
         }
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from);
         let (stdin, write) = pipe()?;
         let input = (typed || !bytes.is_empty())
-            .then(|| Input::new(write, bytes, typed))
+            .then(|| Input::new(write, bytes, if typed { Next::Typed } else { Next::End }))
             .transpose()?;
         let (out, stdout) = pipe()?;
         let (stderr, sources) = if request.merged {
@@ -263,7 +236,77 @@ impl Owned {
     }
 }
 
+/// What is known when a command begins.
+struct Before {
+    started: Instant,
+    refused: u64,
+    files: Option<(TaskSpace, TreeSight)>,
+}
+
+impl Before {
+    fn command(context: &Context, files: bool) -> Result<Self, ExecError> {
+        let started = Instant::now();
+        let look = |space: TaskSpace| Ok((look(&space)?, space));
+        let files = files.then(|| (context.space)().map_err(ExecError::Files).and_then(look));
+        Ok(Self {
+            started,
+            refused: context.refusals.count(),
+            files: files.transpose()?.map(|(sight, space)| (space, sight)),
+        })
+    }
+
+    /// Tells what has happened since.
+    fn tell(self, context: &Context, result: &mut ExecResult) -> Result<(), ExecError> {
+        result.wall_ms = millis(self.started.elapsed());
+        (result.denials_count, result.denials) = context.refusals.since(self.refused);
+        if let Some((space, before)) = self.files {
+            result.files = Some(before.changes(&look(&space)?));
+        }
+        Ok(())
+    }
+}
+
+fn look(space: &TaskSpace) -> Result<TreeSight, ExecError> {
+    let sight = space.look();
+    sight.map_err(|error| ExecError::Files(error.to_string()))
+}
+
+fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC)?)
+}
+
 impl Context {
+    /// What becomes of what command `id` prints to `sources` descriptors.
+    fn sink(&self, id: u32, report: Report, sources: usize) -> Sink {
+        match report {
+            Report::Streamed => Sink::Streamed,
+            Report::Shown => Sink::shown(&self.redactors(), sources),
+            Report::Discarded => Sink::Discarded,
+            Report::Collected => {
+                if let Some(old) = id.checked_sub(LOGS_MAX) {
+                    let _ = std::fs::remove_file(self.task.exec_output(old));
+                }
+                let log = Log::new(self.task.exec_output(id));
+                Sink::collected(log, &self.redactors(), sources)
+            }
+        }
+    }
+
+    /// Records how a command ended.
+    fn note_end(&self, result: &ExecResult) -> Result<(), ExecError> {
+        let cpu_micros = result.cpu_ms.map(|time| (time * 1000.0).round());
+        Ok(self.gate.note_end(json!({
+            "exec": result.exec,
+            "exit": result.exit,
+            "details": {
+                "end": result.end,
+                "cpu_micros": cpu_micros,
+                "peak_kib": result.peak_kib,
+                "error": result.error,
+            },
+        }))?)
+    }
+
     fn exec(&self, id: u32, request: &ExecRequest, argv: &[String], cwd: &str) -> Exec {
         let own = self
             .env
@@ -313,24 +356,7 @@ impl Context {
 
 /// What is known from process 1; `None` if everything inside is gone.
 fn result(id: u32, end: Option<End>, cut: Option<Cut>) -> Option<ExecResult> {
-    let mut result = ExecResult {
-        exec: id,
-        exit: 0,
-        end: ExecEnd::Exited,
-        signal: None,
-        error: None,
-        wall_ms: 0.0,
-        cpu_ms: 0.0,
-        peak_kib: 0,
-        whole_tree: false,
-        denials: Vec::new(),
-        denials_count: 0,
-        output: None,
-        stdout: None,
-        stderr: None,
-        log: false,
-        files: None,
-    };
+    let mut result = ExecResult::exited(id, 0);
     match end {
         Some(End::Exited {
             status,
@@ -340,15 +366,18 @@ fn result(id: u32, end: Option<End>, cut: Option<Cut>) -> Option<ExecResult> {
         }) => {
             result.whole_tree = tree;
             result.exit = exit_code(status);
-            result.cpu_ms = millis(Duration::from_micros(cpu_micros));
-            result.peak_kib = peak_kib;
+            result.cpu_ms = Some(millis(Duration::from_micros(cpu_micros)));
+            result.peak_kib = Some(peak_kib);
             if let ExitStatus::Signal(signal) = status {
                 result.signal = Some(signal);
                 result.end = match cut {
                     Some(Cut::Timeout) => ExecEnd::Timeout,
                     Some(Cut::ClientGone) => ExecEnd::ClientGone,
-                    None => ExecEnd::Signalled,
+                    Some(Cut::Tampered) | None => ExecEnd::Signalled,
                 };
+            }
+            if cut == Some(Cut::Tampered) {
+                result.error = Some(TAMPERED.to_owned());
             }
         }
         Some(End::NotStarted { errno }) => {
@@ -360,6 +389,9 @@ fn result(id: u32, end: Option<End>, cut: Option<Cut>) -> Option<ExecResult> {
     }
     Some(result)
 }
+
+const TAMPERED: &str = "something inside wrote where only the session's shell tells how a text \
+                        ended, so the session was ended";
 
 /// What a shell returns for a command that it cannot find.
 const NOT_FOUND: i32 = 127;

@@ -61,6 +61,8 @@ pub enum Report {
     /// It is passed on as it comes; a slow client slows the command down.
     #[default]
     Streamed,
+    /// It is passed on as it comes, as cleaned text in whole characters.
+    Shown,
     /// It comes with the result, cleaned, and cut in the middle if long.
     Collected,
     /// Nothing; it goes to the sandbox's `/dev/null`.
@@ -92,6 +94,48 @@ impl From<ExecLimits> for wire::ExecLimits {
             open_files: cap(limits.open_files),
         }
     }
+}
+
+/// A shell that stays: what is set in it holds for every text that it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionRequest {
+    /// The folder, absolute inside or relative to the workspace.
+    pub cwd: Option<String>,
+    /// Variables on top of the task's own.
+    pub env: BTreeMap<String, String>,
+    /// Whether both its outputs are one, in the order of printing.
+    pub merged: bool,
+    /// Caps on each process that it starts.
+    pub limits: ExecLimits,
+}
+
+/// A text for the shell of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionText {
+    /// The text.
+    pub text: String,
+    /// What becomes of what it prints; it is never discarded.
+    pub report: Report,
+    /// After how many milliseconds the session is ended, with everything that
+    /// was started in it.
+    pub timeout_ms: Option<u64>,
+    /// Whether to tell which files changed meanwhile.
+    pub files: bool,
+}
+
+/// Whose fault it is that a request was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The request's: it will never work.
+    Request,
+    /// Nobody's: it does not fit how the task stands.
+    #[default]
+    State,
+    /// Stockade's, or the machine's.
+    Own,
 }
 
 /// Why a command was not started.
@@ -142,6 +186,23 @@ pub enum ExecError {
     /// The workspace could not be looked at.
     #[error("which files change cannot be told: {0}")]
     Files(String),
+}
+
+impl ExecError {
+    /// Whose fault it is.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::NoCommand
+            | Self::Nul
+            | Self::TooLong { .. }
+            | Self::Name(_)
+            | Self::Kept(_)
+            | Self::Key(_)
+            | Self::Base64 => Fault::Request,
+            Self::Paused | Self::Ended => Fault::State,
+            Self::Record(_) | Self::Sandbox(_) | Self::Files(_) | Self::Fresh(_) => Fault::Own,
+        }
+    }
 }
 
 impl ExecRequest {

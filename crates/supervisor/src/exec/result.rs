@@ -22,10 +22,13 @@ pub struct ExecResult {
     /// Milliseconds from the request to its end.
     pub wall_ms: f64,
     /// Milliseconds of processor time, of it and of the processes that it
-    /// waited for; not of those that it left behind.
-    pub cpu_ms: f64,
+    /// waited for; not of those that it left behind. Of a text of a session
+    /// it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<f64>,
     /// The largest resident set among these, in KiB.
-    pub peak_kib: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_kib: Option<u64>,
     /// Whether its end by Stockade reaches all that it started, also what has
     /// left its process group (Linux 6.12); false if that was not asked for.
     pub whole_tree: bool,
@@ -45,10 +48,38 @@ pub struct ExecResult {
     /// Whether the whole text is kept in the task's folder, where
     /// `stockade logs --exec` finds it: only if it was cut.
     pub log: bool,
+    /// Of a text of a session: whether the session's shell has ended with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub session_over: bool,
     /// The files of the workspace that changed while it ran. Others inside
     /// may have changed them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<TreeChanges>,
+}
+
+impl ExecResult {
+    /// Of a command that ended by itself with `exit`; nothing else is known yet.
+    pub(super) fn exited(exec: u32, exit: i32) -> Self {
+        Self {
+            exec,
+            exit,
+            end: ExecEnd::Exited,
+            signal: None,
+            error: None,
+            wall_ms: 0.0,
+            cpu_ms: None,
+            peak_kib: None,
+            whole_tree: false,
+            denials: Vec::new(),
+            denials_count: 0,
+            output: None,
+            stdout: None,
+            stderr: None,
+            log: false,
+            session_over: false,
+            files: None,
+        }
+    }
 }
 
 /// Why a command ended.

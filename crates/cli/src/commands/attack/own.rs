@@ -13,7 +13,7 @@ use stockade_supervisor::{
 use crate::{
     commands::{
         exec::{Inside, gather},
-        merge, run, watch,
+        merge, run,
         work::Work,
     },
     failure::Failure,
@@ -64,7 +64,7 @@ impl Own {
     /// A new task for `words`, and all that it prints until it has ended.
     fn alone(&mut self, words: &[String], memory: Option<u64>) -> Result<Ran, Failure> {
         let task = begin(&self.host, &self.repository, words, memory, self.nested)?;
-        let status = watch::settled(&task)?;
+        let status = task.wait_until_settled()?;
         let ran = Ran {
             output: std::fs::read(task.output()).unwrap_or_default(),
             ended: describe(&status.state),
@@ -102,7 +102,7 @@ impl Own {
             return Err(Failure::failed("no task has ended yet"));
         };
         let ran = Self::inside(task, words, None)?;
-        watch::settled(task)?;
+        task.wait_until_settled()?;
         Ok(ran)
     }
 
@@ -222,7 +222,8 @@ impl Target for Own {
     fn end(&mut self) -> Result<(), TargetError> {
         let stop = Connection::ask_once(&self.standing, &Request::Stop);
         stop.map_err(|error| Box::new(error) as TargetError)?;
-        watch::settled(&self.standing).map_err(told)?;
+        let settled = self.standing.wait_until_settled();
+        settled.map_err(Failure::from).map_err(told)?;
         Ok(())
     }
 }

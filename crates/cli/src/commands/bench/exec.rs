@@ -17,13 +17,7 @@ use super::{
     peers::{self, SANDBOXES, SPAWN},
     samples::Samples,
 };
-use crate::{
-    arguments::BenchExec,
-    commands::{run, watch},
-    failure::Failure,
-    host,
-    print::Printer,
-};
+use crate::{arguments::BenchExec, commands::run, failure::Failure, host, print::Printer};
 
 /// What is run, inside and outside.
 pub(super) const PROGRAM: &str = "/bin/true";
@@ -108,7 +102,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         // What cannot be ended or removed is found by `uninstall`.
         let _ = Connection::ask_once(&self.task, &Request::Stop);
-        let _ = watch::settled(&self.task);
+        let _ = self.task.wait_until_settled();
         let _ = stockade_workspace::remove_folder(&self.folder);
     }
 }

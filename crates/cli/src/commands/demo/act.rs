@@ -19,7 +19,7 @@ use stockade_types::Redacted;
 use stockade_workspace::MergePlan;
 
 use crate::{
-    commands::{merge, run, watch, work::Work},
+    commands::{merge, run, work::Work},
     failure::{Failure, Kind},
     host,
     print::{Printer, Tone},
@@ -122,7 +122,7 @@ impl Stage {
         let keys = BTreeMap::from([(KEY_NAME.to_owned(), Redacted::new(KEY.to_owned()))]);
         let clock = std::time::Instant::now();
         let (prepared, times) = run::begin(&self.host, wish, prepared, &keys)?;
-        let status = watch::settled(&prepared.task)?;
+        let status = prepared.task.wait_until_settled()?;
         let milliseconds = clock.elapsed().as_secs_f64() * 1e3;
         printer.line(&format!(
             "   sandbox, gateway and agent up in {:.0} ms; {} after {milliseconds:.0} ms",

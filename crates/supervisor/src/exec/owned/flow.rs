@@ -1,28 +1,25 @@
 //! What moves while a command runs.
 
+mod pipes;
+mod sink;
+
 use std::{
-    io,
     os::fd::{AsFd, OwnedFd},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::OFlags,
     io::Errno,
 };
-use stockade_gateway::Redactor;
 
-use super::super::{
-    GRACE, REST_MAX,
-    clean::Cleaner,
-    ending::Ending,
-    result::ExecResult,
-    text::{Log, Text},
+pub(super) use self::{
+    pipes::{Input, Marker, Next, Told},
+    sink::Sink,
 };
-use crate::control::{Answer, Lines, Typed, encode_line};
+use super::super::{GRACE, REST_MAX, ending::Ending};
+use crate::control::{Lines, Typed};
 
 /// The most that is read at once.
 const CHUNK: usize = 32 * 1024;
@@ -30,93 +27,29 @@ const CHUNK: usize = 32 * 1024;
 const SENDING_MAX: usize = 256 * 1024;
 /// How long a command that was ended may take to be gone. A process that
 /// waits for a device cannot be ended before the device answers.
-const LONGEST_END: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_END: Duration = Duration::from_secs(10);
 
 /// Why Stockade ended a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     Timeout,
     ClientGone,
-}
-
-/// What becomes of what is printed.
-pub(super) enum Sink {
-    Streamed,
-    Discarded,
-    Collected(Box<Collected>),
-}
-
-pub(super) struct Collected {
-    texts: Vec<(Cleaner, Text)>,
-    log: Log,
-}
-
-impl Sink {
-    /// One text for each source.
-    pub(super) fn collected(log: Log, keys: &Arc<Vec<Redactor>>, merged: bool) -> Self {
-        let text = |_| (Cleaner::new(Arc::clone(keys)), Text::default());
-        let texts = (0..if merged { 1 } else { 2 }).map(text).collect();
-        Self::Collected(Box::new(Collected { texts, log }))
-    }
-}
-
-impl Collected {
-    fn push(&mut self, source: usize, bytes: &[u8]) {
-        if let Some((cleaner, text)) = self.texts.get_mut(source) {
-            let cleaned = cleaner.push(bytes);
-            text.push(&cleaned);
-            self.log.push(&cleaned, text.is_cut());
-        }
-    }
-
-    fn finish(&mut self) {
-        for (cleaner, text) in &mut self.texts {
-            let rest = cleaner.finish();
-            text.push(&rest);
-            self.log.push(&rest, text.is_cut());
-        }
-    }
-}
-
-/// A command's standard input.
-pub(super) struct Input {
-    pipe: OwnedFd,
-    waiting: Vec<u8>,
-    /// Whether more may be typed.
-    more: bool,
-}
-
-impl Input {
-    pub(super) fn new(pipe: OwnedFd, waiting: Vec<u8>, more: bool) -> io::Result<Self> {
-        rustix::fs::fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
-        Ok(Self {
-            pipe,
-            waiting,
-            more,
-        })
-    }
-
-    /// Writes what fits; false once nothing more can or will come.
-    fn write(&mut self) -> bool {
-        match rustix::io::write(&self.pipe, &self.waiting) {
-            Ok(length) => {
-                self.waiting.drain(..length);
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(_) => return false,
-        }
-        self.more || !self.waiting.is_empty()
-    }
+    /// Something wrote where only a session's shell does.
+    Tampered,
 }
 
 /// All of it.
 pub(super) struct Flow {
     input: Option<Input>,
     sources: Vec<Option<OwnedFd>>,
+    /// Of a session's shell.
+    marker: Option<Marker>,
     sink: Sink,
     leashed: bool,
     sending: Vec<u8>,
     gone: bool,
+    /// Whether all that counts as printed was read.
+    through: bool,
     buffer: Vec<u8>,
 }
 
@@ -124,6 +57,7 @@ pub(super) struct Flow {
 #[derive(Default)]
 struct Ready {
     sources: [bool; 2],
+    marked: bool,
     input: bool,
     unread: bool,
     told: bool,
@@ -143,15 +77,48 @@ impl Flow {
             input,
             buffer: vec![0; if sources.is_empty() { 0 } else { CHUNK }],
             sources: sources.into_iter().map(Some).collect(),
+            marker: None,
             sink,
             leashed,
             sending: Vec::new(),
             gone: false,
+            through: false,
         }
+    }
+
+    /// Of a shell to which texts are given one after another, by [`Self::give`].
+    /// Its `sources` do not block.
+    pub(super) fn session(input: Input, sources: Vec<OwnedFd>, marker: Marker) -> Self {
+        Self {
+            marker: Some(marker),
+            ..Self::new(Some(input), sources, Sink::Discarded, true)
+        }
+    }
+
+    /// Gives the shell a text, whose end it tells with `word`.
+    pub(super) fn give(&mut self, text: &str, word: &str, sink: Sink) {
+        self.sink = sink;
+        self.through = false;
+        if let Some(input) = &mut self.input {
+            input.give(&[word.as_bytes(), b"\0", text.as_bytes(), b"\0"].concat());
+        }
+        if let Some(marker) = &mut self.marker {
+            marker.wait_for(word);
+        }
+    }
+
+    /// What the shell told of the text it was given last.
+    pub(super) fn told(&self) -> Option<Told> {
+        self.marker.as_ref()?.told()
     }
 
     pub(super) fn client_is_gone(&self) -> bool {
         self.gone
+    }
+
+    /// What was printed, for the result.
+    pub(super) fn take_sink(&mut self) -> Sink {
+        std::mem::replace(&mut self.sink, Sink::Discarded)
     }
 
     /// Moves everything until the command has ended and its output is
@@ -168,14 +135,6 @@ impl Flow {
         let mut rest = 0;
         loop {
             let now = Instant::now();
-            if cut.is_none() && deadline.is_some_and(|deadline| now >= deadline) {
-                kill();
-                cut = Some((Cut::Timeout, now));
-            }
-            if cut.is_none() && self.gone && self.leashed {
-                kill();
-                cut = Some((Cut::ClientGone, now));
-            }
             if grace.is_none() && ending.end().is_some() {
                 if ending.ends_all() {
                     kill();
@@ -183,12 +142,21 @@ impl Flow {
                 self.input = None;
                 grace = Some(now + GRACE);
             }
-            let over = grace.is_some_and(|grace| now >= grace) || rest > REST_MAX;
-            if over {
+            let told = self.told();
+            if cut.is_none()
+                && let Some(why) = self.cut_now(told, grace.is_some(), deadline, now)
+            {
+                kill();
+                cut = Some((why, now));
+            }
+            if grace.is_some_and(|grace| now >= grace) || rest > REST_MAX {
                 self.sources.clear();
             }
             let open = self.sources.iter().any(Option::is_some);
-            if grace.is_some() && !open && (self.sending.is_empty() || self.gone) {
+            if !self.through && (grace.is_some() && !open || matches!(told, Some(Told::Code(_)))) {
+                self.read_rest();
+            }
+            if self.through && (self.sending.is_empty() || self.gone) {
                 break;
             }
             if cut.is_some_and(|(_, since)| now >= since + LONGEST_END) {
@@ -198,7 +166,7 @@ impl Flow {
             let until = match (grace.filter(|_| open), cut) {
                 (Some(grace), _) => Some(grace),
                 (None, Some((_, since))) => Some(since + LONGEST_END),
-                (None, None) => deadline.filter(|_| grace.is_none()),
+                (None, None) => deadline.filter(|_| grace.is_none() && !self.through),
             };
             let ready = self.wait(client, ending, until.map(|until| until - now.min(until)));
             let moved = self.act(client, ending, &ready);
@@ -210,10 +178,41 @@ impl Flow {
                 }
             }
         }
-        if let Sink::Collected(collected) = &mut self.sink {
-            collected.finish();
-        }
         cut.map(|(cut, _)| cut)
+    }
+
+    /// Whether, and why, the command must end now.
+    fn cut_now(
+        &self,
+        told: Option<Told>,
+        ended: bool,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Option<Cut> {
+        if told == Some(Told::Nonsense) {
+            return Some(Cut::Tampered);
+        }
+        if self.gone && self.leashed {
+            return Some(Cut::ClientGone);
+        }
+        let late = !ended && !self.through && deadline.is_some_and(|deadline| now >= deadline);
+        late.then_some(Cut::Timeout)
+    }
+
+    /// Reads what is still in the pipes; what comes later is not the
+    /// command's, or the next one's.
+    fn read_rest(&mut self) {
+        for index in 0..self.sources.len() {
+            let mut rest = 0;
+            while rest <= REST_MAX {
+                match self.read(index) {
+                    0 => break,
+                    length => rest += length,
+                }
+            }
+        }
+        self.sink.finish(&mut self.sending);
+        self.through = true;
     }
 
     fn is_full(&self) -> bool {
@@ -235,18 +234,21 @@ impl Flow {
         if !self.gone {
             events.push(PollFd::new(client.stream(), wanted));
         }
-        let full = self.is_full();
-        let sources = self.sources.iter().flatten().filter(|_| !full);
+        let reads = !self.is_full() && !self.through;
+        let sources = self.sources.iter().flatten().filter(|_| reads);
         for source in sources {
             events.push(PollFd::new(source, PollFlags::IN));
         }
+        let marker = self.marker.as_ref().and_then(Marker::pipe);
+        let marker = marker.filter(|_| !self.through);
+        events.extend(marker.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         if let Some(input) = &self.input {
-            let wanted = if input.waiting.is_empty() {
+            let wanted = if input.is_idle() {
                 PollFlags::empty()
             } else {
                 PollFlags::OUT
             };
-            events.push(PollFd::new(&input.pipe, wanted));
+            events.push(PollFd::new(input.pipe(), wanted));
         }
         let time = time.map(|time| Timespec {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
@@ -266,8 +268,9 @@ impl Flow {
             ready.gone = client.intersects(hung) && !ready.typed;
         }
         for (flag, source) in ready.sources.iter_mut().zip(&self.sources) {
-            *flag = source.is_some() && !full && !next().is_empty();
+            *flag = source.is_some() && reads && !next().is_empty();
         }
+        ready.marked = marker.is_some() && !next().is_empty();
         if self.input.is_some() {
             let input = next();
             ready.unread = input.contains(PollFlags::ERR);
@@ -283,6 +286,11 @@ impl Flow {
             if ready.sources.get(index) == Some(&true) {
                 printed += self.read(index);
             }
+        }
+        if ready.marked
+            && let Some(marker) = &mut self.marker
+        {
+            marker.read();
         }
         if ready.told {
             ending.hear();
@@ -309,7 +317,7 @@ impl Flow {
                 Err(_) => self.gone = true,
             }
         }
-        if self.gone && !matches!(self.sink, Sink::Collected(_)) {
+        if self.gone && !self.sink.is_collected() {
             self.input = None;
             self.sending.clear();
             self.sink = Sink::Discarded;
@@ -331,25 +339,13 @@ impl Flow {
             Ok(length) => length,
         };
         let bytes = self.buffer.get(..length).unwrap_or_default();
-        match &mut self.sink {
-            Sink::Discarded => {}
-            Sink::Collected(collected) => collected.push(index, bytes),
-            Sink::Streamed => {
-                let answer = Answer::Output {
-                    bytes: STANDARD.encode(bytes),
-                    error: index == 1,
-                };
-                self.sending
-                    .extend(encode_line(&answer).unwrap_or_default());
-            }
-        }
+        self.sink.push(index, bytes, &mut self.sending);
         u64::try_from(length).unwrap_or(u64::MAX)
     }
 
     /// Whether the client's next words are waited for.
     fn wants_typing(&self) -> bool {
-        let input = self.input.as_ref();
-        input.is_some_and(|input| input.more && input.waiting.is_empty())
+        self.input.as_ref().is_some_and(Input::wants_typing)
     }
 
     /// Takes the lines that the client has sent, as far as there is room.
@@ -359,40 +355,18 @@ impl Flow {
             let Some(line) = client.received() else {
                 return;
             };
-            match serde_json::from_slice(&line) {
-                Ok(Typed::Input { bytes }) => match STANDARD.decode(bytes) {
-                    Ok(bytes) => input.waiting = bytes,
-                    Err(_) => input.more = false,
-                },
-                Ok(Typed::Resize { .. }) => {}
-                Ok(Typed::EndOfInput) | Err(_) => input.more = false,
+            let typed = match serde_json::from_slice(&line) {
+                Ok(Typed::Input { bytes }) => STANDARD.decode(bytes).ok(),
+                Ok(Typed::Resize { .. }) => continue,
+                Ok(Typed::EndOfInput) | Err(_) => None,
+            };
+            match typed {
+                Some(bytes) => input.give(&bytes),
+                None => input.end(),
             }
             if !input.write() {
                 self.input = None;
             }
-        }
-    }
-
-    /// Puts what was collected into the result.
-    pub(super) fn report(&mut self, id: u32, result: &mut ExecResult) {
-        let Sink::Collected(collected) = std::mem::replace(&mut self.sink, Sink::Discarded) else {
-            return;
-        };
-        result.log = collected.log.is_kept();
-        let whole = if result.log {
-            format!("all of it: stockade logs --exec {id}")
-        } else {
-            "they could not be kept".to_owned()
-        };
-        let mut texts = collected
-            .texts
-            .into_iter()
-            .map(|(_, text)| text.finish(&whole));
-        match (texts.next(), texts.next()) {
-            (Some(stdout), Some(stderr)) => {
-                (result.stdout, result.stderr) = (Some(stdout), Some(stderr));
-            }
-            (output, _) => result.output = output,
         }
     }
 }
