@@ -1,6 +1,7 @@
 //! The words of the command line.
 
 mod network;
+mod serve;
 mod spending;
 mod values;
 
@@ -11,6 +12,7 @@ use stockade_sandbox::Isolation;
 
 pub(crate) use self::{
     network::{Allow, NetworkArguments},
+    serve::{ModelServer, Serve},
     spending::{Budget, BudgetChange, Raise, SpendingArguments},
 };
 
@@ -90,6 +92,16 @@ pub(crate) enum Verb {
         It ends with the code of the command, or with 124 when its time was up."
     )]
     Exec(Box<Exec>),
+    /// Offer sandboxes to programs: JSON over HTTP on a unix socket
+    #[command(
+        after_help = "Examples:\n  stockade serve --socket ~/.stockade/socket &\n  \
+        curl --unix-socket ~/.stockade/socket http://localhost/v1/sandboxes\n  \
+        curl --unix-socket ~/.stockade/socket --json '{\"shell\": \"make test\", \"timeout_ms\": 60000}' \\\n    \
+        http://localhost/v1/sandboxes/ID/exec\n\n\
+        Only its own user can reach the socket. A client that vanishes takes its command along;\n\
+        sandboxes go on when the server ends."
+    )]
+    Serve(Serve),
     /// Freeze a task
     Pause(TaskName),
     /// Let a frozen task go on, or start an ended one again on its workspace
@@ -505,26 +517,4 @@ pub(crate) struct Why {
     /// Which task [default: the only one]
     #[arg(long)]
     pub(crate) task: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ModelServer {
-    /// Where to listen; port 0 is a free one
-    #[arg(long, default_value = "127.0.0.1:0")]
-    pub(crate) listen: std::net::SocketAddr,
-    /// A built-in script (fix, hostile) or the path of one
-    #[arg(long)]
-    pub(crate) script: String,
-    /// The key that clients must send
-    #[arg(long, default_value = "sk-rehearsal")]
-    pub(crate) key: String,
-    /// NAME=VALUE for the script; may be repeated
-    #[arg(long = "var", value_name = "NAME=VALUE")]
-    pub(crate) variables: Vec<String>,
-    /// Write the base URL to this file once it listens
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ready_file: Option<PathBuf>,
-    /// Write each request to this file, as JSON lines
-    #[arg(long, value_name = "FILE")]
-    pub(crate) record: Option<PathBuf>,
 }

@@ -14,6 +14,7 @@ mod merge;
 mod model_server;
 mod review;
 mod run;
+mod serve;
 mod tasks;
 mod uninstall;
 mod watch;
@@ -44,6 +45,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Logs(logs) => watch::logs(&logs, printer),
         Verb::Shell(name) => watch::shell(&name, printer),
         Verb::Exec(exec) => exec::run(*exec, printer),
+        Verb::Serve(serve) => serve::run(&serve, printer),
         Verb::Pause(name) => tasks::pause(&name, printer),
         Verb::Resume(resume) => tasks::resume(&resume, printer),
         Verb::Stop(stop) => tasks::stop(&stop, printer),

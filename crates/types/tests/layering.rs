@@ -17,7 +17,7 @@ use serde_json::Value;
 
 /// The rooms, each of which may depend on those before it. `ARCHITECTURE.md`
 /// says what each holds.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "types",
     "audit",
     "policy",
@@ -31,6 +31,7 @@ const ORDER: [&str; 18] = [
     "mcp",
     "agents",
     "supervisor",
+    "api",
     "rehearsal",
     "attempt",
     "attack",
