@@ -97,20 +97,18 @@ pub(crate) struct NewSandbox {
     /// Patterns of files of the repository whose content is hidden.
     #[serde(default)]
     hide: Vec<String>,
-    /// The least assurance with which it starts; `weak` without it.
-    #[serde(default)]
-    require: Level,
+    /// The least assurance with which it starts; any without it.
+    require: Option<Level>,
     /// How the workspace is made; the fastest that the file system has,
     /// without it.
     workspace: Option<WorkspaceForm>,
 }
 
 /// How strong a sandbox must be.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Level {
     /// Whatever can start.
-    #[default]
     Weak,
     /// Every wall stands.
     Reduced,
@@ -271,11 +269,11 @@ fn wish(wanted: NewSandbox) -> Result<Wish, Problem> {
         memory_bytes: wanted.memory_bytes,
         disk_bytes: wanted.disk_bytes,
         processor_hundredths: wanted.processors.map(hundredths).transpose()?,
-        require: match wanted.require {
+        require: wanted.require.map(|level| match level {
             Level::Weak => Assurance::Weak,
             Level::Reduced => Assurance::Reduced,
             Level::Full => Assurance::Full,
-        },
+        }),
         back_end: wanted.workspace.map(|form| match form {
             WorkspaceForm::Overlay => BackEnd::Overlay,
             WorkspaceForm::Checkout => BackEnd::Checkout,

@@ -179,17 +179,12 @@ fn agree(host: &Host, prepared: &Prepared, yes: bool, printer: Printer) -> Resul
         printer.note(&format!("  wider       {line}"));
     }
     let asks = widening.unaccepted();
-    if !asks.is_empty()
-        && !yes
-        && !confirm("This is more than last time. Type `yes` to go on: ")
-    {
+    if !asks.is_empty() && !yes && !confirm("This is more than last time. Type `yes` to go on: ") {
         let refused = Failure::new(Kind::Refused, "the contract is wider than the last one")
             .hint(asks.join("; "))
             .hint("accept it with --yes");
         return Err(match widening.level {
-            Some(level) => {
-                refused.hint(format!("a lower level alone: --accept {}", level.name()))
-            }
+            Some(level) => refused.hint(format!("a lower level alone: --accept {}", level.name())),
             None => refused,
         });
     }
