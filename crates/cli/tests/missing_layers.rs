@@ -393,3 +393,54 @@ fn g8_user_namespaces_without_rights_are_told_with_the_switch_that_opens_them() 
     );
     nothing_is_left(&host);
 }
+
+/// As Ubuntu 23.10 and later have it for programs without a profile: a user
+/// namespace is made, nothing can be mapped in it, and AppArmor's switch is on.
+#[test]
+fn the_doctor_tells_namespaces_without_rights_as_apparmors_doing_where_its_switch_is_on() {
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    if enabled.is_ok_and(|enabled| enabled.trim() != "Y") {
+        return skip("AppArmor's restriction", "this kernel has it switched off");
+    }
+    let host = Host::new();
+    for (switch, says, fix) in [
+        ("1", "AppArmor restricts them", "--apparmor-profile"),
+        ("0", "no setting here explains it", "on the host"),
+    ] {
+        let mut shell = host.other_command("unshare");
+        if !is_root() {
+            shell.args([
+                "--user",
+                "--map-user=1000",
+                "--map-group=1000",
+                "--keep-caps",
+            ]);
+        }
+        let as_ubuntu = "mount -t tmpfs none /proc/sys/kernel &&
+            echo $1 > /proc/sys/kernel/apparmor_restrict_unprivileged_userns &&
+            mount -o remount,bind,ro,nosuid,nodev,noexec /proc || exit 99
+            shift; exec \"$@\"";
+        shell.args(["--mount", "sh", "-c", as_ubuntu, "sh", switch]);
+        shell.args(DOCTOR).stdin(Stdio::null());
+        let outcome = finish(shell);
+        if outcome.code == 99 || outcome.stderr.contains("unshare:") {
+            return skip("AppArmor's restriction", &outcome.stderr);
+        }
+        let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let layers = report["probes"].as_array().unwrap();
+        let layer = layers
+            .iter()
+            .find(|layer| layer["name"] == "user namespaces");
+        let layer = layer.unwrap();
+        assert_eq!(
+            (&layer["outcome"], outcome.code),
+            (&"missing".into(), WALL),
+            "{layer}"
+        );
+        assert!(
+            layer["detail"].as_str().unwrap().starts_with(says),
+            "{layer}"
+        );
+        assert!(layer["fix"].as_str().unwrap().contains(fix), "{layer}");
+    }
+}
