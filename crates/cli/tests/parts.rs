@@ -103,6 +103,9 @@ fn descriptors_beyond(process: &Process, name: &str, task: &Task) -> Vec<String>
             ("/dev/pts", 1),
             ("TASK/supervisor.log", 1),
             ("anon_inode", 1),
+            // The executable of further sandboxes, and the network of the first.
+            ("/memfd", 1),
+            ("net", 1),
             ("pipe", 1),
             ("socket", 2),
         ],
