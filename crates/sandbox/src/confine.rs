@@ -125,7 +125,8 @@ fn rules(readable: &[&Path], writable: &[&Path]) -> io::Result<OwnedFd> {
 }
 
 /// Seals the calling process itself: no files but those below `folders`, no
-/// new programs, no privileges. What it has open stays usable, and sockets can
+/// change of what is said of any file, no new programs, no signals, no
+/// privileges. What it has open stays usable, and sockets of the internet can
 /// still be made.
 ///
 /// For the gateway, with no folder at all, once it has read everything that it
@@ -156,5 +157,5 @@ pub fn seal(folders: &[&Path]) -> io::Result<()> {
             "this kernel has no Landlock; see `stockade doctor`",
         ));
     }
-    kernel::set_seccomp_filter(&seccomp::filter_without_exec())
+    kernel::set_seccomp_filter(&seccomp::filter_of_sealed())
 }

@@ -31,10 +31,10 @@ pub(crate) fn filter(nested: bool) -> Vec<Instruction> {
         .to_vec()
 }
 
-/// The filter with no way to start a program either.
-pub(crate) fn filter_without_exec() -> Vec<Instruction> {
+/// The filter of a part of Stockade that is sealed.
+pub(crate) fn filter_of_sealed() -> Vec<Instruction> {
     let mut rules = table::rules();
-    table::deny_exec(&mut rules);
+    table::seal(&mut rules);
     Program::compile(&rules, table::NEWEST_KNOWN)
         .instructions()
         .to_vec()

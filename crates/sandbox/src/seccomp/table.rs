@@ -134,18 +134,54 @@ pub(super) fn allow_sandboxes(rules: &mut BTreeMap<u32, Rule>) {
     rules.retain(|number, _| !SANDBOXES.contains(&(*number).into()));
 }
 
-/// Takes away starting programs and looking into other processes.
-pub(super) fn deny_exec(rules: &mut BTreeMap<u32, Rule>) {
-    for number in [
-        libc::SYS_execve,
-        libc::SYS_execveat,
-        libc::SYS_ptrace,
-        libc::SYS_process_vm_readv,
-        libc::SYS_process_vm_writev,
-    ] {
-        if let Ok(number) = u32::try_from(number) {
+/// What a part of Stockade that is sealed never does: start programs, reach
+/// into other processes, and change what is said of files, which Landlock lets
+/// everybody change.
+const NOT_SEALED: &[libc::c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_kill,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchmodat2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
+];
+
+/// Takes away what a sealed part never does, and sockets with a path: Landlock
+/// does not keep it from those of others.
+pub(super) fn seal(rules: &mut BTreeMap<u32, Rule>) {
+    for number in NOT_SEALED {
+        if let Ok(number) = u32::try_from(*number) {
             rules.insert(number, Rule::Always(PERMISSION));
         }
+    }
+    let socket = u32::try_from(libc::SYS_socket);
+    if let Some(Rule::When(clauses, _)) = socket.ok().and_then(|number| rules.get_mut(&number)) {
+        clauses.retain(|(tests, _)| *tests != [is(0, UNIX)]);
     }
 }
 
