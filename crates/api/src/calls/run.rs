@@ -48,14 +48,12 @@ impl Run {
 
     /// Waits for the end.
     pub(super) async fn wait(mut self) -> Done {
-        let result = loop {
-            match self.next().await {
-                Ok(answer) => {
-                    if let Some(outcome) = self.outcome(answer) {
-                        break Ok(outcome);
-                    }
-                }
-                Err(problem) => break Err(problem),
+        let closed = closed(self.closing.take());
+        let result = tokio::select! {
+            result = self.outcome() => result,
+            problem = closed => {
+                self.gone = true;
+                Err(problem)
             }
         };
         self.done(result)
@@ -74,6 +72,7 @@ impl Run {
             return Err(problem);
         }
         let (events, response) = EventSender::new(form);
+        let closed = closed(self.closing.take());
         tokio::spawn(async move {
             let result = tokio::select! {
                 passed = self.pass(&events) => match passed {
@@ -81,6 +80,10 @@ impl Run {
                     Err(Gone) => return,
                 },
                 () = events.gone() => return,
+                problem = closed => {
+                    self.gone = true;
+                    Err(problem)
+                }
             };
             let done = self.done(result);
             after(&done.result, done.control);
@@ -91,6 +94,16 @@ impl Run {
             };
         });
         Ok(response)
+    }
+
+    /// How it ended.
+    async fn outcome(&mut self) -> Result<Outcome, Problem> {
+        loop {
+            let answer = self.next().await?;
+            if let Some(outcome) = self.ended(answer) {
+                return Ok(outcome);
+            }
+        }
     }
 
     /// Passes on what is printed, up to the end.
@@ -106,13 +119,13 @@ impl Run {
                     .output(*error, &String::from_utf8_lossy(&bytes))
                     .await?;
             }
-            if let Some(outcome) = self.outcome(answer) {
+            if let Some(outcome) = self.ended(answer) {
                 return Ok(Ok(outcome));
             }
         }
     }
 
-    fn outcome(&self, answer: Answer) -> Option<Outcome> {
+    fn ended(&self, answer: Answer) -> Option<Outcome> {
         match answer {
             Answer::Ended {
                 result: Some(result),
@@ -124,23 +137,9 @@ impl Run {
 
     /// The next answer of the supervisor.
     async fn next(&mut self) -> Result<Answer, Problem> {
-        let closing = async {
-            match &mut self.closing {
-                Some(closing) => drop(closing.wait_for(|closing| *closing).await),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            answer = self.control.answer() => {
-                let answer = answer?;
-                self.gone = answer.is_none();
-                answer.ok_or_else(sandbox_ended)
-            }
-            () = closing => {
-                self.gone = true;
-                Err(Problem::new(Kind::SessionOver, "the session was closed meanwhile"))
-            }
-        }
+        let answer = self.control.answer().await?;
+        self.gone = answer.is_none();
+        answer.ok_or_else(sandbox_ended)
     }
 
     /// Lets go of everything but what can be used again.
@@ -150,4 +149,13 @@ impl Run {
             control: (!self.gone).then_some(self.control),
         }
     }
+}
+
+/// Waits until the session of a text is closed.
+async fn closed(closing: Option<watch::Receiver<bool>>) -> Problem {
+    let Some(mut closing) = closing else {
+        return std::future::pending().await;
+    };
+    let _ = closing.wait_for(|closing| *closing).await;
+    Problem::new(Kind::SessionOver, "the session was closed meanwhile")
 }

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{Server, host::eventually, marker, named, standing, stubborn, sure_to_end};
+use crate::{
+    Server,
+    host::{eventually, processes},
+    marker, named, standing, stubborn, sure_to_end,
+};
 
 fn shown(server: &Server, session: &str) -> Value {
     server.get(session).done(200)
@@ -214,6 +218,39 @@ fn closing_a_session_ends_the_text_that_it_runs_and_all_that_was_started() {
     eventually("all of it is gone", || named(&marker) == 0);
     server.get(&session).problem(404, "not-found");
     server.delete(&session).problem(404, "not-found");
+}
+
+#[test]
+fn a_session_can_be_closed_whose_reader_has_stopped() {
+    let (_host, task, server) = standing();
+    let session = server.session(&task, &json!({}));
+    let marker = marker("session-unread");
+    let text = json!({ "shell": format!("exec -a {marker} yes") });
+    let path = format!("{session}/exec");
+    let mut unread = server.open(&path, &text, &[("accept", "text/event-stream")]);
+    assert_eq!(unread.head().0, 200);
+    let (mut last, mut same) = (None, 0);
+    eventually("the text waits for its reader", || {
+        let now = processor_time(&marker);
+        same = if now.is_some() && now == last {
+            same + 1
+        } else {
+            0
+        };
+        last = now;
+        same >= 20
+    });
+    assert_eq!(server.delete(&session).status, 204);
+    eventually("it is gone", || named(&marker) == 0);
+}
+
+/// The processor time that the one process of this name has used.
+fn processor_time(marker: &str) -> Option<String> {
+    let all = processes::all();
+    let mut named = all.iter().filter(|process| process.words[0] == marker);
+    let stat = std::fs::read_to_string(named.next()?.file("stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    Some(fields.get(11..13)?.join(" "))
 }
 
 #[test]
