@@ -38,7 +38,7 @@ const STARTS_MAX: usize = 4;
 pub(crate) struct Service {
     settings: Arc<Settings>,
     commands: Arc<Semaphore>,
-    starts: Semaphore,
+    starts: Arc<Semaphore>,
     sessions: sessions::Table,
 }
 
@@ -59,7 +59,7 @@ impl Service {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             commands: Arc::new(Semaphore::new(settings.commands)),
-            starts: Semaphore::new(STARTS_MAX),
+            starts: Arc::new(Semaphore::new(STARTS_MAX)),
             sessions: sessions::Table::default(),
             settings: Arc::new(settings),
         }
@@ -136,12 +136,12 @@ impl Service {
     }
 
     async fn start(&self, wanted: NewSandbox) -> Result<Response<Body>, Problem> {
-        let Ok(_permit) = self.starts.try_acquire() else {
+        let Ok(permit) = Arc::clone(&self.starts).try_acquire_owned() else {
             return Err(Problem::busy(format!(
                 "{STARTS_MAX} sandboxes are being started already"
             )));
         };
-        start::start(Arc::clone(&self.settings), wanted).await
+        start::start(Arc::clone(&self.settings), wanted, permit).await
     }
 
     /// The task that a path names. Whether there is one is for its use to find.

@@ -58,12 +58,6 @@ pub(crate) struct Port {
     inside: u16,
 }
 
-impl Sandbox {
-    pub(super) fn id(&self) -> &str {
-        &self.id
-    }
-}
-
 impl From<TaskStatus> for Sandbox {
     fn from(status: TaskStatus) -> Self {
         let state = status.state.name().to_owned();

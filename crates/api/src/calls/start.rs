@@ -9,12 +9,13 @@ use stockade_agents::AgentKind;
 use stockade_budget::Cap;
 use stockade_sandbox::Layer;
 use stockade_supervisor::{
-    Assurance, ExtraPaths, Host, Network, Prepared, Runs, SupervisorError, Wish, begin,
-    gateway::Keys, prepare, service,
+    Assurance, Connection, ExtraPaths, Host, Network, Prepared, Request, Runs, SupervisorError,
+    TaskDirectory, Wish, begin, gateway::Keys, prepare, service,
 };
 use stockade_workspace::BackEnd;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{aside, sandbox::Sandbox};
+use super::sandbox::Sandbox;
 use crate::{
     Settings,
     http::{Body, Kind, Problem, json, set},
@@ -152,31 +153,46 @@ pub(crate) struct Started {
     start_ms: f64,
 }
 
-/// Starts a sandbox whose contract is agreed to.
+/// Starts a sandbox whose contract is agreed to. One whose client has gone
+/// before it ran is ended again: nobody would know of it.
 pub(super) async fn start(
     settings: Arc<Settings>,
     wanted: NewSandbox,
+    permit: OwnedSemaphorePermit,
 ) -> Result<Response<Body>, Problem> {
-    let started = aside(move || {
-        let agreed = wanted.contract.clone();
-        let host = (settings.host)().map_err(Problem::failed)?;
-        let prepared = prepare(&host, &wish(wanted)?)?;
-        let agreement = agreement(&host, &prepared);
-        agreed_to(agreed, &agreement)?;
-        let keys = keys(&settings, &prepared)?;
-        prepared.agree(&host.state)?;
-        let times = begin(&host, &prepared, &keys).map_err(not_started)?;
-        Ok(Started {
-            sandbox: prepared.task.status()?.into(),
-            contract: agreement,
-            start_ms: (times.start.as_secs_f64() * 1e6).round() / 1e3,
-        })
-    })
-    .await?;
+    let (answer, answered) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let started = begin_agreed(&settings, wanted);
+        if let Err(Ok((task, _))) = answer.send(started) {
+            let _ = Connection::ask_once(&task, &Request::Stop);
+        }
+        drop(permit);
+    });
+    let (task, started) = answered.await.map_err(Problem::failed)??;
     let mut response = json(StatusCode::CREATED, &started);
-    let place = format!("/v1/sandboxes/{}", started.sandbox.id());
+    let place = format!("/v1/sandboxes/{}", task.id());
     set(&mut response, header::LOCATION, &place);
     Ok(response)
+}
+
+fn begin_agreed(
+    settings: &Settings,
+    wanted: NewSandbox,
+) -> Result<(TaskDirectory, Started), Problem> {
+    let agreed = wanted.contract.clone();
+    let host = (settings.host)().map_err(Problem::failed)?;
+    let prepared = prepare(&host, &wish(wanted)?)?;
+    let agreement = agreement(&host, &prepared);
+    agreed_to(agreed, &agreement)?;
+    let keys = keys(settings, &prepared)?;
+    prepared.agree(&host.state)?;
+    let times = begin(&host, &prepared, &keys).map_err(not_started)?;
+    let started = Started {
+        sandbox: prepared.task.status()?.into(),
+        contract: agreement,
+        start_ms: (times.start.as_secs_f64() * 1e6).round() / 1e3,
+    };
+    Ok((prepared.task, started))
 }
 
 fn agreement(host: &Host, prepared: &Prepared) -> Agreement {

@@ -64,6 +64,19 @@ fn a_sandbox_starts_once_its_contract_is_agreed_to_by_its_digest() {
 }
 
 #[test]
+fn a_sandbox_whose_client_went_before_it_ran_is_ended_again() {
+    let host = Host::new();
+    let server = Server::start(&host);
+    let (_, wish) = agreed(&server, json!({ "repository": host.repository() }));
+    drop(server.open("/v1/sandboxes", &wish, &[]));
+    host::eventually("it was ended", || {
+        let tasks = host.json(&["ls"]);
+        tasks[0]["state"]["name"] == "stopped"
+    });
+    assert!(listed(&server).is_empty());
+}
+
+#[test]
 fn agreement_does_not_hold_for_what_a_contract_has_become_since() {
     let host = Host::new();
     let server = Server::start(&host);
