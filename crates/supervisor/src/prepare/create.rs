@@ -9,7 +9,7 @@ use std::{
 
 use stockade_agents::HomeFile;
 use stockade_sandbox::Identity;
-use stockade_workspace::{Brought, START, SnapshotLimits, TaskSpace};
+use stockade_workspace::{Brought, Created, START, SnapshotLimits, TaskSpace};
 
 use super::{Host, Prepared, workspace};
 use crate::{
@@ -29,13 +29,7 @@ impl Prepared {
     /// Makes the task's folder, and brings into it what shall come along.
     /// What could not be finished is removed.
     pub fn create(&self, host: &Host) -> Result<Made, SupervisorError> {
-        self.make(host).inspect_err(|_| {
-            // It has been nobody's yet; an error here would hide the first.
-            let _ = fs::remove_dir_all(self.task.path());
-        })
-    }
-
-    fn make(&self, host: &Host) -> Result<Made, SupervisorError> {
+        // A folder that is there already is another task's, and stays.
         let created = TaskSpace::create(
             host.state.path(),
             self.task.id(),
@@ -45,6 +39,13 @@ impl Prepared {
             self.back_end,
         )
         .map_err(workspace)?;
+        self.furnish(host, &created).inspect_err(|_| {
+            // It has been nobody's yet; an error here would hide the first.
+            let _ = stockade_workspace::remove_folder(self.task.path());
+        })
+    }
+
+    fn furnish(&self, host: &Host, created: &Created) -> Result<Made, SupervisorError> {
         self.task.create()?;
         if let Some(identity) = self.plan.sandbox.identity {
             Identities::of(&host.state).claim(identity, self.task.id())?;
