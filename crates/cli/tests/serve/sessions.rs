@@ -328,6 +328,25 @@ fn a_text_may_be_long_and_holds_what_any_text_holds() {
 }
 
 #[test]
+fn caps_hold_for_all_that_is_started_in_a_session() {
+    let (_host, task, server) = standing();
+    let limits = json!({ "limits": { "open_files": 64, "file_bytes": 4096 } });
+    let session = server.session(&task, &limits);
+    let said = server.run(&session, "ulimit -n; bash -c 'ulimit -f'");
+    assert_eq!(output(&said), "64\n4\n");
+    let sessions = format!("/v1/sandboxes/{}/sessions", task.id);
+    for (wanted, named) in [
+        (json!({ "limits": { "open_files": 63 } }), "at least 64"),
+        (json!({ "env": { "A-B": "1" } }), "A-B"),
+        (json!({ "shell": "true" }), "shell"),
+    ] {
+        let problem = server.post(&sessions, &wanted).problem(400, "invalid");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(named), "{detail}");
+    }
+}
+
+#[test]
 fn files_that_a_text_changed_are_told() {
     let (_host, task, server) = standing();
     let session = server.session(&task, &json!({}));

@@ -10,6 +10,10 @@ use stockade_types::wire;
 /// to process 1 holds, with room for the task's own variables.
 const WORDS_MAX: usize = 128 * 1024;
 
+/// How many open files the shell of a session needs: it keeps two descriptors
+/// where texts seldom have theirs.
+pub(super) const SESSION_FILES: u64 = 64;
+
 /// A command to run inside.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -165,6 +169,11 @@ pub enum ExecError {
     /// A variable that holds a key of the task.
     #[error("{0} holds a key; a key does not go inside, the gateway puts it into requests")]
     Key(String),
+    /// Too few open files for the shell of a session.
+    #[error(
+        "a session needs at least {SESSION_FILES} open files; ask for more, or leave the cap out"
+    )]
+    FewFiles,
     /// Standard input that is not base64.
     #[error("standard input is not base64")]
     Base64,
@@ -198,6 +207,7 @@ impl ExecError {
             | Self::Name(_)
             | Self::Kept(_)
             | Self::Key(_)
+            | Self::FewFiles
             | Self::Base64 => Fault::Request,
             Self::Paused | Self::Ended => Fault::State,
             Self::Record(_) | Self::Sandbox(_) | Self::Files(_) | Self::Fresh(_) => Fault::Own,

@@ -23,7 +23,7 @@ use crate::{
     control::{Answer, Lines, write_line},
     exec::{
         ending::Ending,
-        request::{ExecError, ExecRequest, Report, SessionRequest, SessionText},
+        request::{ExecError, ExecRequest, Report, SESSION_FILES, SessionRequest, SessionText},
         result::ExecResult,
     },
 };
@@ -89,6 +89,10 @@ impl Owned {
 
     fn open(&self, request: &SessionRequest) -> Result<Shell<'_>, ExecError> {
         let context = &self.context;
+        let files = request.limits.open_files;
+        if files.is_some_and(|files| files < SESSION_FILES) {
+            return Err(ExecError::FewFiles);
+        }
         let request = ExecRequest {
             argv: ["/bin/bash", "-c", DRIVER, "bash"]
                 .map(str::to_owned)
