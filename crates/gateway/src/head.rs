@@ -202,6 +202,14 @@ fn ends_here(name: &HeaderName) -> bool {
         || name.starts_with("x-forwarded-")
 }
 
+/// `te: trailers` of a gRPC request (RFC 9113 §8.2.2 allows it this one value),
+/// without which some servers refuse it.
+fn asks_for_trailers(name: &HeaderName, value: &HeaderValue, headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    name == header::TE && value == "trailers" && is_grpc
+}
+
 /// Headers that `Connection` names; they end here too (RFC 9110 §7.6.1).
 fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(header::CONNECTION).iter();
@@ -218,7 +226,7 @@ pub(crate) fn outward(headers: &HeaderMap, slot: Option<&HeaderName>) -> HeaderM
     let named = named_by_connection(headers);
     let mut kept = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
-        if !ends_here(name)
+        if (!ends_here(name) || asks_for_trailers(name, value, headers))
             && Some(name) != slot
             && !named.iter().any(|token| token == name.as_str())
         {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{
+    head,
     meter::Spent,
     model::UsageMeter,
     record::{Record, Reserved, bounded},
@@ -179,6 +180,19 @@ impl InwardBody {
         outcome.found = stream.found;
         passed
     }
+
+    /// Trailers, which gRPC ends with. No model API has any, so where a secret
+    /// is searched for they end here.
+    fn take_trailers(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let trailers = frame.into_trailers().ok()?;
+        if self.search.is_some() {
+            return None;
+        }
+        // Nothing follows, and nobody asks whether it does.
+        self.done = true;
+        self.outcome.ended = "complete";
+        Some(Frame::trailers(head::inward(&trailers, |_| None)))
+    }
 }
 
 impl Body for InwardBody {
@@ -203,13 +217,18 @@ impl Body for InwardBody {
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     body.idle.as_mut().reset(Instant::now() + IDLE_MAX);
-                    // Trailers end here: no model API has any.
-                    let Ok(chunk) = frame.into_data() else {
-                        continue;
-                    };
-                    let passed = body.take(chunk);
-                    if !passed.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(passed))));
+                    match frame.into_data() {
+                        Ok(chunk) => {
+                            let passed = body.take(chunk);
+                            if !passed.is_empty() {
+                                return Poll::Ready(Some(Ok(Frame::data(passed))));
+                            }
+                        }
+                        Err(frame) => {
+                            if let Some(trailers) = body.take_trailers(frame) {
+                                return Poll::Ready(Some(Ok(trailers)));
+                            }
+                        }
                     }
                 }
                 Poll::Ready(Some(Err(source))) => return body.fail(&source.to_string()),

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::Response;
-use http_body_util::{BodyExt, channel::Channel};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody, channel::Channel};
 use hyper::{body::Frame, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use stockade_types::{Event, EventKind};
 use tokio::time::timeout;
 
-use crate::support::*;
+use crate::{frames::Frames, raw::SITE, support::*, tls::tls_upstream};
 
 type Held = Arc<Mutex<Option<http_body_util::channel::Sender<Bytes, std::io::Error>>>>;
 
@@ -132,4 +132,45 @@ async fn a_request_without_a_reply_yet_is_recorded_when_the_gateway_stops() {
     assert_last_is_an_outcome(&gateway.stop().await.events.lock().unwrap());
     assert!(pending.await.unwrap().is_err());
     drop(connection.await);
+}
+
+#[tokio::test]
+async fn a_grpc_call_gets_its_trailers_and_nothing_else_that_ends_a_connection() {
+    let (port, certificate, server) = tls_upstream(|request| {
+        let te = request.headers().get("te").cloned();
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        trailers.insert("set-cookie", "a=b".parse().unwrap());
+        let data = Bytes::from_static(b"\0\0\0\0\x02hi");
+        let frames = [Frame::data(data), Frame::trailers(trailers)].map(Ok);
+        let body = StreamBody::new(Frames(frames.into_iter())).boxed_unsync();
+        let reply = Response::builder().header("content-type", "application/grpc");
+        reply.header("x-te", te.unwrap()).body(body).unwrap()
+    })
+    .await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let mut settings = settings("https://unused.test");
+    settings.allow = vec!["POST site.test".parse().unwrap()];
+    settings.services = vec![stockade_gateway::Service {
+        name: SITE.parse().unwrap(),
+        upstream: format!("https://localhost:{port}").parse().unwrap(),
+    }];
+    let gateway = Harness::start_with_roots(settings, roots);
+    let request = Request::post(format!("https://{SITE}/package.Service/Call"))
+        .header("content-type", "application/grpc+proto")
+        .header("te", "trailers")
+        .body(Full::from(&b"\0\0\0\0\x02ho"[..]))
+        .unwrap();
+    let reply = gateway.send_h2(SITE, request).await;
+    assert_eq!(reply.headers()["x-te"], "trailers");
+    let whole = timeout(PATIENCE, reply.into_body().collect()).await;
+    let whole = whole.unwrap().unwrap();
+    let trailers = whole.trailers().cloned().unwrap();
+    assert_eq!(whole.to_bytes(), &b"\0\0\0\0\x02hi"[..]);
+    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(trailers.len(), 1, "{trailers:?}");
+    let outcome = gateway.event(EventKind::NetworkOutcome).await;
+    assert_eq!(outcome["ended"], "complete");
+    server.abort();
 }
