@@ -12,6 +12,7 @@ mod failure;
 #[expect(dead_code, reason = "the other bench uses all of it")]
 mod figure;
 #[path = "../start/place.rs"]
+#[expect(dead_code, reason = "the other bench uses all of it")]
 mod place;
 #[path = "../start/report.rs"]
 mod report;
