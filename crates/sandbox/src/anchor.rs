@@ -4,7 +4,7 @@
 //! It reads the specification from standard input, builds, and over the
 //! channel that is its standard output hands the
 //! network's listeners and the socket to process 1 to the supervisor, and
-//! then only opens terminals, makes sockets, builds [`fresh`] sandboxes beside the first, and
+//! then only opens terminals, makes sockets, builds further sandboxes beside the first, and
 //! waits. When it ends, or the supervisor does,
 //! process 1 is killed and everything inside with it; the mounts and
 //! namespaces were held by these processes alone.
