@@ -1,6 +1,9 @@
 //! This process as the kernel sees it, and processes that are not its own.
 
-use std::{fs, io, time::Duration};
+use std::{
+    fs, io,
+    time::{Duration, Instant},
+};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use stockade_attempt::{End, Wanted};
@@ -12,6 +15,8 @@ use crate::{
 
 /// How long a process that only waits lives if nobody ends it.
 const LIFE: Duration = Duration::from_mins(20);
+/// How long the kernel may take to end a process, on a busy machine.
+const LONGEST_END: Duration = Duration::from_secs(2);
 
 pub(crate) fn status(wanted: &[Wanted], report: &Report) {
     let status = match fs::read_to_string("/proc/self/status") {
@@ -83,10 +88,26 @@ pub(crate) fn kill(id: i32, report: &Report) {
         "learn that it runs",
         test_kill_process(pid).map_err(io::Error::from),
     );
-    report.tried(
-        "end it",
-        kill_process(pid, Signal::KILL).map_err(io::Error::from),
-    );
+    let ended = kill_process(pid, Signal::KILL);
+    if ended.is_ok() {
+        wait_for_end(id);
+    }
+    report.tried("end it", ended.map_err(io::Error::from));
+}
+
+/// Waits until a process that was ended is gone, or only its parent has yet to
+/// hear of it: whoever looks at it next shall see that.
+fn wait_for_end(id: i32) {
+    let deadline = Instant::now() + LONGEST_END;
+    let lives = || {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // number (name) state … (proc_pid_stat(5))
+        let state = stat.rsplit_once(") ").map(|(_, state)| state);
+        state.is_some_and(|state| !state.starts_with(['Z', 'X']))
+    };
+    while lives() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 pub(crate) fn stop(id: i32, report: &Report) {
