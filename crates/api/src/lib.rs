@@ -2,12 +2,12 @@
 //! can reach.
 //!
 //! Everything here is a thin translation. A request becomes the call that the
-//! command line makes too ([`calls`]), its answer becomes JSON; what a command
+//! command line makes too (`calls`), its answer becomes JSON; what a command
 //! prints is cleaned and cut by the task's supervisor. A request that waits for
 //! a command holds the connection to that supervisor, so that a client that
 //! vanishes takes its command along.
 //!
-//! [`http::routes`] is the one list of what can be asked: requests are matched
+//! `http` holds the one list of what can be asked: requests are matched
 //! by it, and the OpenAPI description is made from it and from the types.
 
 mod calls;
