@@ -19,6 +19,8 @@ use crate::{
 struct Row {
     name: &'static str,
     outcome: Outcome,
+    /// Plain spawns in turns with it.
+    spawns: Samples,
 }
 
 enum Outcome {
@@ -38,7 +40,7 @@ pub(crate) fn run(arguments: &Bench, printer: Printer) -> Result<ExitCode, Failu
     let before = load();
     let measured = exec::measure(arguments, printer)?;
     show(&measured.rows, &measured.rates, printer);
-    let rows = measured.rows.iter().map(|row| to_json(row, &measured.rows));
+    let rows = measured.rows.iter().map(to_json);
     let rates = measured.rates.iter();
     printer.json(&json!({
         "program": exec::PROGRAM,
@@ -55,14 +57,6 @@ pub(crate) fn run(arguments: &Bench, printer: Printer) -> Result<ExitCode, Failu
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first row is what the others are compared to.
-fn spawns(rows: &[Row]) -> Option<&Samples> {
-    rows.iter().find_map(|row| match &row.outcome {
-        Outcome::Measured(samples) => Some(samples),
-        Outcome::Missing(_) => None,
-    })
-}
-
 fn show(rows: &[Row], rates: &[Rate], printer: Printer) {
     let heading = format!(
         "{:40} {:>9} {:>9} {:>9} {:>9} {:>11}",
@@ -74,7 +68,6 @@ fn show(rows: &[Row], rates: &[Rate], printer: Printer) {
         "× a spawn"
     );
     printer.line(&printer.paint(Tone::Strong, &heading));
-    let spawn = spawns(rows).map_or(0.0, Samples::median);
     for row in rows {
         printer.line(&match &row.outcome {
             Outcome::Measured(samples) => format!(
@@ -84,7 +77,7 @@ fn show(rows: &[Row], rates: &[Rate], printer: Printer) {
                 samples.median(),
                 samples.percentile(90),
                 samples.count(),
-                samples.median() / spawn.max(f64::MIN_POSITIVE),
+                samples.median() / row.spawns.median(),
             ),
             Outcome::Missing(reason) => format!("{:40} {reason}", row.name),
         });
@@ -94,16 +87,16 @@ fn show(rows: &[Row], rates: &[Rate], printer: Printer) {
     }
 }
 
-fn to_json(row: &Row, rows: &[Row]) -> Value {
-    match (&row.outcome, spawns(rows)) {
-        (Outcome::Measured(samples), Some(spawns)) => json!({
+fn to_json(row: &Row) -> Value {
+    match &row.outcome {
+        Outcome::Measured(samples) => json!({
             "name": row.name,
             "milliseconds": samples.to_json(),
-            "ratio_of_medians": samples.median() / spawns.median(),
-            "ratio_of_p10": samples.percentile(10) / spawns.percentile(10),
+            "spawn_milliseconds": row.spawns.to_json(),
+            "ratio_of_medians": samples.median() / row.spawns.median(),
+            "ratio_of_p10": samples.percentile(10) / row.spawns.percentile(10),
         }),
-        (Outcome::Missing(reason), _) => json!({ "name": row.name, "missing": reason }),
-        (Outcome::Measured(_), None) => Value::Null,
+        Outcome::Missing(reason) => json!({ "name": row.name, "missing": reason }),
     }
 }
 

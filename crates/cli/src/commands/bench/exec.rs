@@ -14,7 +14,7 @@ use stockade_supervisor::{
 
 use super::{
     Outcome, Rate, Row,
-    peers::{self, SANDBOXES, SPAWN},
+    peers::{self, PAUSED, SANDBOXES, SPAWN},
     samples::Samples,
 };
 use crate::{arguments::BenchExec, commands::run, failure::Failure, host, print::Printer};
@@ -149,9 +149,13 @@ fn one_after_another(stage: &Stage, runs: u32, printer: Printer) -> Result<Vec<R
         }
     }
     let [captured, silent] = own.map(Outcome::Measured);
-    let row = |name, outcome| Row { name, outcome };
+    let row = |name, outcome| Row {
+        name,
+        outcome,
+        spawns: spawns.samples.clone(),
+    };
     let mut rows = vec![
-        row(SPAWN, spawns.outcome()),
+        row(SPAWN, Outcome::Measured(spawns.samples.clone())),
         row("in the task's sandbox, output captured", captured),
         row("in the task's sandbox, without output", silent),
     ];
@@ -171,6 +175,7 @@ fn in_sandboxes_of_their_own(
     let kinds = [Isolation::Fresh, Isolation::Tightened];
     let kinds = kinds.map(|isolation| request(Report::Collected, Some(isolation)));
     let mut own = [Samples::default(), Samples::default()];
+    let mut spawns = Peer::new(&[]);
     let mut progress = Progress::begin(printer);
     for number in 0..runs {
         progress.tell(number, runs, "commands in sandboxes of their own");
@@ -178,17 +183,20 @@ fn in_sandboxes_of_their_own(
             std::thread::sleep(REFILL);
             samples.push_time(client.run(kind)?);
         }
+        // A processor that slept is slow at first, for everybody.
+        std::thread::sleep(REFILL);
+        spawns.run();
     }
-    let [fresh, tightened] = own.map(Outcome::Measured);
+    let row = |name, samples| Row {
+        name,
+        outcome: Outcome::Measured(samples),
+        spawns: spawns.samples.clone(),
+    };
+    let [fresh, tightened] = own;
     Ok(vec![
-        Row {
-            name: "in a sandbox of its own, ready (--fresh)",
-            outcome: fresh,
-        },
-        Row {
-            name: "the same, workspace alone (--tightened)",
-            outcome: tightened,
-        },
+        row(PAUSED, spawns.samples.clone()),
+        row("in a sandbox of its own, ready (--fresh)", fresh),
+        row("the same, workspace alone (--tightened)", tightened),
     ])
 }
 
@@ -197,16 +205,18 @@ fn from_a_large_caller(stage: &Stage, runs: u32, printer: Printer) -> Result<Row
     let mut client = stage.client()?;
     let kind = request(Report::Collected, None);
     let memory = std::hint::black_box(vec![1_u8; LARGE]);
-    let mut samples = Samples::default();
+    let (mut samples, mut spawns) = (Samples::default(), Peer::new(&[]));
     let mut progress = Progress::begin(printer);
     for number in 0..runs {
         progress.tell(number, runs, "commands of a caller of 512 MB");
         samples.push_time(client.run(&kind)?);
+        spawns.run();
     }
     drop(memory);
     Ok(Row {
         name: "the task's sandbox, a caller of 512 MB",
         outcome: Outcome::Measured(samples),
+        spawns: spawns.samples,
     })
 }
 

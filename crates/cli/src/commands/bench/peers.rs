@@ -10,6 +10,9 @@ use super::exec::PROGRAM;
 /// The name of what everything is compared to.
 pub(super) const SPAWN: &str = "a plain spawn (posix_spawn and wait)";
 
+/// The same with a pause before each.
+pub(super) const PAUSED: &str = "a plain spawn, after 15 ms of rest";
+
 /// Other ways to run a program behind walls, as their manuals show them.
 pub(super) const SANDBOXES: [(&str, &[&str]); 3] = [
     (
