@@ -8,6 +8,7 @@ use std::{
 };
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rustix::fs::FlockOperation;
 use stockade_types::Usage;
 
 use self::booking::{balance, book, grant, set_caps, settle_in_full};
@@ -91,6 +92,23 @@ pub(crate) struct Renewed {
     pub(crate) warnings: Vec<Warning>,
 }
 
+/// Waits until nobody else opens the ledger in `folder`; the next may when the
+/// file is closed. Of two who turn a new database to another journal at once,
+/// SQLite refuses one without waiting (pragma.html#pragma_journal_mode).
+fn turn(folder: &Path) -> Result<fs::File, BudgetError> {
+    let path = folder.join("opening.lock");
+    let lock = fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .and_then(|file| {
+            rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+            Ok(file)
+        });
+    lock.map_err(|source| BudgetError::File { path, source })
+}
+
 impl Ledger {
     /// Opens or makes the ledger in `folder`, and settles what the dead held.
     pub fn open(folder: &Path) -> Result<Self, BudgetError> {
@@ -102,6 +120,7 @@ impl Ledger {
             path: folder.to_owned(),
             source,
         })?;
+        let _turn = turn(folder)?;
         let path = folder.join("ledger.sqlite");
         let opened = Connection::open(&path).and_then(|database| {
             database.busy_timeout(PATIENCE)?;
