@@ -25,6 +25,8 @@ use crate::object::ObjectId;
 const OUTPUT_LIMIT: u64 = 64 << 20;
 /// The most that is kept of standard error; only its first lines are shown.
 const ERROR_LIMIT: u64 = 64 << 10;
+/// As the C library words `ENOSPC`.
+const NO_SPACE: &str = "No space left on device";
 
 /// One run of git, being described.
 #[must_use]
@@ -214,7 +216,8 @@ impl<'a> Call<'a> {
     ) -> Result<T, GitError> {
         let command = self.subcommand;
         let (timeout, answer) = (self.git.timeout, self.answer);
-        let mut child = self.spawn()?;
+        let written = self.written();
+        let mut child = self.spawn(&written)?;
         let outcome = converse(&mut child, timeout, feed, read);
         // Reaped in every case; by now it has ended or been killed.
         let status = child.wait();
@@ -246,17 +249,30 @@ impl<'a> Call<'a> {
         }
         let succeeded = status.success() || status.code() == Some(answer);
         if !succeeded && status.code().is_some() {
-            return Err(failure(command, status, &errors));
+            return Err(failure(command, status, &errors, &written));
         }
         let value = result.map_err(|source| GitError::Read { command, source })?;
         if succeeded {
             Ok(value)
         } else {
-            Err(failure(command, status, &errors))
+            Err(failure(command, status, &errors, &written))
         }
     }
 
-    fn spawn(self) -> Result<Child, GitError> {
+    /// The folders that the run may change.
+    fn written(&self) -> Vec<PathBuf> {
+        let mut folders = self.writable.clone();
+        if !self.read_only {
+            folders.extend(
+                self.repository
+                    .map(|repository| repository.path().to_owned()),
+            );
+            folders.extend(self.work_tree.clone());
+        }
+        folders
+    }
+
+    fn spawn(self, writable: &[PathBuf]) -> Result<Child, GitError> {
         #[expect(clippy::disallowed_methods, reason = "the one place that starts git")]
         let mut command = Command::new(&self.git.program);
         let format = self
@@ -271,14 +287,12 @@ impl<'a> Call<'a> {
         for name in self.unset {
             command.env_remove(name);
         }
-        let (mut readable, mut writable) = (self.readable, self.writable);
+        let mut readable = self.readable;
         if let Some(repository) = self.repository {
             command.arg(environment::git_dir_option(repository.path()));
             readable.extend(repository.borrows().iter().cloned());
             if self.read_only {
                 readable.push(repository.path().to_owned());
-            } else {
-                writable.push(repository.path().to_owned());
             }
         }
         if let Some(work_tree) = self.work_tree {
@@ -287,8 +301,6 @@ impl<'a> Call<'a> {
             command.arg(option);
             if self.read_only {
                 readable.push(work_tree);
-            } else {
-                writable.push(work_tree);
             }
         }
         command
@@ -399,7 +411,14 @@ fn drain(mut source: impl Read) -> Vec<u8> {
     kept
 }
 
-fn failure(command: &'static str, status: ExitStatus, errors: &[u8]) -> GitError {
+/// What git said last, and that a disk is full: git often says only that it
+/// could not write.
+fn failure(
+    command: &'static str,
+    status: ExitStatus,
+    errors: &[u8],
+    written: &[PathBuf],
+) -> GitError {
     let lines = || {
         errors
             .split(|byte| *byte == b'\n')
@@ -414,10 +433,22 @@ fn failure(command: &'static str, status: ExitStatus, errors: &[u8]) -> GitError
         .strip_prefix(b"fatal: ")
         .or(line.strip_prefix(b"error: "))
         .unwrap_or(line);
-    let message = crate::visible::line(line).chars().take(500).collect();
+    let mut message: String = crate::visible::line(line).chars().take(500).collect();
+    if !message.contains(NO_SPACE) && written.iter().any(|folder| is_full(folder)) {
+        message = format!("{message}: {NO_SPACE}");
+    }
     GitError::Failed {
         command,
         code: status.code(),
         message,
     }
+}
+
+/// Whether what holds `folder` has no room for another file of any use.
+fn is_full(folder: &Path) -> bool {
+    const USABLE: u64 = 64 << 10;
+    rustix::fs::statvfs(folder).is_ok_and(|room| {
+        room.f_bavail.saturating_mul(room.f_frsize) < USABLE
+            || (room.f_files > 0 && room.f_favail == 0)
+    })
 }
