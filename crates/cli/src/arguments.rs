@@ -80,7 +80,7 @@ pub(crate) enum Verb {
     Attach(Attach),
     /// Show what a task has printed, or its connections
     #[command(
-        after_help = "Examples:\n  stockade logs fix-login\n  stockade logs fix-login --network --json"
+        after_help = "Examples:\n  stockade logs fix-login\n  stockade logs fix-login --network --json\n  stockade logs fix-login --programs"
     )]
     Logs(Logs),
     /// Open a shell in a task's sandbox
@@ -290,6 +290,9 @@ pub(crate) struct Run {
     /// Let programs inside make sandboxes of their own, such as bubblewrap's; weaker
     #[arg(long)]
     pub(crate) nested: bool,
+    /// Record what else happens inside; `exec`: each program that starts, as it is seen
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) record: Vec<Recorded>,
     /// How the workspace is made
     #[arg(long, value_enum, default_value_t = BackEndName::Auto)]
     pub(crate) backend: BackEndName,
@@ -302,6 +305,13 @@ pub(crate) struct Run {
     /// Accept a contract that is wider than the last one
     #[arg(long, short)]
     pub(crate) yes: bool,
+}
+
+/// What the record can tell beyond the usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Recorded {
+    /// Each program that starts
+    Exec,
 }
 
 /// How strong a sandbox must be.
@@ -403,6 +413,9 @@ pub(crate) struct Logs {
     /// Show every connection instead, out and in, allowed and refused
     #[arg(long, conflicts_with = "exec")]
     pub(crate) network: bool,
+    /// Show every program that started instead; of a task run with `--record exec`
+    #[arg(long, conflicts_with_all = ["exec", "network"])]
+    pub(crate) programs: bool,
 }
 
 #[derive(Debug, Args)]

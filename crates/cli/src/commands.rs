@@ -12,6 +12,7 @@ mod exec;
 mod keep;
 mod merge;
 mod model_server;
+mod programs;
 mod review;
 mod run;
 mod serve;
@@ -42,6 +43,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Ls => tasks::list(printer),
         Verb::Attach(attach) => watch::attach(&attach, printer),
         Verb::Logs(logs) if logs.network => connections::list(&logs.task, printer),
+        Verb::Logs(logs) if logs.programs => programs::list(&logs.task, printer),
         Verb::Logs(logs) => watch::logs(&logs, printer),
         Verb::Shell(name) => watch::shell(&name, printer),
         Verb::Exec(exec) => exec::run(*exec, printer),

@@ -189,6 +189,51 @@ fn allow_renames(ruleset: &OwnedFd) -> Result<(), Errno> {
     .map(|_| ())
 }
 
+/// Instructions of classic BPF (`linux/bpf_common.h`).
+const LOAD: u16 = 0x20;
+const JUMP_EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
+/// How many the filter of [`notify_execs`] has.
+const STEPS: u16 = 5;
+
+/// Has every program that starts from here on wait until whoever holds the
+/// descriptor that this returns has seen it (seccomp_unotify(2)). The filter
+/// that forbids calls also holds; foreign architectures end there.
+///
+/// Fails if somebody listens already, as at most one may.
+pub(crate) fn notify_execs() -> Result<OwnedFd, Errno> {
+    let number = |call: libc::c_long| u32::try_from(call).map_err(|_| Errno::NOSYS);
+    let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    let mut steps: [_; STEPS as usize] = [
+        // The number of the call is first in `struct seccomp_data`.
+        step(LOAD, 0, 0, 0),
+        step(JUMP_EQUAL, number(libc::SYS_execve)?, 2, 0),
+        step(JUMP_EQUAL, number(libc::SYS_execveat)?, 1, 0),
+        step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+        step(RETURN, libc::SECCOMP_RET_USER_NOTIF, 0, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: STEPS,
+        filter: steps.as_mut_ptr(),
+    };
+    // Without the second, a signal would have the same call seen again.
+    let flags =
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // SAFETY: the program points to live instructions and says how many there
+    // are; the kernel copies them (seccomp(2)).
+    let listener = check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    })?;
+    let listener = i32::try_from(listener).map_err(|_| Errno::OVERFLOW)?;
+    // SAFETY: the descriptor is new, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(listener) })
+}
+
 fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
     if result < 0 {
         Err(last_error())

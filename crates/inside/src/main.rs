@@ -25,7 +25,10 @@ use std::{
 
 use rustix::{
     io::Errno,
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags},
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags,
+    },
 };
 use stockade_types::wire::{Exec, REQUEST_MAX, Reply, Request};
 
@@ -33,8 +36,10 @@ use crate::spawn::{Program, Streams};
 
 /// The descriptor at which the socket to the supervisor is handed over.
 const SOCKET: i32 = 3;
-/// Its name where programs may make sandboxes of their own.
-const NESTED: &str = "init-nested";
+/// The argument that says that programs may make sandboxes of their own.
+const NESTED: &str = "nested";
+/// The argument that says that the supervisor sees every program start.
+const WATCHED: &str = "watched";
 /// The most descriptors that come with a request: standard input, output and
 /// error, and one more.
 const DESCRIPTORS: usize = 4;
@@ -66,13 +71,15 @@ fn main() -> ExitCode {
     if name == prelude::NAME {
         return prelude::run(arguments);
     }
-    match init(name == NESTED) {
+    let options: Vec<_> = arguments.collect();
+    let is_given = |option: &str| options.iter().any(|given| given == option);
+    match init(is_given(NESTED), is_given(WATCHED)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn init(nested: bool) -> Result<(), Errno> {
+fn init(nested: bool, watched: bool) -> Result<(), Errno> {
     let init = Arc::new(Init {
         socket: kernel::take_descriptor(SOCKET)?,
         nested,
@@ -81,12 +88,18 @@ fn init(nested: bool) -> Result<(), Errno> {
     });
     kernel::default_signals();
     kernel::hide_from_siblings()?;
+    // Before there is a second thread, so that it holds for whatever starts.
+    let listener = if watched {
+        Some(kernel::notify_execs()?)
+    } else {
+        None
+    };
     let reaper = {
         let init = Arc::clone(&init);
         std::thread::spawn(move || init.reap())
     };
     let _ = init.reaper.set(reaper.thread().clone());
-    init.reply(Reply::Ready)?;
+    init.ready(listener)?;
     init.serve()
 }
 
@@ -251,6 +264,21 @@ impl Init {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Tells that it runs, and hands over where programs are seen to start.
+    fn ready(&self, listener: Option<OwnedFd>) -> Result<(), Errno> {
+        let Some(listener) = listener else {
+            return self.reply(Reply::Ready);
+        };
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [listener.as_fd()];
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let message = Reply::Ready.encode();
+        let slices = [std::io::IoSlice::new(&message)];
+        let flags = SendFlags::NOSIGNAL;
+        rustix::net::sendmsg(self.socket.as_fd(), &slices, &mut ancillary, flags).map(|_| ())
     }
 
     fn reply(&self, reply: Reply) -> Result<(), Errno> {

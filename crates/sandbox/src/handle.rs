@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+pub(crate) use self::fresh::is_over;
 use self::fresh::{Line, lock};
 pub use self::{
     fresh::{FreshSandbox, FreshSandboxes},
@@ -187,6 +188,22 @@ impl InitChannel {
     /// Asks process 1 for something; an exec brings its descriptors.
     pub fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.0.send(&request.encode(), descriptors)
+    }
+
+    /// Waits until process 1 runs. With its word comes where the programs that
+    /// start inside are seen, if they are to be; for
+    /// [`ExecWatch`](crate::ExecWatch), without which none starts.
+    ///
+    /// # Errors
+    /// Also if it said something else before.
+    pub fn ready(&self) -> io::Result<Option<OwnedFd>> {
+        let told = self.0.receive(REPLY_SIZE)?;
+        let told = told.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let reply = told.bytes.first_chunk().map(Reply::decode);
+        if reply != Some(Ok(Reply::Ready)) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(told.descriptors.into_iter().next())
     }
 
     /// Waits for the next reply; `None` once process 1 is gone.

@@ -155,8 +155,9 @@ pub(crate) fn exit_now(code: i32) -> ! {
 
 /// Becomes the executable in `program`, with `name` as its only argument and
 /// no environment. Returns only on failure.
-pub(crate) fn execute(program: impl AsFd, name: &CStr) -> io::Error {
-    let arguments = [name.as_ptr(), std::ptr::null()];
+pub(crate) fn execute(program: impl AsFd, arguments: &[&CStr]) -> io::Error {
+    let arguments = arguments.iter().map(|argument| argument.as_ptr());
+    let arguments: Vec<_> = arguments.chain([std::ptr::null()]).collect();
     let environment = [std::ptr::null::<libc::c_char>()];
     // SAFETY: both arrays end in a null pointer and live across the call, as
     // do the strings they point to (execveat(2)).

@@ -13,6 +13,7 @@ pub mod caps;
 mod channel;
 mod confine;
 mod error;
+mod execs;
 pub mod files;
 mod handle;
 mod identity;
@@ -35,6 +36,7 @@ pub use self::{
     channel::{Channel, Received},
     confine::{HelperLimits, confine, seal},
     error::{Layer, SandboxError},
+    execs::{ExecWatch, Ran, SeenExec, Words},
     handle::{ANCHOR_ARGUMENT, FreshSandbox, FreshSandboxes, InitChannel, InnerSockets, Sandbox},
     kernel::{keep_descriptors_from_children, keep_ended_children, original_destination},
     network::{CAPTURE_PORT, Capture, Listeners},

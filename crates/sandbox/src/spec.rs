@@ -33,6 +33,10 @@ pub struct SandboxSpec {
     /// whose files it restricts.
     #[serde(default)]
     pub nested: bool,
+    /// Whether every program that starts is seen, at a cost for each: see
+    /// [`ExecWatch`](crate::ExecWatch).
+    #[serde(default)]
+    pub watch_execs: bool,
 }
 
 /// Kernel ids that belong to one task.

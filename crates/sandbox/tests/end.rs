@@ -48,6 +48,7 @@ fn spec(folder: &Path, limits: Limits) -> SandboxSpec {
         },
         limits,
         nested: false,
+        watch_execs: false,
     }
 }
 

@@ -41,6 +41,9 @@ pub struct Contract {
     pub setup: Vec<String>,
     /// Caps and how hard they are.
     pub caps: Vec<Cap>,
+    /// Whether the record tells of each program that starts inside.
+    #[serde(default)]
+    pub records_programs: bool,
     /// Guards of the agent's own that are off because the sandbox is on.
     pub switched_off: Vec<String>,
     /// What is weaker than it could be, and why.
@@ -140,6 +143,9 @@ impl Contract {
         let denied = last.denies.iter();
         for rule in denied.filter(|rule| !self.denies.contains(rule)) {
             wider.push(format!("no longer denies {rule}"));
+        }
+        if last.records_programs && !self.records_programs {
+            wider.push("no longer records the programs that start".to_owned());
         }
         if self.agent.name == last.agent.name
             && self.agent.digest != last.agent.digest
@@ -254,6 +260,9 @@ impl Contract {
                 "cap",
                 &format!("{} {} ({})", cap.of, cap.limit, cap.strength.name()),
             );
+        }
+        if self.records_programs {
+            line("records", "each program that starts, as it is seen");
         }
         for switch in &self.switched_off {
             line("agent's own", switch);

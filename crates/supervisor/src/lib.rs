@@ -25,6 +25,7 @@ mod network;
 mod output;
 mod part;
 mod prepare;
+mod programs;
 mod project;
 mod publish;
 pub mod recorder;

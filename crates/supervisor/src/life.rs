@@ -29,6 +29,7 @@ use crate::{
     meter::{self, Meter},
     network::Grants,
     part::Part,
+    programs::{ProgramRecord, shortened},
     publish::{Ports, Publisher},
     recorder, save,
     state::{StateDirectory, TaskDirectory, TaskLock},
@@ -128,6 +129,7 @@ struct Supervisor {
     status: TaskStatus,
     sandbox: Sandbox,
     record: RecorderClient,
+    programs: Option<ProgramRecord>,
     /// Where commands start, of clients' threads too.
     gate: Gate,
     /// Further sandboxes, for commands that want one of their own.
@@ -186,6 +188,11 @@ impl Supervisor {
         let (sandbox, listeners) = Sandbox::start(&crate::part::executable(), &spec)?;
         let report = serde_json::to_value(sandbox.report()).unwrap_or_default();
         note(&record, EventKind::SandboxVerified, report)?;
+        let programs = if spec.watch_execs {
+            Some(ProgramRecord::start(&sandbox, &record, happenings)?)
+        } else {
+            None
+        };
         let (gateway, events, link) = gateway.serve(listeners)?;
         watch_part(Part::Gateway, gateway, happenings.clone());
         let gateway_record = record.clone();
@@ -203,7 +210,11 @@ impl Supervisor {
             });
         });
         let gate = Gate::new(sandbox.init().clone(), record.clone());
-        let fresh = FreshPool::new(sandbox.fresh(), link.networks());
+        let fresh = FreshPool::new(
+            sandbox.fresh(),
+            link.networks(),
+            programs.as_ref().map(ProgramRecord::watch),
+        );
         watch_init(&sandbox, gate.clone(), happenings.clone());
         let seconds = plan.wall_seconds;
         let clock = happenings.clone();
@@ -228,6 +239,7 @@ impl Supervisor {
             status,
             sandbox,
             record,
+            programs,
             execs: Execs::new(gate.numbers()),
             gate,
             fresh,
@@ -625,6 +637,9 @@ impl Supervisor {
         self.fresh.close();
         self.gate.close();
         self.sandbox.end();
+        if let Some(programs) = &mut self.programs {
+            programs.finish();
+        }
         if let Some(ports) = &self.ports {
             ports.close();
         }
@@ -672,14 +687,6 @@ fn note(record: &RecorderClient, kind: EventKind, body: Value) -> Result<(), Sup
         Ok(_) => Ok(()),
         Err(error) => Err(SupervisorError::Record(error.to_string())),
     }
-}
-
-/// Words of a command as the record keeps them: bounded.
-fn shortened(argv: &[String]) -> Vec<String> {
-    argv.iter()
-        .take(64)
-        .map(|word| word.chars().take(512).collect())
-        .collect()
 }
 
 fn watch_init(sandbox: &Sandbox, gate: Gate, happenings: Sender<Happening>) {

@@ -117,6 +117,8 @@ pub struct Wish {
     pub back_end: Option<BackEnd>,
     /// Whether programs inside may make sandboxes of their own.
     pub nested: bool,
+    /// Whether every program that starts is recorded, at a cost for each.
+    pub record_programs: bool,
 }
 
 impl Wish {
@@ -144,6 +146,7 @@ impl Wish {
             accept: None,
             back_end: None,
             nested: false,
+            record_programs: false,
         }
     }
 }
@@ -240,6 +243,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     let mut sandbox = sandbox(host, &task, &repository, &pool, &agent, back_end);
     sandbox.limits = caps::limits(wish)?;
     sandbox.nested = wish.nested;
+    sandbox.watch_execs = wish.record_programs;
     sandbox
         .grants
         .extend(extra.grants(&host.config.hidden_paths()));
@@ -578,5 +582,6 @@ fn sandbox(
         workspace: WorkspaceMount { target, tree },
         limits: Limits::default(),
         nested: false,
+        watch_execs: false,
     }
 }

@@ -30,6 +30,8 @@ pub enum EventKind {
     ExecStarted,
     /// A command inside ended.
     ExecEnded,
+    /// A program started inside, as far as it was seen.
+    ProgramSeen,
     /// A connection or a request was judged.
     NetworkRequest,
     /// A reply to an outward request arrived, or none did.

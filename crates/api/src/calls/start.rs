@@ -75,6 +75,9 @@ pub(crate) struct NewSandbox {
     /// the contract names.
     #[serde(default)]
     nested: bool,
+    /// Record each program that starts, as it is seen, at a cost for each.
+    #[serde(default)]
+    record_programs: bool,
     /// Cap on what model requests cost, such as `$2`.
     max_cost: Option<String>,
     /// Cap on the tokens of model requests.
@@ -296,6 +299,7 @@ fn wish(wanted: NewSandbox) -> Result<Wish, Problem> {
             WorkspaceForm::Btrfs => BackEnd::Btrfs,
         }),
         nested: wanted.nested,
+        record_programs: wanted.record_programs,
         ..Wish::new(wanted.repository, runs, wall_seconds)
     })
 }

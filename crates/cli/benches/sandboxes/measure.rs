@@ -174,6 +174,7 @@ fn spec(folder: &Path) -> SandboxSpec {
         },
         limits: Limits::default(),
         nested: false,
+        watch_execs: false,
     }
 }
 

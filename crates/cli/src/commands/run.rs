@@ -13,7 +13,7 @@ use stockade_types::Redacted;
 use stockade_workspace::BackEnd;
 
 use crate::{
-    arguments::{BackEndName, Level, Run},
+    arguments::{BackEndName, Level, Recorded, Run},
     commands::watch,
     failure::{Failure, Kind},
     host,
@@ -110,6 +110,7 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         require: arguments.require.map(assurance),
         accept: arguments.accept.map(assurance),
         nested: arguments.nested,
+        record_programs: arguments.record.contains(&Recorded::Exec),
         back_end: match arguments.backend {
             BackEndName::Auto => None,
             BackEndName::Overlay => Some(BackEnd::Overlay),

@@ -71,7 +71,7 @@ impl Program {
             Fork::Child => {
                 let failed = become_init(spec, &self.filter, lay_out, &tell).and_then(|()| {
                     kernel::keep_only(inside.as_fd(), INIT_SOCKET)
-                        .and_then(|()| Err(kernel::execute(&self.file, name(spec))))
+                        .and_then(|()| Err(kernel::execute(&self.file, &arguments(spec))))
                         .during(Layer::Processes, "execute process 1")
                 });
                 let _ = report(&tell, &failed.map(|()| (0, Vec::new())));
@@ -93,9 +93,12 @@ impl Started {
     }
 }
 
-/// Its name tells process 1 how it may restrict what it starts.
-fn name(spec: &SandboxSpec) -> &'static CStr {
-    if spec.nested { c"init-nested" } else { c"init" }
+/// What process 1 is told when it starts.
+fn arguments(spec: &SandboxSpec) -> Vec<&'static CStr> {
+    let options = [(spec.nested, c"nested"), (spec.watch_execs, c"watched")];
+    let given = options.into_iter().filter(|(given, _)| *given);
+    let given = given.map(|(_, option)| option);
+    [c"init"].into_iter().chain(given).collect()
 }
 
 /// Everything the child does before it executes process 1.

@@ -7,7 +7,6 @@ use std::{
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use stockade_types::wire::Reply;
 
 use super::{InitChannel, hear, watch};
 use crate::{
@@ -39,6 +38,7 @@ pub struct FreshSandboxes(Arc<Mutex<Line>>);
 #[derive(Debug)]
 pub struct FreshSandbox {
     init: InitChannel,
+    execs: Option<OwnedFd>,
 }
 
 impl Line {
@@ -91,19 +91,17 @@ impl FreshSandboxes {
         let socket = descriptors.next().ok_or(io::ErrorKind::UnexpectedEof);
         let socket = socket.during(Layer::Processes, "take the sandbox over")?;
         // Until it is returned, dropping it ends it.
-        let sandbox = FreshSandbox {
+        let mut sandbox = FreshSandbox {
             init: InitChannel(Arc::new(Channel::from_descriptor(socket))),
+            execs: None,
         };
         line.admit(init)?;
         drop(line);
         verify::outside(init)?;
-        match sandbox.init.receive() {
-            Ok(Some(Reply::Ready)) => {}
-            _ => {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof))
-                    .during(Layer::Processes, "hear process 1");
-            }
-        }
+        sandbox.execs = sandbox
+            .init
+            .ready()
+            .during(Layer::Processes, "hear process 1")?;
         Ok((sandbox, Listeners::from_descriptors(descriptors)))
     }
 }
@@ -113,6 +111,12 @@ impl FreshSandbox {
     pub fn init(&self) -> &InitChannel {
         &self.init
     }
+
+    /// Where the programs that start in it are seen, if its task's are; for
+    /// [`ExecWatch`](crate::ExecWatch), without which none starts.
+    pub fn take_execs(&mut self) -> Option<OwnedFd> {
+        self.execs.take()
+    }
 }
 
 pub(super) fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
@@ -120,7 +124,7 @@ pub(super) fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
 }
 
 /// Whether the process of this pidfd has ended.
-fn is_over(process: &OwnedFd) -> bool {
+pub(crate) fn is_over(process: &OwnedFd) -> bool {
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,

@@ -50,7 +50,7 @@ fn run_sealed() -> Result<(), SandboxError> {
     let step = "run a memory file";
     match kernel::fork().during(Layer::Processes, step)? {
         Fork::Child => {
-            let error = kernel::execute(&file, c"true");
+            let error = kernel::execute(&file, &[c"true"]);
             kernel::exit_now(error.raw_os_error().unwrap_or(i32::from(u8::MAX)))
         }
         Fork::Parent(child) => {

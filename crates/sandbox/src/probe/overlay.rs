@@ -141,6 +141,7 @@ impl Folder {
             },
             limits: Limits::default(),
             nested: false,
+            watch_execs: false,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use stockade_sandbox::{FreshSandbox, FreshSandboxes, Isolation, SandboxError};
+use stockade_sandbox::{ExecWatch, FreshSandbox, FreshSandboxes, Isolation, SandboxError};
 
 use super::request::ExecError;
 use crate::gateway::Networks;
@@ -21,6 +21,8 @@ pub(crate) struct FreshPool(Arc<Pool>);
 struct Pool {
     builder: FreshSandboxes,
     networks: Networks,
+    /// Sees what starts in them, if that is to be recorded.
+    programs: Option<ExecWatch>,
     shelves: Mutex<Shelves>,
     /// One was taken, or there will be no more.
     taken: Condvar,
@@ -44,10 +46,15 @@ struct Shelf {
 }
 
 impl FreshPool {
-    pub(crate) fn new(builder: FreshSandboxes, networks: Networks) -> Self {
+    pub(crate) fn new(
+        builder: FreshSandboxes,
+        networks: Networks,
+        programs: Option<ExecWatch>,
+    ) -> Self {
         Self(Arc::new(Pool {
             builder,
             networks,
+            programs,
             shelves: Mutex::default(),
             taken: Condvar::new(),
         }))
@@ -116,7 +123,11 @@ impl Pool {
     }
 
     fn build(&self, isolation: Isolation) -> Result<FreshSandbox, SandboxError> {
-        let (sandbox, listeners) = self.builder.build(isolation)?;
+        let (mut sandbox, listeners) = self.builder.build(isolation)?;
+        if let (Some(programs), Some(execs)) = (&self.programs, sandbox.take_execs()) {
+            // One that is not watched starts nothing.
+            let _ = programs.add(execs);
+        }
         if let Some(listeners) = listeners {
             // Without a gateway the task ends; nothing goes out until then.
             let _ = self.networks.serve(listeners);

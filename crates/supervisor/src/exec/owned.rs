@@ -15,7 +15,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::pipe::{PipeFlags, pipe_with};
-use serde_json::{Value, json};
+use serde_json::json;
 use stockade_gateway::Redactor;
 use stockade_types::{
     Event, EventKind,
@@ -37,6 +37,7 @@ use super::{
 use crate::{
     control::{Answer, Lines, write_line},
     happening::Happening,
+    programs::shortened,
     state::TaskDirectory,
 };
 
@@ -398,12 +399,4 @@ const NOT_FOUND: i32 = 127;
 
 fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// Words of a command as the record keeps them: bounded.
-fn shortened(argv: &[String]) -> Value {
-    let words = argv.iter().take(64);
-    words
-        .map(|word| word.chars().take(512).collect::<String>())
-        .collect()
 }

@@ -73,6 +73,7 @@ pub(super) fn of(
         keys: plan.routes.iter().map(|route| route.key.clone()).collect(),
         setup: project.setup.run.clone(),
         caps,
+        records_programs: plan.sandbox.watch_execs,
         switched_off: agent.launch.inner_switches.clone(),
         weaker,
         required: None,

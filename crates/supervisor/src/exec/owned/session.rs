@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{
     Before, Owned,
     flow::{Cut, Flow, Input, LONGEST_END, Marker, Next, Told},
-    pipe, result, shortened,
+    pipe, result,
 };
 use crate::{
     control::{Answer, Lines, write_line},
@@ -26,6 +26,7 @@ use crate::{
         request::{ExecError, ExecRequest, Report, SESSION_FILES, SessionRequest, SessionText},
         result::ExecResult,
     },
+    programs::shortened,
 };
 
 /// What the shell runs. Texts come where its standard input was, each after a
