@@ -1,10 +1,5 @@
 //! What the record tells of the programs that start inside.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a step of a test that fails fails the test"
-)]
-
 mod host;
 
 use serde_json::Value;
