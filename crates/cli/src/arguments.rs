@@ -14,6 +14,7 @@ pub(crate) use self::{
     network::{Allow, NetworkArguments},
     serve::{ModelServer, Serve},
     spending::{Budget, BudgetChange, Raise, SpendingArguments},
+    values::Quota,
 };
 
 /// Run any coding agent unattended, with the worst case bounded before it
@@ -278,9 +279,9 @@ pub(crate) struct Run {
     /// Cap on the processor time of everything inside, such as 1.5 processors
     #[arg(long, value_name = "N", value_parser = values::hundredths)]
     pub(crate) cpus: Option<u32>,
-    /// Cap on what the task's files fill of the disk, such as 2G; watched
-    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
-    pub(crate) quota: Option<u64>,
+    /// Cap on what the task's files fill of the disk: 2G is watched, hard:2G kept by the kernel
+    #[arg(long, value_name = "SIZE", value_parser = values::quota)]
+    pub(crate) quota: Option<Quota>,
     /// Refuse to start with less assurance than this
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub(crate) require: Option<Level>,

@@ -12,6 +12,7 @@ pub mod btrfs;
 pub mod caps;
 mod channel;
 mod confine;
+pub mod disk;
 mod error;
 mod execs;
 pub mod files;

@@ -37,6 +37,9 @@ pub enum SupervisorError {
     /// A wall is missing.
     #[error(transparent)]
     Sandbox(#[from] stockade_sandbox::SandboxError),
+    /// The disk of a task that has one of its own.
+    #[error("the task's disk: {0}")]
+    Disk(stockade_sandbox::disk::DiskError),
     /// The agent could not be found or configured.
     #[error(transparent)]
     Agent(#[from] stockade_agents::AgentError),

@@ -11,6 +11,7 @@ mod checks;
 mod config;
 mod contract;
 mod control;
+mod disk;
 mod error;
 mod exec;
 mod found;
@@ -38,6 +39,7 @@ pub use self::{
     config::{Config, Hide},
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
     control::{Answer, Connection, Request, ShownRule, Typed, connect},
+    disk::with_disk,
     error::SupervisorError,
     exec::{
         DenialSeen, ExecEnd, ExecError, ExecLimits, ExecRequest, ExecResult, ExecText, Fault,

@@ -16,12 +16,13 @@ use serde_json::{Value, json};
 use stockade_audit::RecorderClient;
 use stockade_budget::Unit;
 use stockade_gateway::HostRule;
-use stockade_sandbox::{Sandbox, files};
+use stockade_sandbox::{Sandbox, disk::Mounted, files};
 use stockade_types::{Denial, Event, EventKind, Redacted, wire};
 
 use crate::{
     caps,
     control::{self, Answer, Asked, Reply, Request},
+    disk,
     error::SupervisorError,
     exec::{Command, Context, ExecError, Execs, Fault, FreshPool, Gate, Refusals, exit_code},
     gateway::{GatewayProcess, Keys},
@@ -146,6 +147,7 @@ struct Supervisor {
     saved_for: Option<Instant>,
     /// How many processes the kernel has ended at the cap on memory.
     ended_for_memory: u64,
+    _disk: Option<Mounted>,
     _lock: TaskLock,
 }
 
@@ -157,6 +159,7 @@ impl Supervisor {
     ) -> Result<Self, SupervisorError> {
         let lock = task.lock()?;
         let mut plan: Plan = task.read(PLAN)?;
+        let disk = disk::mount_for_good(&task, &plan)?;
         let session = plan.session.take();
         if session.is_some() {
             // The plan on disk is the task's own again, whatever happens.
@@ -223,7 +226,8 @@ impl Supervisor {
             let _ = clock.send(Happening::TimeUp);
         });
         caps::watch_memory(&sandbox, spec.limits.memory, happenings.clone());
-        caps::watch_disk(&task, plan.disk_bytes, happenings.clone());
+        let watched = plan.disk_bytes.filter(|_| !plan.own_disk);
+        caps::watch_disk(&task, watched, happenings.clone());
         if plan.main.terminal && session.is_none() {
             let ticks = happenings.clone();
             std::thread::spawn(move || {
@@ -251,6 +255,7 @@ impl Supervisor {
             meter,
             saved_for: None,
             ended_for_memory: 0,
+            _disk: disk,
             _lock: lock,
         };
         let ports = ports.serve(&supervisor.sandbox.sockets(), &supervisor.record)?;

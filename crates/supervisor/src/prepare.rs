@@ -42,6 +42,7 @@ use stockade_workspace::{
 use crate::{
     config::Config,
     contract::{Assurance, Contract},
+    disk,
     error::SupervisorError,
     network::Network,
     project::{Project, after_setup},
@@ -106,6 +107,8 @@ pub struct Wish {
     pub memory_bytes: Option<u64>,
     /// How many bytes of the disk it may fill.
     pub disk_bytes: Option<u64>,
+    /// Whether the kernel is to keep that, by a disk of the task's own.
+    pub own_disk: bool,
     /// How much processor time, in hundredths of a processor.
     pub processor_hundredths: Option<u32>,
     /// The least assurance with which it starts, if that matters.
@@ -141,6 +144,7 @@ impl Wish {
             forget_extra: false,
             memory_bytes: None,
             disk_bytes: None,
+            own_disk: false,
             processor_hundredths: None,
             require: None,
             accept: None,
@@ -238,9 +242,14 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     let project = Project::of_tree(&pool.tree())?;
     let ruled = wish.network.together(host, &project)?;
     let task = host.state.task(&TaskId::from_random(rand::rng().random()));
-    let back_end = wish.back_end.unwrap_or_else(|| fastest(&pool));
+    let back_end = back_end(wish, &pool)?;
     let slug = Slug::from_prompt(wish.name.as_deref().unwrap_or(&agent.prompt));
-    let mut sandbox = sandbox(host, &task, &repository, &pool, &agent, back_end);
+    let filled = if wish.own_disk {
+        disk::at(&task)
+    } else {
+        task.path().to_owned()
+    };
+    let mut sandbox = sandbox(host, &task, &filled, &repository, &pool, &agent, back_end);
     sandbox.limits = caps::limits(wish)?;
     sandbox.nested = wish.nested;
     sandbox.watch_execs = wish.record_programs;
@@ -283,6 +292,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         byte_limit: wish.byte_limit,
         wall_seconds: wish.wall_seconds,
         disk_bytes: wish.disk_bytes,
+        own_disk: wish.own_disk,
         git: host.git.program().to_owned(),
         contract: Contract::default(),
     };
@@ -510,6 +520,21 @@ fn fastest(pool: &PoolEntry) -> BackEnd {
     }
 }
 
+/// How the tree is made, if what is asked for can be.
+fn back_end(wish: &Wish, pool: &PoolEntry) -> Result<BackEnd, SupervisorError> {
+    let Some(bytes) = wish.disk_bytes.filter(|_| wish.own_disk) else {
+        return Ok(wish.back_end.unwrap_or_else(|| fastest(pool)));
+    };
+    disk::check(bytes)?;
+    match wish.back_end {
+        // A snapshot cannot leave its file system, and a copy takes its time.
+        None | Some(BackEnd::Overlay) => Ok(BackEnd::Overlay),
+        Some(_) => Err(refused(
+            "a disk of its own goes with `--backend overlay` only".to_owned(),
+        )),
+    }
+}
+
 /// The toolchains of the caller's `PATH`, secrets in them hidden.
 fn toolchains(host: &Host, home: &Path) -> files::Toolchains {
     let hidden = host.config.hidden_paths();
@@ -524,6 +549,7 @@ fn toolchains(host: &Host, home: &Path) -> files::Toolchains {
 fn sandbox(
     host: &Host,
     task: &TaskDirectory,
+    filled: &Path,
     repository: &Repository,
     pool: &PoolEntry,
     agent: &Agent,
@@ -539,8 +565,12 @@ fn sandbox(
     view.grants.extend(toolchains.grants);
     view.grants.extend(agent.grants.iter().cloned());
     for (source, target, access) in [
-        (task.join("home"), INSIDE_HOME, Access::ReadWrite),
-        (task.join("agent.git"), AGENT_GIT_INSIDE, Access::ReadWrite),
+        (filled.join("home"), INSIDE_HOME, Access::ReadWrite),
+        (
+            filled.join("agent.git"),
+            AGENT_GIT_INSIDE,
+            Access::ReadWrite,
+        ),
         (pool.repository(), POOL_GIT_INSIDE, Access::ReadOnly),
     ] {
         view.grants.push(Grant {
@@ -563,7 +593,7 @@ fn sandbox(
     let tree = match back_end {
         BackEnd::Overlay => Tree::Overlay {
             lower: pool.tree(),
-            layers: task.path().to_owned(),
+            layers: filled.to_owned(),
         },
         BackEnd::Btrfs => Tree::Subvolume {
             name: BTRFS.to_owned(),

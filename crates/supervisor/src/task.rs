@@ -65,6 +65,9 @@ pub struct Plan {
     /// How many bytes of the disk its workspace, home and repository may fill.
     #[serde(default)]
     pub disk_bytes: Option<u64>,
+    /// Whether the kernel keeps that, by a disk of the task's own.
+    #[serde(default)]
+    pub own_disk: bool,
     /// The git that saves the work.
     pub git: PathBuf,
     /// What was shown to the user.

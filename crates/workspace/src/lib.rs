@@ -59,8 +59,8 @@ pub use self::{
     size::{INODE_BYTES, Size, allocated},
     snapshot::{START, Skipped, Snapshot, SnapshotError, SnapshotLimits, TreeChanges, TreeSight},
     task::{
-        AGENT_GIT_INSIDE, BTRFS, BackEnd, Created, Known, POOL_GIT_INSIDE, Slug, SlugError,
-        TaskError, TaskRecord, TaskSpace,
+        AGENT_GIT_INSIDE, BTRFS, BackEnd, Created, DISK, Known, OwnDisk, POOL_GIT_INSIDE, Slug,
+        SlugError, TaskError, TaskRecord, TaskSpace,
     },
     trash::{KEPT, MergedBy, Removed, Trash, TrashError},
 };

@@ -92,6 +92,9 @@ pub(crate) struct NewSandbox {
     processors: Option<f64>,
     /// Cap on what its files fill of the disk, in bytes; watched.
     disk_bytes: Option<u64>,
+    /// Have the kernel keep that cap, by a disk of the task's own; needs root.
+    #[serde(default)]
+    own_disk: bool,
     /// Files and folders of the host to show, read-only.
     #[serde(default)]
     read: Vec<PathBuf>,
@@ -287,6 +290,7 @@ fn wish(wanted: NewSandbox) -> Result<Wish, Problem> {
         },
         memory_bytes: wanted.memory_bytes,
         disk_bytes: wanted.disk_bytes,
+        own_disk: wanted.own_disk,
         processor_hundredths: wanted.processors.map(hundredths).transpose()?,
         require: wanted.require.map(|level| match level {
             Level::Weak => Assurance::Weak,

@@ -31,6 +31,32 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a size such as 512M or 4G".to_owned())
 }
 
+/// A cap on what a task's files fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quota {
+    /// How much.
+    pub(crate) bytes: u64,
+    /// Whether the kernel is to keep it.
+    pub(crate) hard: bool,
+}
+
+/// What a disk of a task's own holds if nothing is said.
+const DISK: u64 = 8 << 30;
+
+/// Reads `2G`, `hard:2G` or `hard`.
+pub(super) fn quota(text: &str) -> Result<Quota, String> {
+    match text.split_once(':') {
+        Some(("hard", size)) => bytes(size).map(|bytes| Quota { bytes, hard: true }),
+        _ if text == "hard" => Ok(Quota {
+            bytes: DISK,
+            hard: true,
+        }),
+        _ => bytes(text)
+            .map(|bytes| Quota { bytes, hard: false })
+            .map_err(|_| "expected a size such as 512M or 4G, or hard:4G".to_owned()),
+    }
+}
+
 /// Reads a number of processors such as `2` or `0.5`, as hundredths.
 pub(super) fn hundredths(text: &str) -> Result<u32, String> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use stockade_supervisor::{Identities, PLAN, give_tree};
+use stockade_supervisor::{Identities, PLAN, give_tree, with_disk};
 use stockade_types::{EventKind, TaskId};
 use stockade_workspace::{TaskSpace, Trash};
 
@@ -86,17 +86,25 @@ pub(crate) fn undo(arguments: &Undo, printer: Printer) -> Result<ExitCode, Failu
         return Err(Failure::new(Kind::Refused, "the task still runs")
             .hint(format!("stockade stop {}", task.status.slug)));
     }
-    let old = space.undo(&host::git()?, number).map_err(Failure::failed)?;
-    give_tree(&task.directory.read(PLAN)?, &space)?;
+    let (git, plan) = (host::git()?, task.directory.read(PLAN)?);
+    let old = with_disk(&task.directory, &space, || {
+        let old = space.undo(&git, number).map_err(Failure::failed)?;
+        give_tree(&plan, &space)?;
+        Ok::<_, Failure>(old)
+    })??;
     record(
         &task.directory,
         EventKind::Snapshot,
         json!({ "undo_to": number }),
     )?;
+    let kept = if space.record().own_disk {
+        "on its disk".to_owned()
+    } else {
+        format!("in {}", old.display())
+    };
     printer.line(&format!(
-        "{} is as it was at {number}; what was there is kept in {}",
-        task.status.slug,
-        old.display()
+        "{} is as it was at {number}; what was there is kept {kept}",
+        task.status.slug
     ));
     printer.json(&json!({ "task": task.status.id, "undone_to": number }));
     Ok(ExitCode::SUCCESS)

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use stockade_supervisor::{PLAN, Plan, StateDirectory, TaskDirectory, TaskStatus};
+use stockade_supervisor::{PLAN, Plan, StateDirectory, TaskDirectory, TaskStatus, with_disk};
 use stockade_types::{Event, EventKind};
-use stockade_workspace::{FileDiff, Git, Hunk, Imported, Repository, Review, Skipped, TaskSpace};
+use stockade_workspace::{
+    FileDiff, Git, Hunk, Imported, Repository, Review, Skipped, SnapshotLimits, TaskSpace,
+};
 
 use crate::{
     commands::review::path,
@@ -57,13 +59,11 @@ impl Work {
                 .hint(format!("stockade stop {}", status.slug)));
             }
             // Its supervisor died before it could: nothing runs any more.
-            Err(_) => space
-                .snapshot(
-                    &git,
-                    "after its supervisor ended",
-                    &stockade_workspace::SnapshotLimits::default(),
-                )
-                .map_err(Failure::failed)?,
+            Err(_) => with_disk(&directory, &space, || {
+                let label = "after its supervisor ended";
+                space.snapshot(&git, label, &SnapshotLimits::default())
+            })?
+            .map_err(Failure::failed)?,
         };
         let imported = space
             .import(&git, &repository, &snapshot)

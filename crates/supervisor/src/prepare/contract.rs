@@ -217,7 +217,12 @@ fn caps(plan: &Plan) -> Vec<Cap> {
         caps.push(cap(of, limit, Strength::Gateway));
     }
     if let Some(disk) = plan.disk_bytes {
-        caps.push(cap("disk", bytes(disk), Strength::Watched));
+        let strength = if plan.own_disk {
+            Strength::Kernel
+        } else {
+            Strength::Watched
+        };
+        caps.push(cap("disk", bytes(disk), strength));
     }
     let unlimited = [
         ("memory", limits.memory.is_none()),

@@ -9,10 +9,11 @@ use std::{
 
 use stockade_agents::HomeFile;
 use stockade_sandbox::Identity;
-use stockade_workspace::{Brought, Created, START, SnapshotLimits, TaskSpace};
+use stockade_workspace::{Brought, Created, OwnDisk, START, SnapshotLimits, TaskSpace};
 
 use super::{Host, Prepared, workspace};
 use crate::{
+    disk::NewDisk,
     error::SupervisorError,
     identities::Identities,
     state::StateDirectory,
@@ -29,6 +30,14 @@ impl Prepared {
     /// Makes the task's folder, and brings into it what shall come along.
     /// What could not be finished is removed.
     pub fn create(&self, host: &Host) -> Result<Made, SupervisorError> {
+        match self.plan.disk_bytes.filter(|_| self.plan.own_disk) {
+            Some(bytes) => NewDisk::while_creating(bytes, |disk| self.fill(host, Some(disk))),
+            None => self.fill(host, None),
+        }
+    }
+
+    fn fill(&self, host: &Host, disk: Option<&NewDisk>) -> Result<Made, SupervisorError> {
+        let own_disk = disk.map(|disk| disk as &dyn OwnDisk);
         // A folder that is there already is another task's, and stays.
         let created = TaskSpace::create(
             host.state.path(),
@@ -37,9 +46,13 @@ impl Prepared {
             &self.repository,
             &self.pool,
             self.back_end,
+            own_disk,
         )
         .map_err(workspace)?;
         self.furnish(host, &created).inspect_err(|_| {
+            if let Some(disk) = own_disk {
+                disk.take_off();
+            }
             // It has been nobody's yet; an error here would hide the first.
             let _ = stockade_workspace::remove_folder(self.task.path());
         })

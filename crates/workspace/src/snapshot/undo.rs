@@ -32,7 +32,7 @@ impl TaskSpace {
         };
         let _lock = self.lock()?;
         let place = self.layer();
-        let beside = self.folder().join(BESIDE);
+        let beside = self.filled().join(BESIDE);
         let stamps = self.folder().join("stamps.new");
         remove::folder(&beside).map_err(failed("remove", &beside))?;
         match self.record().back_end {
@@ -64,7 +64,7 @@ impl TaskSpace {
     }
 
     fn keep_old_tree(&self, tree: &Path) -> Result<PathBuf, SnapshotError> {
-        let undone = self.folder().join("undone");
+        let undone = self.filled().join("undone");
         std::fs::create_dir_all(&undone).map_err(failed("create the folder", &undone))?;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

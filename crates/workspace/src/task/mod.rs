@@ -97,7 +97,21 @@ pub struct TaskRecord {
     pub pool: PathBuf,
     /// How its tree was made.
     pub back_end: BackEnd,
+    /// Whether what the agent fills is on a disk of the task's own.
+    #[serde(default)]
+    pub own_disk: bool,
 }
+
+/// Puts a disk of its own under what a task fills; given by the sandbox.
+pub trait OwnDisk {
+    /// Makes one, empty, and mounts it at this folder.
+    fn make(&self, at: &Path) -> std::io::Result<()>;
+    /// Takes it off again.
+    fn take_off(&self);
+}
+
+/// The folder, in the task's, at which a disk of its own is mounted.
+pub const DISK: &str = "disk";
 
 /// One task's folders and repositories. See the crate's documentation for who
 /// may write which.
@@ -128,6 +142,7 @@ impl TaskSpace {
         repository: &Repository,
         pool: &PoolEntry,
         back_end: BackEnd,
+        disk: Option<&dyn OwnDisk>,
     ) -> Result<Created, TaskError> {
         let started = Instant::now();
         let tasks = state.join("tasks");
@@ -148,13 +163,18 @@ impl TaskSpace {
             base: pool.base().commit.clone(),
             pool: pool.folder().to_owned(),
             back_end,
+            own_disk: disk.is_some(),
         };
         let space = Self {
             folder: building.clone(),
             record,
             pool: pool.clone(),
         };
-        if let Err(error) = space.build() {
+        let built = disk.map_or(Ok(()), |disk| space.make_disk(disk));
+        if let Err(error) = built.and_then(|()| space.build()) {
+            if let Some(disk) = disk {
+                disk.take_off();
+            }
             // Nobody would look for it again; the first error is what counts.
             let _ = remove::folder(&building);
             return Err(error);
@@ -187,6 +207,12 @@ impl TaskSpace {
             record,
             pool,
         })
+    }
+
+    fn make_disk(&self, disk: &dyn OwnDisk) -> Result<(), TaskError> {
+        let at = self.filled();
+        std::fs::create_dir(&at).map_err(failed("create the folder", &at))?;
+        Ok(disk.make(&at).map_err(failed("make the disk", &at))?)
     }
 
     fn build(&self) -> Result<(), TaskError> {
@@ -323,6 +349,16 @@ impl TaskSpace {
         &self.folder
     }
 
+    /// The folder that holds whatever the agent can fill: on the task's own
+    /// disk, if it has one.
+    pub fn filled(&self) -> PathBuf {
+        if self.record.own_disk {
+            self.folder.join(DISK)
+        } else {
+            self.folder.clone()
+        }
+    }
+
     /// The agent's tree; with the overlay back end, where it is mounted.
     pub fn ws(&self) -> PathBuf {
         match self.record.back_end {
@@ -333,22 +369,22 @@ impl TaskSpace {
 
     /// The overlay's writable layer.
     pub fn upper(&self) -> PathBuf {
-        self.folder.join("upper")
+        self.filled().join("upper")
     }
 
     /// The overlay's work folder.
     pub fn work(&self) -> PathBuf {
-        self.folder.join("work")
+        self.filled().join("work")
     }
 
     /// The agent's home folder.
     pub fn home(&self) -> PathBuf {
-        self.folder.join("home")
+        self.filled().join("home")
     }
 
     /// The agent's repository. No git on the host may open it.
     pub fn agent_git(&self) -> PathBuf {
-        self.folder.join("agent.git")
+        self.filled().join("agent.git")
     }
 
     /// What the agent can write of its tree, on the host.

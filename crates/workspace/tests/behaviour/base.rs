@@ -422,6 +422,7 @@ fn a_task_is_made_once_and_an_unknown_one_is_named() {
         &bench.repository(),
         &bench.pool(),
         BackEnd::Overlay,
+        None,
     );
     assert!(matches!(again, Err(TaskError::Exists(_))));
     let unknown = TaskSpace::open(&bench.state(), &TaskId::from_random(2));

@@ -166,6 +166,7 @@ impl Bench {
             &self.repository(),
             &pool,
             back_end,
+            None,
         )
         .unwrap()
         .space
