@@ -4,7 +4,8 @@
 //!     cargo bench -p stockade --bench work -- --quick --json
 //!
 //! A shell inside and one outside do the same things in turns, on the same
-//! files. `docs/performance.md` says how to read it.
+//! files. As root a third one does them on a bare overlay, which shows what of
+//! the difference is the kernel's. `docs/performance.md` says how to read it.
 
 #[path = "../start/failure.rs"]
 mod failure;
@@ -23,6 +24,8 @@ mod repository;
 #[expect(dead_code, reason = "the other bench uses all of it")]
 mod task;
 
+mod overlay;
+
 use std::{
     io::Write,
     path::PathBuf,
@@ -38,12 +41,13 @@ use stockade_supervisor::{
 use crate::{
     failure::Failure,
     figure::{Figure, Goal, Samples, Unit},
+    overlay::BareOverlay,
     place::{Place, finish},
     report::Report,
 };
 
 /// What is done, as a text for the shell, and how much slower it may be.
-const WORK: [(&str, &str, f64); 5] = [
+const WORK: [(&str, &str, f64); 6] = [
     (
         "git status of all files",
         "git status --short | wc -l",
@@ -69,6 +73,12 @@ const WORK: [(&str, &str, f64); 5] = [
         "mkdir out; i=0; while [ $i -lt 2000 ]; do echo $i > out/$i; i=$((i+1)); done; rm -r out",
         1.2,
     ),
+    (
+        "20 C files compiled and linked",
+        "mkdir out; i=0; while [ $i -lt 20 ]; do echo \"int f$i(void) { return $i; }\" > out/$i.c; \
+         cc -c -o out/$i.o out/$i.c; i=$((i+1)); done; cc -shared -o out/all out/*.o; rm -r out",
+        1.05,
+    ),
 ];
 /// Rounds that are not counted: caches fill, and git refreshes its index.
 const WARM: u32 = 2;
@@ -83,6 +93,9 @@ struct Arguments {
     /// How often each thing is done
     #[arg(long, value_name = "N", default_value_t = 100)]
     samples: u32,
+    /// How the task's tree is made
+    #[arg(long, value_name = "NAME", default_value = "overlay")]
+    backend: String,
     /// A small repository and few samples
     #[arg(long)]
     quick: bool,
@@ -130,24 +143,37 @@ fn run(arguments: &Arguments) -> Result<Report, Failure> {
     let mut report = Report::begin(format!("{files} files, {samples} times each"));
     let place = Place::new(&arguments.folder)?;
     repository::make(&place, files)?;
-    let mut inside = Inside::begin(&place)?;
+    let mut inside = Inside::begin(&place, &arguments.backend)?;
+    let mut overlay = BareOverlay::begin(&place)?;
     let mut figures = Vec::new();
     for (work, script, most) in WORK {
         say(work);
-        let (mut within, mut without) = (Samples::default(), Samples::default());
+        let mut turns: [Samples; 3] = Default::default();
         for number in 0..samples + WARM {
-            let (here, there) = (outside(&place, script)?, inside.run(script)?);
-            if number >= WARM {
-                without.push_time(here);
-                within.push_time(there);
+            let bare = overlay.as_mut().map(|overlay| overlay.run(script));
+            let times = [
+                Some(outside(&place, script)?),
+                Some(inside.run(script)?),
+                bare.transpose()?,
+            ];
+            for (samples, time) in turns.iter_mut().zip(times) {
+                if let Some(time) = time.filter(|_| number >= WARM) {
+                    samples.push_time(time);
+                }
             }
         }
+        let [without, within, bare] = turns;
         figures.push(
             Figure::new(work, Unit::Milliseconds, within)
-                .against("outside", without)
+                .against("outside", without.clone())
                 .held_to(&[Goal::RatioAtMost(most)]),
         );
+        if overlay.is_some() {
+            let what = "the same on a bare overlay";
+            figures.push(Figure::new(what, Unit::Milliseconds, bare).against("outside", without));
+        }
     }
+    drop(overlay);
     drop(inside);
     place.clear()?;
     report.end(figures, started.elapsed());
@@ -167,8 +193,9 @@ fn outside(place: &Place, script: &str) -> Result<Duration, Failure> {
 struct Inside(Connection);
 
 impl Inside {
-    fn begin(place: &Place) -> Result<Self, Failure> {
-        let started = place.answer(&["run", "--", "sleep", "100000"])?;
+    fn begin(place: &Place, back_end: &str) -> Result<Self, Failure> {
+        let words = ["run", "--backend", back_end, "--", "sleep", "100000"];
+        let started = place.answer(&words)?;
         let id = started["task"].as_str().and_then(|id| id.parse().ok());
         let id = id.ok_or_else(|| Failure::InVain("a task's id".to_owned()))?;
         let state = StateDirectory::open(Some(place.state()), None, None).map_err(control)?;
