@@ -1,4 +1,5 @@
-//! Appends to the log named by the first argument until that fails, telling
+//! Appends to the log named by the first argument, whose host is the second,
+//! until that fails, telling
 //! each acknowledgement: for tests that kill a writer or fill its disk.
 
 #![expect(
@@ -10,24 +11,32 @@
 use std::path::Path;
 
 use serde_json::json;
-use stockade_audit::{Log, LogError};
+use stockade_audit::{Host, Log, LogError};
 use stockade_types::{Event, EventKind};
 
 fn main() {
-    let path = std::env::args_os().nth(1).unwrap();
-    let mut log = Log::open(Path::new(&path)).unwrap();
+    let mut arguments = std::env::args_os().skip(1);
+    let (path, host) = (arguments.next().unwrap(), arguments.next().unwrap());
+    let host = Host::open(Path::new(&host)).unwrap();
+    let mut log = Log::open(Path::new(&path), "t-1", host).unwrap();
     let body = json!({ "filler": "x".repeat(700) });
     loop {
         match log.append(&Event::new(EventKind::ExecStarted, body.clone())) {
-            Ok(appended) => println!("acknowledged {}", appended.seq),
+            Ok(appended) => {
+                println!("acknowledged {} {}", appended.seq, appended.root);
+                // As the recorder does now and then.
+                if appended.seq % 64 == 63 {
+                    log.bind().unwrap();
+                }
+            }
             Err(error) => {
                 println!("refused {error}");
                 assert!(matches!(error, LogError::Full { .. }));
                 // A short one must not slip in behind a refused long one
                 // unless it really fits.
                 let short = Event::new(EventKind::ExecStarted, json!({ "n": 0 }));
-                if log.append(&short).is_ok() {
-                    println!("acknowledged {}", log.last().unwrap().seq);
+                if let Ok(appended) = log.append(&short) {
+                    println!("acknowledged {} {}", appended.seq, appended.root);
                 }
                 return;
             }

@@ -10,6 +10,7 @@ use stockade_types::Event;
 
 use crate::{
     frame::{REPLY_BYTES, Refusal, Reply, decode_reply},
+    merkle::TreeHead,
     record::{Appended, MAX_EVENT_BYTES},
 };
 
@@ -47,6 +48,8 @@ pub struct RecorderClient {
 #[derive(Debug)]
 struct Shared {
     channel: UnixStream,
+    /// The log as it was opened.
+    opened: TreeHead,
     /// The number of the next request; held while one is written.
     requests: Mutex<u64>,
     replies: Mutex<Replies>,
@@ -76,15 +79,24 @@ impl RecorderClient {
         channel
             .set_write_timeout(Some(REPLY_TIMEOUT))
             .map_err(RecordError::Lost)?;
-        read_reply(&channel).map_err(RecordError::Lost)??;
+        let greeting = read_reply(&channel).map_err(RecordError::Lost)??;
         Ok(Self {
             shared: Arc::new(Shared {
                 channel,
+                opened: TreeHead {
+                    size: greeting.seq,
+                    root: greeting.root,
+                },
                 requests: Mutex::default(),
                 replies: Mutex::default(),
                 arrived: Condvar::new(),
             }),
         })
+    }
+
+    /// What the log held when the recorder opened it.
+    pub fn opened(&self) -> TreeHead {
+        self.shared.opened
     }
 
     /// Records one event; when this returns, it is on the disk.

@@ -3,11 +3,14 @@
 //! fixed size, in the order of the requests. The first reply comes unasked
 //! and says whether the log could be opened.
 
-use crate::record::{Appended, Hash, MAX_EVENT_BYTES};
+use crate::{
+    hash::Hash,
+    record::{Appended, MAX_EVENT_BYTES},
+};
 
 /// Bytes of the length in front of an event.
 pub(crate) const LENGTH_BYTES: usize = 4;
-/// Bytes of a reply: status, sequence number, hash.
+/// Bytes of a reply: status, sequence number, root.
 pub(crate) const REPLY_BYTES: usize = 1 + 8 + 32;
 
 /// Why the recorder did not record an event.
@@ -28,16 +31,21 @@ pub enum Refusal {
     /// Another recorder has the log open.
     #[error("another recorder holds this log")]
     Locked,
-    /// The end of the log does not fit together.
-    #[error("the log's end is damaged; look at it with `stockade audit verify`")]
+    /// The log does not fit its checkpoint.
+    #[error("the log is damaged; look at it with `stockade audit verify`")]
     Damaged,
     /// The log could not be opened or created.
     #[error("the log could not be opened")]
     Open,
+    /// The key that signs the log cannot be used.
+    #[error(
+        "the key that signs the record is missing or no key; it belongs into `audit/key` of the state directory"
+    )]
+    Key,
 }
 
 /// The one-byte code of each refusal; 0 means recorded.
-const CODES: [(u8, Refusal); 7] = [
+const CODES: [(u8, Refusal); 8] = [
     (1, Refusal::Full),
     (2, Refusal::TooLarge),
     (3, Refusal::Malformed),
@@ -45,10 +53,11 @@ const CODES: [(u8, Refusal); 7] = [
     (5, Refusal::Locked),
     (6, Refusal::Damaged),
     (7, Refusal::Open),
+    (8, Refusal::Key),
 ];
 
-/// The answer to an event, or the greeting: what the log's last record is,
-/// if it has any (`seq` then is the number of records).
+/// The answer to an event, or the greeting: the state of the log (`seq` then is
+/// the number of records).
 pub(crate) type Reply = Result<Appended, Refusal>;
 
 pub(crate) fn encode_reply(reply: &Reply) -> [u8; REPLY_BYTES] {
@@ -56,7 +65,7 @@ pub(crate) fn encode_reply(reply: &Reply) -> [u8; REPLY_BYTES] {
     match reply {
         Ok(appended) => {
             bytes[1..9].copy_from_slice(&appended.seq.to_le_bytes());
-            bytes[9..].copy_from_slice(appended.hash.as_bytes());
+            bytes[9..].copy_from_slice(appended.root.as_bytes());
         }
         Err(refusal) => {
             bytes[0] = CODES
@@ -77,11 +86,11 @@ pub(crate) fn decode_reply(bytes: &[u8; REPLY_BYTES]) -> Option<Reply> {
             .find(|(code, _)| code == status)
             .map(|(_, refusal)| Err(*refusal));
     }
-    let (seq, hash) = rest.split_first_chunk::<8>()?;
-    let hash = Hash::from_bytes(hash.try_into().ok()?);
+    let (seq, root) = rest.split_first_chunk::<8>()?;
+    let root = Hash::from_bytes(root.try_into().ok()?);
     Some(Ok(Appended {
         seq: u64::from_le_bytes(*seq),
-        hash,
+        root,
     }))
 }
 
@@ -117,7 +126,7 @@ mod tests {
     fn replies_survive_the_wire() {
         let appended = Appended {
             seq: 0x0102_0304_0506_0708,
-            hash: Hash::of(b"x"),
+            root: Hash::of(b"x"),
         };
         for reply in CODES
             .iter()

@@ -1,28 +1,51 @@
-//! The record of a task: one JSON object a line, each carrying the SHA-256 of
-//! the line before it, written by a process that does nothing else.
+//! The record of a task: a transparency log, written by a process that does
+//! nothing else.
 //!
-//! What the chain proves, and what it does not:
-//! - [`verify`] finds any record that was edited, removed, inserted or moved
-//!   *before* the last one, offline and from a copy.
-//! - The last record, and a cut at a record's end, can only be judged by
-//!   somebody who kept a [`Appended`] receipt from elsewhere; give it to
-//!   [`verify_against`].
+//! Records are the leaves of an RFC 6962 Merkle tree, kept in C2SP's
+//! `tlog-tiles` layout. The recorder signs the tree's root now and then as a
+//! C2SP checkpoint, and notes each checkpoint in the host log, which is such a
+//! log too. What that proves, and what it does not:
+//! - [`verify`] finds offline, from a copy, whatever was edited, removed,
+//!   inserted, moved or cut off before the last checkpoint that is known, and
+//!   names the first record concerned.
+//! - Whoever has the key can sign another history. It fits neither the host log
+//!   nor any [`TreeHead`] that was kept elsewhere.
 //!
 //! This room knows nothing of what events mean. Secrets must be gone before
 //! an event arrives here: what is recorded is hashed, and cannot be unsaid.
 
+mod canonical;
+mod chain;
 mod client;
+mod error;
+mod files;
 mod frame;
+mod hash;
+mod host;
+mod layout;
 mod log;
+mod merkle;
+mod note;
+mod proof;
+mod read;
 mod record;
 mod recorder;
+mod store;
+mod tiles;
 mod verify;
 
 pub use self::{
     client::{RecordError, RecorderClient},
+    error::LogError,
     frame::Refusal,
-    log::{Log, LogError},
-    record::{Appended, Hash, HashError, MAX_EVENT_BYTES, Record, RecordKind, Upkeep},
-    recorder::{RecorderError, run_recorder},
-    verify::{Fault, ReadError, Records, Verified, VerifyError, read, verify, verify_against},
+    hash::{Hash, HashError},
+    host::{Binding, Fingerprints, Host, bindings, host_log},
+    log::Log,
+    merkle::TreeHead,
+    note::{Checkpoint, NoteError, Signer, VerifierKey},
+    proof::{ProofError, Proved, check_proof, prove},
+    read::{ReadError, Records, read},
+    record::{Appended, MAX_EVENT_BYTES, Record, RecordKind, Upkeep},
+    recorder::{Place, RecorderError, run_recorder},
+    verify::{Evidence, Fault, Verified, VerifyError, checkpoint, key, verify, verify_host},
 };

@@ -1,363 +1,201 @@
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use rustix::fs::{FlockOperation, OFlags};
+use serde_json::{Value, json};
 use stockade_types::Event;
-use time::OffsetDateTime;
 
-use crate::record::{Appended, Hash, MAX_EVENT_BYTES, MAX_LINE_BYTES, Record, RecordKind, Upkeep};
+use crate::{
+    chain,
+    error::LogError,
+    files,
+    hash::Hash,
+    host::Host,
+    layout::MAX_ENTRY_BYTES,
+    merkle::TreeHead,
+    read::ReadError,
+    record::{Appended, MAX_EVENT_BYTES, Record, RecordKind, Upkeep},
+    store::{self, Store},
+};
 
-/// How much of a file's end is looked at when it is opened: room for the two
-/// last whole lines and an unfinished one.
-const TAIL_BYTES: u64 = 3 * (MAX_LINE_BYTES as u64 + 1);
+/// How many records of the first form are taken over with one sync.
+const MIGRATED_AT_ONCE: usize = 1024;
 
-/// Why a log could not be opened or written.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The file could not be opened or created.
-    #[error("cannot open the log {path}")]
-    Open {
-        /// The log.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Somebody else has the log open for writing.
-    #[error("another recorder holds the log {path}; a log has one writer")]
-    Locked {
-        /// The log.
-        path: PathBuf,
-    },
-    /// The end of the file could not be read or repaired.
-    #[error("cannot read the end of the log {path}")]
-    Tail {
-        /// The log.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The last records do not fit together, so nothing is added to them.
-    #[error(
-        "the last records of {path} do not fit together ({reason}); see `stockade audit verify`"
-    )]
-    Damaged {
-        /// The log.
-        path: PathBuf,
-        /// What does not fit.
-        reason: &'static str,
-    },
-    /// The event is longer than [`MAX_EVENT_BYTES`] as JSON.
-    #[error("an event of {bytes} bytes is too long to record; the limit is {MAX_EVENT_BYTES}")]
-    TooLarge {
-        /// Its length.
-        bytes: usize,
-    },
-    /// The event has no JSON form.
-    #[error("the event cannot be written as JSON")]
-    Encode(#[source] serde_json::Error),
-    /// There is no room; the log is as it was before.
-    #[error("no room to write the log {path}; the records before are intact")]
-    Full {
-        /// The log.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Writing failed. If the log could not be brought back to its last good
-    /// state, every later append is refused as well.
-    #[error("cannot write the log {path}")]
-    Write {
-        /// The log.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// An earlier failure left it unknown what is on the disk.
-    #[error("the log {path} is not written any more after an earlier failure; open it again")]
-    Poisoned {
-        /// The log.
-        path: PathBuf,
-    },
-}
-
-/// A log open for writing, by this process alone.
+/// The record of a task, open for writing by this process alone.
 #[derive(Debug)]
 pub struct Log {
-    file: File,
-    path: PathBuf,
-    /// The file's length up to the last whole line.
-    length: u64,
-    next: u64,
-    last: Hash,
-    poisoned: bool,
+    store: Store,
+    host: Host,
+    /// How the host log calls it: the task's id.
+    name: String,
+    /// The leaves that the host log does not know yet.
+    unbound: Vec<Hash>,
 }
 
 impl Log {
-    /// Opens the log at `path`, creating it (mode 0600) if it is not there,
-    /// and takes it for this process until it is dropped.
+    /// Opens the log in the folder `path`, creating it if it is not there, and
+    /// takes it for this process until it is dropped. Its checkpoints are signed
+    /// with the host's key and noted in the host log under `name`.
     ///
-    /// An unfinished last line, which only a crash leaves, is cut off, and a
-    /// record says so. If the two last whole records do not fit together the
-    /// log is refused; only [`verify`](crate::verify) looks at all of it.
-    pub fn open(path: &Path) -> Result<Self, LogError> {
-        let opened = |source| LogError::Open {
-            path: path.to_owned(),
-            source,
-        };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-            .open(path)
-            .map_err(opened)?;
-        if !file.metadata().map_err(opened)?.is_file() {
-            return Err(opened(io::ErrorKind::InvalidInput.into()));
+    /// An unfinished last entry, which only a crash leaves, is cut off, and a
+    /// record says so; also how many records no checkpoint covered. A record of
+    /// the first form is taken over, and its file kept.
+    pub fn open(path: &Path, name: &str, host: Host) -> Result<Self, LogError> {
+        if !path.exists() && chain::beside(path).exists() {
+            migrate(path, name, &host)?;
         }
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(LogError::Locked {
-                    path: path.to_owned(),
-                });
-            }
-            Err(error) => return Err(opened(error.into())),
-        }
-        sync_parent(path).map_err(opened)?;
-        let (log, torn) = Self::from_tail(file, path)?;
-        log.repaired(torn)
-    }
-
-    /// Reads the end of `file`: the log at its last whole line, and how many
-    /// bytes of an unfinished one follow.
-    fn from_tail(file: File, path: &Path) -> Result<(Self, u64), LogError> {
-        let tail_error = |source| LogError::Tail {
-            path: path.to_owned(),
-            source,
-        };
-        let damaged = |reason| LogError::Damaged {
-            path: path.to_owned(),
-            reason,
-        };
-        let size = file.metadata().map_err(tail_error)?.len();
-        let start = size.saturating_sub(TAIL_BYTES);
-        let mut tail = vec![0; usize::try_from(size - start).unwrap_or_default()];
-        file.read_exact_at(&mut tail, start).map_err(tail_error)?;
-
-        let whole = tail
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |end| end + 1);
-        if whole == 0 && start > 0 {
-            return Err(damaged("its last line is longer than any record"));
-        }
-        let torn = u64::try_from(tail.len() - whole).unwrap_or(u64::MAX);
-        let mut lines = tail[..whole].rsplit(|byte| *byte == b'\n').skip(1);
+        let origin = host.origin(name);
+        let is_new = !path.exists();
+        let (store, leftover) = Store::open(path, &origin, host.signer(), Duration::ZERO)?;
         let mut log = Self {
-            file,
-            path: path.to_owned(),
-            length: size - torn,
-            next: 0,
-            last: Hash::ZERO,
-            poisoned: false,
+            store,
+            host,
+            name: name.to_owned(),
+            unbound: leftover.unsigned,
         };
-        let Some(last_line) = lines.next() else {
-            return Ok((log, torn));
-        };
-        let last: Record =
-            serde_json::from_slice(last_line).map_err(|_| damaged("the last is not a record"))?;
-        // The line before it is there whole: the tail has room for both.
-        let (before, before_hash) = match lines.next() {
-            Some(line) => {
-                let record: Record = serde_json::from_slice(line)
-                    .map_err(|_| damaged("the last but one is not a record"))?;
-                (Some(record.seq), Hash::of(line))
-            }
-            None => (None, Hash::ZERO),
-        };
-        if before.map_or(Some(0), |seq| seq.checked_add(1)) != Some(last.seq) {
-            return Err(damaged("the last two are not numbered one after the other"));
+        if leftover.torn > 0 || !log.unbound.is_empty() {
+            let body = json!({ "cut_bytes": leftover.torn, "unsigned": log.unbound.len() });
+            log.upkeep(Upkeep::LogRepaired, body)?;
+            log.bind()?;
+        } else if is_new {
+            // From now on the host log misses it if it goes away.
+            log.bind()?;
         }
-        if last.prev != before_hash {
-            return Err(damaged("the last does not name the one before"));
-        }
-        log.next = last.seq + 1;
-        log.last = Hash::of(last_line);
-        Ok((log, torn))
+        Ok(log)
     }
 
-    /// Cuts off an unfinished line and records that it was there.
-    fn repaired(mut self, torn: u64) -> Result<Self, LogError> {
-        if torn == 0 {
-            return Ok(self);
-        }
-        self.file
-            .set_len(self.length)
-            .map_err(|source| LogError::Tail {
-                path: self.path.clone(),
-                source,
-            })?;
-        let body = serde_json::json!({ "cut_bytes": torn });
-        let mut bytes = Vec::new();
-        let next = self.next;
-        let appended = encode(
-            RecordKind::Upkeep(Upkeep::LogRepaired),
-            &body,
-            next,
-            self.last,
-            &mut bytes,
-        )?;
-        self.commit(&bytes, appended)?;
-        Ok(self)
+    /// How many records there are, and the root over them.
+    pub fn head(&self) -> TreeHead {
+        self.store.head()
     }
 
-    /// The receipt of the last record; `None` while there is none.
-    pub fn last(&self) -> Option<Appended> {
-        self.next.checked_sub(1).map(|seq| Appended {
-            seq,
-            hash: self.last,
-        })
-    }
-
-    /// How many records there are.
-    pub(crate) fn records(&self) -> u64 {
-        self.next
-    }
-
-    /// The hash that the next record will name.
-    pub(crate) fn last_hash(&self) -> Hash {
-        self.last
+    /// How many records the host log does not know yet.
+    pub fn unbound(&self) -> usize {
+        self.unbound.len()
     }
 
     /// Appends one event. When this returns, the record is on the disk
     /// (`fdatasync`); on an error the log holds what it held before.
     pub fn append(&mut self, event: &Event) -> Result<Appended, LogError> {
-        let mut bytes = Vec::new();
-        let appended = encode_event(event, self.next, self.last, &mut bytes)?;
-        self.commit(&bytes, appended)?;
-        Ok(appended)
+        let outcome = self.append_all(std::slice::from_ref(event))?.pop();
+        outcome.unwrap_or_else(|| {
+            Err(LogError::Poisoned {
+                path: PathBuf::from(&self.name),
+            })
+        })
     }
 
     /// Appends events with one write and one `fdatasync`. An event that cannot
-    /// be a record is left out and gets its own error; if the write fails none
-    /// is recorded.
-    pub(crate) fn append_all(
+    /// be a record is left out and gets its own error.
+    pub fn append_all(
         &mut self,
         events: &[Event],
     ) -> Result<Vec<Result<Appended, LogError>>, LogError> {
-        let mut bytes = Vec::new();
-        let (mut next, mut last) = (self.next, self.last);
+        let mut entries = Vec::with_capacity(events.len());
         let mut outcomes = Vec::with_capacity(events.len());
         for event in events {
-            let outcome = encode_event(event, next, last, &mut bytes);
-            if let Ok(appended) = &outcome {
-                (next, last) = (appended.seq + 1, appended.hash);
-            }
-            outcomes.push(outcome);
+            let seq = self.store.size() + entries.len() as u64;
+            let refused = encode(event, seq).map(|entry| entries.push(entry)).err();
+            outcomes.push(refused);
         }
-        if let Some(newest) = outcomes
-            .iter()
-            .rev()
-            .find_map(|outcome| outcome.as_ref().ok())
-        {
-            self.commit(&bytes, *newest)?;
-        }
-        Ok(outcomes)
+        let mut heads = self.store.append(&entries)?.into_iter();
+        self.unbound
+            .extend(entries.iter().map(|entry| Hash::of_leaf(entry)));
+        let receipts = outcomes.into_iter().map_while(|refused| match refused {
+            Some(error) => Some(Err(error)),
+            None => heads.next().map(|head| {
+                Ok(Appended {
+                    seq: head.size - 1,
+                    root: head.root,
+                })
+            }),
+        });
+        Ok(receipts.collect())
     }
 
-    /// Writes whole lines at the end and waits until they are on the disk.
-    fn commit(&mut self, bytes: &[u8], newest: Appended) -> Result<(), LogError> {
-        if self.poisoned {
-            return Err(LogError::Poisoned {
-                path: self.path.clone(),
-            });
-        }
-        let written = self.file.write_all_at(bytes, self.length);
-        if let Err(source) = written {
-            // A part may have been written; without it the file is valid again.
-            self.poisoned = self.file.set_len(self.length).is_err();
-            return Err(self.write_error(source));
-        }
-        if let Err(source) = self.file.sync_data() {
-            // The kernel reports a lost page once and then forgets it, so a
-            // second sync would prove nothing.
-            self.poisoned = true;
-            // The reopened file decides what is there; this only tidies up.
-            let _ = self.file.set_len(self.length);
-            return Err(self.write_error(source));
-        }
-        self.length += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.next = newest.seq + 1;
-        self.last = newest.hash;
+    /// Signs a checkpoint over all records, and notes it in the host log.
+    pub fn bind(&mut self) -> Result<TreeHead, LogError> {
+        let checkpoint = self.store.sign(self.host.signer())?;
+        self.host.bind(&self.name, &checkpoint, &self.unbound)?;
+        self.unbound.clear();
+        Ok(checkpoint.head)
+    }
+
+    fn upkeep(&mut self, upkeep: Upkeep, body: Value) -> Result<(), LogError> {
+        let record = Record::now(self.store.size(), RecordKind::Upkeep(upkeep), body);
+        let entry = record.encode().map_err(LogError::Encode)?;
+        self.unbound.push(Hash::of_leaf(&entry));
+        self.store.append(&[entry])?;
         Ok(())
     }
+}
 
-    fn write_error(&self, source: io::Error) -> LogError {
-        let path = self.path.clone();
-        match source.kind() {
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::FileTooLarge
-            | io::ErrorKind::QuotaExceeded => LogError::Full { path, source },
-            _ => LogError::Write { path, source },
+fn encode(event: &Event, seq: u64) -> Result<Vec<u8>, LogError> {
+    let record = Record::now(seq, RecordKind::Event(event.kind), event.body.clone());
+    let entry = record.encode().map_err(LogError::Encode)?;
+    // The event is a part of its entry: only a long one needs a closer look.
+    if entry.len() > MAX_EVENT_BYTES {
+        let bytes = serde_json::to_vec(event).map_err(LogError::Encode)?.len();
+        if bytes > MAX_EVENT_BYTES || entry.len() > MAX_ENTRY_BYTES {
+            return Err(LogError::TooLarge { bytes });
         }
     }
+    Ok(entry)
 }
 
-/// Makes the directory entry of a new log as durable as its records.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+/// Takes a record of the first form over: each line becomes an entry, byte for
+/// byte, so that numbers and chain stay what they were. The log appears under
+/// its name only when it is whole.
+fn migrate(path: &Path, name: &str, host: &Host) -> Result<(), LogError> {
+    let old = chain::beside(path);
+    let damaged = |_| LogError::damaged(&old, "its lines do not fit together");
+    let failed = LogError::open(path);
+    // A recorder of the first form holds the file itself.
+    let _old_lock = File::open(&old)
+        .map_err(&failed)
+        .and_then(|file| store::take(file, &old, Duration::ZERO))?;
+    let torn = match chain::verify(&old) {
+        Ok(_) => false,
+        Err(crate::VerifyError::Read(ReadError::Torn { .. })) => true,
+        Err(error) => return Err(damaged(error)),
     };
-    File::open(parent)?.sync_all()
-}
-
-fn encode_event(
-    event: &Event,
-    seq: u64,
-    prev: Hash,
-    bytes: &mut Vec<u8>,
-) -> Result<Appended, LogError> {
-    let start = bytes.len();
-    let appended = encode(RecordKind::Event(event.kind), &event.body, seq, prev, bytes)?;
-    // The event is a part of its line: only a long line needs a closer look.
-    if bytes.len() - start > MAX_EVENT_BYTES {
-        let length = serde_json::to_vec(event).map_err(LogError::Encode)?.len();
-        if length > MAX_EVENT_BYTES {
-            bytes.truncate(start);
-            return Err(LogError::TooLarge { bytes: length });
+    let beside = path.with_extension("new");
+    match fs::remove_dir_all(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let origin = host.origin(name);
+    let (mut store, _) = Store::open(&beside, &origin, host.signer(), Duration::ZERO)?;
+    let mut lines = chain::Lines::open(&old).map_err(|error| damaged(error.into()))?;
+    let (mut last, mut batch) = (Hash::ZERO, Vec::new());
+    // What is torn off was never acknowledged.
+    while let Some(Ok(line)) = lines.next_line() {
+        last = line.hash;
+        batch.push(taken_over(line)?);
+        if batch.len() == MIGRATED_AT_ONCE {
+            store.append(&std::mem::take(&mut batch))?;
         }
     }
-    Ok(appended)
+    store.append(&batch)?;
+    let body = json!({ "records": store.size(), "last_hash": last, "torn": torn });
+    let note = Record::now(store.size(), RecordKind::Upkeep(Upkeep::LogMigrated), body);
+    store.append(&[note.encode().map_err(LogError::Encode)?])?;
+    let checkpoint = store.sign(host.signer())?;
+    fs::rename(&beside, path).map_err(&failed)?;
+    files::sync_folder(path.parent().unwrap_or(path)).map_err(&failed)?;
+    host.bind(name, &checkpoint, &[])
 }
 
-/// Appends the line of a record to `bytes`, which stays as it was on an error.
-fn encode(
-    kind: RecordKind,
-    body: &serde_json::Value,
-    seq: u64,
-    prev: Hash,
-    bytes: &mut Vec<u8>,
-) -> Result<Appended, LogError> {
-    let record = Record {
-        seq,
-        at: OffsetDateTime::now_utc(),
-        prev,
-        kind,
-        body: body.clone(),
-    };
-    let line = serde_json::to_vec(&record).map_err(LogError::Encode)?;
-    let appended = Appended {
-        seq,
-        hash: Hash::of(&line),
-    };
-    bytes.extend_from_slice(&line);
-    bytes.push(b'\n');
-    Ok(appended)
+/// The line as an entry, or, if it is too long for one, its digest.
+fn taken_over(line: chain::Line) -> Result<Vec<u8>, LogError> {
+    if line.bytes.len() <= MAX_ENTRY_BYTES {
+        return Ok(line.bytes);
+    }
+    let body = json!({ "sha256": line.hash, "bytes": line.bytes.len(), "kind": line.record.kind });
+    let kind = RecordKind::Upkeep(Upkeep::LongRecord);
+    let stub = Record::now(line.record.seq, kind, body);
+    stub.encode().map_err(LogError::Encode)
 }

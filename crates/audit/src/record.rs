@@ -1,108 +1,29 @@
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use stockade_types::EventKind;
+use time::OffsetDateTime;
 
-/// The longest event, as JSON, that is recorded: 64 KiB.
-pub const MAX_EVENT_BYTES: usize = 64 * 1024;
+use crate::{canonical, hash::Hash, layout::MAX_ENTRY_BYTES};
 
-/// The longest line: an event and what the recorder adds to it.
-pub(crate) const MAX_LINE_BYTES: usize = MAX_EVENT_BYTES + 1024;
+/// The longest event, as JSON, that is recorded: 63 KiB.
+pub const MAX_EVENT_BYTES: usize = 63 * 1024;
 
-/// A SHA-256 over the exact bytes of a line, without its line feed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Hash([u8; 32]);
+/// The form of records that is written today; the first one had no number.
+const VERSION: u8 = 2;
 
-/// A text that is not 64 lower-case hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a record's hash is 64 lower-case hexadecimal digits")]
-pub struct HashError;
+// What a record adds to its event must fit into an entry.
+const _: () = assert!(MAX_EVENT_BYTES + 512 <= MAX_ENTRY_BYTES);
 
-impl Hash {
-    /// What the first record names as its predecessor.
-    pub const ZERO: Self = Self([0; 32]);
-
-    /// The hash of one line.
-    pub fn of(line: &[u8]) -> Self {
-        Self(Sha256::digest(line).into())
-    }
-
-    /// The hash that these bytes are.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 32 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Hash {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Hash {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Hash({self})")
-    }
-}
-
-/// The value of one digit. Upper case is refused, so that a hash has one
-/// spelling only.
-fn digit(byte: u8) -> Result<u8, HashError> {
-    match byte {
-        b'0'..=b'9' => Ok(byte - b'0'),
-        b'a'..=b'f' => Ok(byte - b'a' + 10),
-        _ => Err(HashError),
-    }
-}
-
-impl FromStr for Hash {
-    type Err = HashError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() != 64 {
-            return Err(HashError);
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl TryFrom<String> for Hash {
-    type Error = HashError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Hash> for String {
-    fn from(hash: Hash) -> Self {
-        hash.to_string()
-    }
-}
-
-/// The receipt for a record: its number and its hash.
+/// The receipt for a record: its number, and the root of the tree that ends
+/// with it.
 ///
-/// Kept outside the log (in a merge commit, in another log), it proves later
-/// that nothing up to this record was changed or cut off.
+/// Kept outside the log, it proves later that nothing up to this record was
+/// changed or cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Appended {
     /// The record's number, counted from 0.
     pub seq: u64,
-    /// The hash of the record's line.
-    pub hash: Hash,
+    /// The root over this record and all before it.
+    pub root: Hash,
 }
 
 /// Why there is a record: an event of the task, or upkeep of the log itself.
@@ -119,30 +40,87 @@ pub enum RecordKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Upkeep {
-    /// An unfinished last line, left by a crash, was cut off. Such a line was
-    /// never acknowledged to anybody.
+    /// The writer before this one ended without a last word: an unfinished
+    /// entry, which was never acknowledged, was cut off, or records were found
+    /// that no checkpoint covered yet.
     LogRepaired,
+    /// The records before this one were taken over from the first form, a chain
+    /// of lines in one file.
+    LogMigrated,
+    /// A record of the first form that is too long for an entry; the file that
+    /// holds it is kept.
+    LongRecord,
 }
 
-/// One line of the log.
+/// One record of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// The number, counted from 0 without gaps.
-    pub seq: u64,
     /// When it was written, by the host's clock: UTC, to the millisecond.
     #[serde(with = "timestamp")]
-    pub at: time::OffsetDateTime,
-    /// The hash of the line before, or [`Hash::ZERO`].
-    pub prev: Hash,
-    /// What it is.
-    pub kind: RecordKind,
+    pub at: OffsetDateTime,
     /// The particulars.
     pub body: serde_json::Value,
+    /// What it is.
+    pub kind: RecordKind,
+    /// Of the first form only: the hash of the line before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prev: Option<Hash>,
+    /// The number, counted from 0 without gaps.
+    pub seq: u64,
+    /// The form of the record.
+    #[serde(default = "first_version", rename = "v")]
+    pub version: u8,
+}
+
+const fn first_version() -> u8 {
+    1
+}
+
+impl Record {
+    /// A record of today's form, written now.
+    pub(crate) fn now(seq: u64, kind: RecordKind, body: serde_json::Value) -> Self {
+        let now = OffsetDateTime::now_utc();
+        Self {
+            // What is written is also what is held: whole milliseconds.
+            at: now.replace_millisecond(now.millisecond()).unwrap_or(now),
+            body,
+            kind,
+            prev: None,
+            seq,
+            version: VERSION,
+        }
+    }
+
+    /// The record's one spelling, which is what the log holds.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let value = serde_json::to_value(self)?;
+        let mut text = String::with_capacity(256);
+        canonical::write_value(&value, &mut text);
+        Ok(text.into_bytes())
+    }
+
+    /// Reads an entry, of any form.
+    pub(crate) fn decode(entry: &[u8]) -> Result<Self, serde_json::Error> {
+        let record: Self = serde_json::from_slice(entry)?;
+        let known = match record.version {
+            1 => record.prev.is_some(),
+            VERSION => record.prev.is_none(),
+            _ => false,
+        };
+        if known {
+            Ok(record)
+        } else {
+            Err(serde::de::Error::custom(format_args!(
+                "it has the form {}, which this version does not know",
+                record.version
+            )))
+        }
+    }
 }
 
 /// Milliseconds in UTC, always with the same number of digits.
-mod timestamp {
+pub(crate) mod timestamp {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _, ser::Error as _};
     use time::{
         OffsetDateTime, PrimitiveDateTime, UtcOffset, format_description::BorrowedFormatItem,
@@ -152,7 +130,7 @@ mod timestamp {
     const FORMAT: &[BorrowedFormatItem<'_>] =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         at: &OffsetDateTime,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -163,7 +141,7 @@ mod timestamp {
         serializer.serialize_str(&text)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<OffsetDateTime, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -175,30 +153,55 @@ mod timestamp {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use stockade_types::EventKind;
+    use serde_json::json;
     use time::macros::datetime;
 
     use super::*;
 
     #[test]
-    fn a_line_has_the_documented_form() {
+    fn an_entry_has_the_documented_form() {
         let record = Record {
-            seq: 7,
             at: datetime!(2026-01-02 03:04:05.006 UTC),
-            prev: Hash::ZERO,
+            body: json!({"model": "m", "agent": "codex"}),
             kind: RecordKind::Event(EventKind::TaskStarted),
-            body: serde_json::json!({"agent": "codex"}),
+            prev: None,
+            seq: 7,
+            version: 2,
         };
-        let line = serde_json::to_string(&record).unwrap();
+        let entry = record.encode().unwrap();
         assert_eq!(
-            line,
-            format!(
-                r#"{{"seq":7,"at":"2026-01-02T03:04:05.006Z","prev":"{}","kind":"task-started","body":{{"agent":"codex"}}}}"#,
-                "0".repeat(64)
-            )
+            String::from_utf8(entry.clone()).unwrap(),
+            r#"{"at":"2026-01-02T03:04:05.006Z","body":{"agent":"codex","model":"m"},"kind":"task-started","seq":7,"v":2}"#
         );
-        assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
+        assert_eq!(Record::decode(&entry).unwrap(), record);
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_made() {
+        let record = Record::now(3, RecordKind::Event(EventKind::Denied), json!([1.5]));
+        assert_eq!(Record::decode(&record.encode().unwrap()).unwrap(), record);
+    }
+
+    #[test]
+    fn a_line_of_the_first_form_is_still_read() {
+        let line = format!(
+            r#"{{"seq":7,"at":"2026-01-02T03:04:05.006Z","prev":"{}","kind":"task-started","body":{{"agent":"codex"}}}}"#,
+            Hash::ZERO
+        );
+        let record = Record::decode(line.as_bytes()).unwrap();
+        assert_eq!((record.version, record.seq), (1, 7));
+        assert_eq!(record.prev, Some(Hash::ZERO));
+    }
+
+    #[test]
+    fn a_form_that_is_not_known_is_no_record() {
+        for entry in [
+            r#"{"at":"2026-01-02T03:04:05.006Z","body":1,"kind":"denied","seq":7,"v":3}"#,
+            r#"{"at":"2026-01-02T03:04:05.006Z","body":1,"kind":"denied","seq":7}"#,
+            r#"{"at":"2026-01-02T03:04:05.006Z","body":1,"kind":"no-such-kind","seq":7,"v":2}"#,
+        ] {
+            assert!(Record::decode(entry.as_bytes()).is_err(), "{entry}");
+        }
     }
 
     #[test]
@@ -207,21 +210,5 @@ mod tests {
         let json = serde_json::to_string(&kind).unwrap();
         assert_eq!(json, r#""log-repaired""#);
         assert_eq!(serde_json::from_str::<RecordKind>(&json).unwrap(), kind);
-        assert!(serde_json::from_str::<RecordKind>(r#""no-such-kind""#).is_err());
-    }
-
-    #[test]
-    fn a_hash_has_one_spelling_only() {
-        assert!("A".repeat(64).parse::<Hash>().is_err());
-        assert!("a".repeat(63).parse::<Hash>().is_err());
-        assert!("é".repeat(32).parse::<Hash>().is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn hashes_survive_their_text_form(bytes: [u8; 32]) {
-            let hash = Hash::from_bytes(bytes);
-            prop_assert_eq!(hash.to_string().parse::<Hash>().unwrap(), hash);
-        }
     }
 }

@@ -1,14 +1,17 @@
 use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
-    path::Path,
+    path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use stockade_types::Event;
 
 use crate::{
+    error::LogError,
     frame::{Front, LENGTH_BYTES, Refusal, Reply, encode_reply, front},
-    log::{Log, LogError},
+    host::Host,
+    log::Log,
     record::{Appended, MAX_EVENT_BYTES},
 };
 
@@ -16,10 +19,15 @@ use crate::{
 /// can cover.
 const BUFFER_BYTES: usize = 4 * (MAX_EVENT_BYTES + LENGTH_BYTES);
 
+/// How soon after a record a checkpoint covers it,
+const BIND_AFTER: Duration = Duration::from_secs(1);
+/// and after how many records at the latest.
+const BIND_AT: usize = 1024;
+
 /// Why the recorder ended before its supervisor did.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
-    /// The log could not be opened; the supervisor was told.
+    /// The log could not be opened, which the supervisor was told, or signed.
     #[error(transparent)]
     Log(#[from] LogError),
     /// The channel to the supervisor failed.
@@ -31,13 +39,26 @@ pub enum RecorderError {
     Oversized,
 }
 
-/// The recorder's main: opens the log at `path`, then records every event
-/// that arrives on `channel` until its other end is closed.
+/// What a recorder writes, and where.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The folder of the log.
+    pub log: PathBuf,
+    /// Its name in the host log: the task's id.
+    pub name: String,
+    /// The host's folder, with the key and the host log.
+    pub host: PathBuf,
+}
+
+/// The recorder's main: opens the log, then records every event that arrives on
+/// `channel` until its other end is closed.
 ///
 /// All events that wait when a write begins share one `fdatasync`; each is
-/// acknowledged only after it.
-pub fn run_recorder(mut channel: UnixStream, path: &Path) -> Result<(), RecorderError> {
-    let mut log = match Log::open(path) {
+/// acknowledged only after it. Soon after, and at the end, a checkpoint is
+/// signed and noted in the host log.
+pub fn run_recorder(mut channel: UnixStream, place: &Place) -> Result<(), RecorderError> {
+    let opened = Host::open(&place.host).and_then(|host| Log::open(&place.log, &place.name, host));
+    let mut log = match opened {
         Ok(log) => log,
         Err(error) => {
             // The supervisor may be gone already; the error is returned anyway.
@@ -45,21 +66,47 @@ pub fn run_recorder(mut channel: UnixStream, path: &Path) -> Result<(), Recorder
             return Err(error.into());
         }
     };
+    let head = log.head();
     let greeting = Appended {
-        seq: log.records(),
-        hash: log.last_hash(),
+        seq: head.size,
+        root: head.root,
     };
-    channel
-        .write_all(&encode_reply(&Ok(greeting)))
-        .map_err(RecorderError::Channel)?;
+    let greeted = channel.write_all(&encode_reply(&Ok(greeting)));
+    let served = greeted
+        .map_err(RecorderError::Channel)
+        .and_then(|()| serve(&mut channel, &mut log));
+    if log.unbound() > 0 {
+        log.bind()?;
+    }
+    served
+}
 
+fn serve(channel: &mut UnixStream, log: &mut Log) -> Result<(), RecorderError> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut filled = 0;
+    // When what is recorded must be bound at the latest.
+    let mut due: Option<Instant> = None;
     loop {
+        if log.unbound() == 0 {
+            due = None;
+        } else {
+            let latest = *due.get_or_insert_with(|| Instant::now() + BIND_AFTER);
+            if log.unbound() >= BIND_AT || Instant::now() >= latest {
+                log.bind()?;
+                due = None;
+            }
+        }
+        let patience = due.map(|due| {
+            let left = due.saturating_duration_since(Instant::now());
+            left.max(Duration::from_millis(1))
+        });
+        channel
+            .set_read_timeout(patience)
+            .map_err(RecorderError::Channel)?;
         let read = match channel.read(&mut buffer[filled..]) {
             Ok(0) => return Ok(()),
             Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if is_passing(&error) => continue,
             Err(error) => return Err(RecorderError::Channel(error)),
         };
         filled += read;
@@ -69,7 +116,7 @@ pub fn run_recorder(mut channel: UnixStream, path: &Path) -> Result<(), Recorder
             oversized,
         } = split(&buffer[..filled]);
         let mut replies = Vec::new();
-        for reply in record(&mut log, &messages) {
+        for reply in record(log, &messages) {
             replies.extend_from_slice(&encode_reply(&reply));
         }
         if oversized {
@@ -84,6 +131,14 @@ pub fn run_recorder(mut channel: UnixStream, path: &Path) -> Result<(), Recorder
         buffer.copy_within(taken..filled, 0);
         filled -= taken;
     }
+}
+
+/// A read that a signal or the time ended.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 /// The whole messages at the front of what has arrived.
@@ -136,9 +191,10 @@ fn record(log: &mut Log, messages: &[Option<Event>]) -> Vec<Reply> {
 
 fn refusal(error: &LogError) -> Refusal {
     match error {
-        LogError::Open { .. } | LogError::Tail { .. } => Refusal::Open,
+        LogError::Open { .. } => Refusal::Open,
         LogError::Locked { .. } => Refusal::Locked,
-        LogError::Damaged { .. } => Refusal::Damaged,
+        LogError::Damaged { .. } | LogError::Checkpoint { .. } => Refusal::Damaged,
+        LogError::Key { .. } => Refusal::Key,
         LogError::TooLarge { .. } => Refusal::TooLarge,
         LogError::Encode(_) => Refusal::Malformed,
         LogError::Full { .. } => Refusal::Full,

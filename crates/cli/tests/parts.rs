@@ -88,7 +88,7 @@ fn descriptors_beyond(process: &Process, name: &str, task: &Task) -> Vec<String>
         ],
         "__recorder" => &[
             ("/dev/null", 1),
-            ("TASK/record.jsonl", 1),
+            ("TASK/record", 2),
             ("TASK/recorder.log", 1),
             ("socket", 2),
         ],
@@ -119,7 +119,12 @@ fn descriptors_beyond(process: &Process, name: &str, task: &Task) -> Vec<String>
             let target = target.to_string_lossy().into_owned();
             let kind = target.split(':').next()?;
             let kind = kind.replace(&*task.folder.to_string_lossy(), "TASK");
-            match left.get_mut(&*kind) {
+            // The log's folder, and the file of its last entries.
+            let kind = kind
+                .split_inclusive("/record/")
+                .next()?
+                .trim_end_matches('/');
+            match left.get_mut(kind) {
                 Some(count @ 1..) => {
                     *count -= 1;
                     None

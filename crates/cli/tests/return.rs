@@ -275,18 +275,13 @@ fn g5_approval_and_merge_stand_in_the_record_with_their_manifest() {
     done(&host, "work", "echo 1 > one.txt");
     host.json(&["merge", "work", "--yes"]);
     let tasks = host.json(&["ls"]);
-    let folder = host
-        .state()
-        .join("tasks")
-        .join(tasks[0]["id"].as_str().unwrap());
-    stockade_audit::verify(&folder.join("record.jsonl")).unwrap();
-    let text = fs::read_to_string(folder.join("record.jsonl")).unwrap();
-    for kind in ["approved", "merged"] {
-        let line = text
-            .lines()
-            .find(|line| line.contains(&format!("\"kind\":\"{kind}\"")))
-            .unwrap();
-        assert!(line.contains("manifest_sha256"), "{line}");
+    let record = host.task(tasks[0]["id"].as_str().unwrap()).record();
+    for kind in [EventKind::Approved, EventKind::Merged] {
+        let found = record
+            .iter()
+            .find(|record| record.kind == RecordKind::Event(kind));
+        let body = found.unwrap().body.to_string();
+        assert!(body.contains("manifest_sha256"), "{body}");
     }
     assert_eq!(tasks[0]["state"]["name"], "merged");
 }

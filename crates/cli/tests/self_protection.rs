@@ -27,7 +27,7 @@ fn ways(host: &Host, task: &Task) -> Vec<(&'static str, String)> {
         "perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0) && connect(S, sockaddr_un(\"{folder}/control/socket\")) or die $!'"
     );
     [
-        ("edit", format!("for f in plan.json status.json record.jsonl; do echo x >> {folder}/$f && exit; done; false")),
+        ("edit", format!("for f in plan.json status.json record/checkpoint ../../audit/key ../../audit/log/checkpoint; do echo x >> {folder}/$f && exit; done; false")),
         ("environment", format!("export STOCKADE_STATE_DIR={state} HOME={state}; {tool} allow '**' --task {id}")),
         ("signal", format!("for p in {parts}; do kill -STOP $p && exit; done; false")),
         ("socket", socket),

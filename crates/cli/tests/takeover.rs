@@ -123,7 +123,7 @@ fn takes_over() -> bool {
 /// Files, other processes, programs and sockets that must stay out of reach.
 fn attempts(host: &Host, task: &Task) -> Vec<Call> {
     let supervisor = part(task, "__supervisor").id.to_string();
-    let record = task.folder.join("record.jsonl");
+    let record = task.folder.join("record/checkpoint");
     let record = record.to_str().unwrap();
     let secret = host.path("secret");
     fs::write(&secret, "decoy").unwrap();

@@ -91,13 +91,10 @@ pub fn run(folder: &Path) -> Result<(), SupervisorError> {
 }
 
 fn open(folder: &Path) -> Result<TaskDirectory, SupervisorError> {
-    let id = folder
-        .file_name()
-        .and_then(|name| name.to_str()?.parse().ok());
+    let task = TaskDirectory::at(folder)?;
     let state = folder.parent().and_then(Path::parent).map(Path::to_owned);
-    let id =
-        id.ok_or_else(|| SupervisorError::Refused(format!("{} is no task", folder.display())))?;
-    Ok(StateDirectory::open(state, None, None)?.task(&id))
+    StateDirectory::open(state, None, None)?;
+    Ok(task)
 }
 
 fn read_keys() -> Result<Keys, SupervisorError> {

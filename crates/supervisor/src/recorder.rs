@@ -5,36 +5,107 @@ use std::{
     os::{fd::AsFd, unix::net::UnixStream},
     path::Path,
     process::{Child, Stdio},
+    time::{Duration, Instant},
 };
 
-use stockade_audit::RecorderClient;
+use stockade_audit::{Place, RecordError, RecorderClient, Refusal, TreeHead};
+use stockade_types::Event;
 
 use crate::{
     error::SupervisorError,
     part::{self, Part},
-    state::TaskDirectory,
+    state::{TaskDirectory, make_private},
 };
 
-/// The `main` of the recorder process; its channel is standard input.
-pub fn run(record: &Path) -> io::Result<()> {
-    stockade_sandbox::seal(&[record.parent().unwrap_or(record)])?;
+/// How long the recorder of a task that just ended may take to let go.
+const RELEASED_AFTER: Duration = Duration::from_secs(5);
+/// How often a log is tried that another recorder still holds.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// The `main` of the recorder process of the task in `folder`; its channel is
+/// standard input.
+pub fn run(folder: &Path) -> io::Result<()> {
+    let task = TaskDirectory::at(folder).map_err(io::Error::other)?;
+    let host = task.audit();
+    make_private(&host)?;
+    stockade_sandbox::seal(&[task.path(), &host])?;
     let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    stockade_audit::run_recorder(channel, record).map_err(io::Error::other)
+    let place = Place {
+        log: task.record(),
+        name: task.id().to_string(),
+        host,
+    };
+    stockade_audit::run_recorder(channel, &place).map_err(io::Error::other)
 }
 
 /// Starts the recorder of a task.
 pub(crate) fn start(task: &TaskDirectory) -> Result<(Child, RecorderClient), SupervisorError> {
-    let failed = |error: &dyn std::fmt::Display| SupervisorError::Record(error.to_string());
-    let (ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
+    let (child, client) = spawn(task)?;
+    let client = client.map_err(|error| SupervisorError::Record(said(&error)))?;
+    Ok((child, client))
+}
+
+fn spawn(
+    task: &TaskDirectory,
+) -> Result<(Child, Result<RecorderClient, RecordError>), SupervisorError> {
+    let failed = |error: io::Error| SupervisorError::Record(error.to_string());
+    let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let log = task.join("recorder.log");
     let child = part::spawn(
         Part::Recorder,
-        &task.record(),
+        task.path(),
         theirs.into(),
         Stdio::null(),
         &log,
     )
-    .map_err(|error| failed(&error))?;
-    let client = RecorderClient::connect(ours).map_err(|error| failed(&error))?;
-    Ok((child, client))
+    .map_err(failed)?;
+    Ok((child, RecorderClient::connect(ours)))
+}
+
+/// Adds an event to the record of a task that does not run, by a recorder of its
+/// own. When this returns, a signed checkpoint covers it.
+pub fn record(task: &TaskDirectory, event: &Event) -> Result<(), SupervisorError> {
+    with_recorder(task, |client| client.record(event).map(drop))
+}
+
+/// The state of the record of a task that does not run, every record of it
+/// signed.
+pub fn head(task: &TaskDirectory) -> Result<TreeHead, SupervisorError> {
+    with_recorder(task, |client| Ok(client.opened()))
+}
+
+fn with_recorder<T>(
+    task: &TaskDirectory,
+    work: impl FnOnce(&RecorderClient) -> Result<T, RecordError>,
+) -> Result<T, SupervisorError> {
+    let deadline = Instant::now() + RELEASED_AFTER;
+    let (mut child, client) = loop {
+        let (mut child, client) = spawn(task)?;
+        match client {
+            Err(RecordError::Refused(Refusal::Locked)) if Instant::now() < deadline => {
+                let _ = child.wait();
+                std::thread::sleep(RETRY);
+            }
+            client => break (child, client),
+        }
+    };
+    let result = client.and_then(|client| work(&client));
+    // Its channel is closed: it signs, and ends.
+    let ended = child.wait();
+    let result = result.map_err(|error| SupervisorError::Record(said(&error)))?;
+    match ended {
+        Ok(status) if status.success() => Ok(result),
+        _ => Err(SupervisorError::Record(format!(
+            "the recorder failed; see {}",
+            task.join("recorder.log").display()
+        ))),
+    }
+}
+
+/// The error with the reason below it.
+fn said(error: &RecordError) -> String {
+    match error {
+        RecordError::Refused(refusal) => refusal.to_string(),
+        error => error.to_string(),
+    }
 }

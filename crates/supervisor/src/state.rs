@@ -26,6 +26,8 @@ pub struct TaskDirectory {
 
 /// The folder of the ledger.
 const LEDGER: &str = "budget";
+/// The folder of the host log and its key.
+const AUDIT: &str = "audit";
 /// How often the lock is tried, and the time between: a tenth of a second.
 const LOCK_ATTEMPTS: u32 = 50;
 const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
@@ -61,7 +63,7 @@ impl StateDirectory {
         if let Some(kind) = network_file_system(found.f_type) {
             return Err(SupervisorError::NetworkFileSystem { path, kind });
         }
-        for name in ["tasks", "trash", "pool", "projects"] {
+        for name in ["tasks", "trash", "pool", "projects", AUDIT] {
             let folder = path.join(name);
             make_private(&folder).map_err(SupervisorError::state(&folder))?;
         }
@@ -104,6 +106,11 @@ impl StateDirectory {
     /// The folder of the ledger of what tasks spend.
     pub fn ledger(&self) -> PathBuf {
         self.0.join(LEDGER)
+    }
+
+    /// The folder of the host log and its key.
+    pub fn audit(&self) -> PathBuf {
+        self.0.join(AUDIT)
     }
 
     /// The file in which `project` (a repository's key) keeps its contract.
@@ -150,15 +157,38 @@ impl TaskDirectory {
         self.path.join(name)
     }
 
-    /// The record.
+    /// The task whose folder this is.
+    pub fn at(folder: &Path) -> Result<Self, SupervisorError> {
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let id = name.and_then(|name| name.parse().ok());
+        let id =
+            id.ok_or_else(|| SupervisorError::Refused(format!("{} is no task", folder.display())))?;
+        Ok(Self {
+            id,
+            path: folder.to_owned(),
+        })
+    }
+
+    /// The record: the folder of its log.
     pub fn record(&self) -> PathBuf {
-        self.join("record.jsonl")
+        self.join("record")
+    }
+
+    /// The folder of the host log, which has the checkpoints of every record,
+    /// and of the key that signs them.
+    pub fn audit(&self) -> PathBuf {
+        self.shared(AUDIT)
     }
 
     /// The folder of the ledger that all tasks share.
     pub fn ledger(&self) -> PathBuf {
+        self.shared(LEDGER)
+    }
+
+    /// A folder of the state directory.
+    fn shared(&self, name: &str) -> PathBuf {
         let state = self.path.parent().and_then(Path::parent);
-        state.unwrap_or(&self.path).join(LEDGER)
+        state.unwrap_or(&self.path).join(name)
     }
 
     /// What the main command printed.

@@ -72,7 +72,7 @@ impl Task {
     }
 
     fn record(&self) -> PathBuf {
-        self.folder.join("record.jsonl")
+        self.folder.join("record")
     }
 
     fn damaged(&self, reason: &dyn std::fmt::Display) -> Failure {

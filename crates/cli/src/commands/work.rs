@@ -1,9 +1,9 @@
 //! The work of an ended task, imported and compared.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
-use stockade_supervisor::{PLAN, Plan, StateDirectory, TaskDirectory, TaskStatus, with_disk};
+use stockade_supervisor::{
+    PLAN, Plan, StateDirectory, TaskDirectory, TaskStatus, recorder, with_disk,
+};
 use stockade_types::{Event, EventKind};
 use stockade_workspace::{
     FileDiff, Git, Hunk, Imported, Repository, Review, Skipped, SnapshotLimits, TaskSpace,
@@ -129,23 +129,10 @@ impl Work {
     }
 }
 
-/// How long the recorder of a task that just ended may take to let go.
-const RELEASED_AFTER: Duration = Duration::from_secs(2);
-
 /// Adds an event to the record of a task that does not run.
 pub(crate) fn record(task: &TaskDirectory, kind: EventKind, body: Value) -> Result<(), Failure> {
-    let deadline = Instant::now() + RELEASED_AFTER;
-    let mut log = loop {
-        match stockade_audit::Log::open(&task.record()) {
-            Ok(log) => break log,
-            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            Err(error) => {
-                return Err(Failure::failed(error)
-                    .hint("a task's record can be written by one process; stop the task first"));
-            }
-        }
-    };
-    log.append(&Event::new(kind, body))
-        .map_err(Failure::failed)?;
-    Ok(())
+    recorder::record(task, &Event::new(kind, body)).map_err(|error| {
+        Failure::from(error)
+            .hint("a task's record is written by one process at a time; stop the task first")
+    })
 }

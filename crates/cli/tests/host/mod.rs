@@ -32,7 +32,7 @@ use std::{
 };
 
 use serde_json::Value;
-use stockade_audit::{Record, RecordKind};
+use stockade_audit::{Evidence, Record, RecordKind};
 use stockade_types::EventKind;
 use tempfile::TempDir;
 
@@ -282,8 +282,10 @@ impl Task {
 
     /// The record, which must be whole.
     pub fn record(&self) -> Vec<Record> {
-        let path = self.folder.join("record.jsonl");
-        let verified = stockade_audit::verify(&path).unwrap();
+        let state = self.folder.ancestors().nth(2).unwrap();
+        let evidence = Evidence::of(&state.join("audit"), &self.id).unwrap();
+        let path = self.folder.join("record");
+        let verified = stockade_audit::verify(&path, &evidence).unwrap();
         let records: Vec<Record> = stockade_audit::read(&path)
             .unwrap()
             .map(Result::unwrap)

@@ -176,9 +176,10 @@ impl Target for Own {
     }
 
     fn facts(&self) -> Facts {
-        let mut own_files = ["plan.json", "status.json", "record.jsonl"]
+        let mut own_files = ["plan.json", "status.json", "record/checkpoint"]
             .map(|name| self.standing.join(name))
             .to_vec();
+        own_files.push(self.standing.audit().join("key"));
         own_files.extend(std::env::current_exe());
         Facts {
             own_files,

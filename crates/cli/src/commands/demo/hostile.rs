@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use serde::Serialize;
+use stockade_audit::Evidence;
 use stockade_rehearsal::{
     scripts,
     transcript::Transcript,
@@ -189,9 +190,11 @@ fn protected(held_back: &[String]) -> bool {
     .all(|name| held_back.iter().any(|held| held == name))
 }
 
-/// How many events the act's record has, if its chain holds.
+/// How many events the act's record has, if its log is whole.
 fn recorded(played: &Played) -> Option<u64> {
-    stockade_audit::verify(&played.work.directory.record())
+    let task = &played.work.directory;
+    Evidence::of(&task.audit(), task.id().as_str())
+        .and_then(|evidence| stockade_audit::verify(&task.record(), &evidence))
         .ok()
         .map(|verified| verified.records)
 }

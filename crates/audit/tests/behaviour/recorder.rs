@@ -1,46 +1,49 @@
 //! The recorder process's main, over a real socket pair.
-#![expect(clippy::unwrap_used, reason = "a fixture that fails fails its test")]
 
 use std::{
     collections::BTreeSet,
     fs,
     io::{Read, Write},
     os::unix::net::UnixStream,
-    path::Path,
     thread::{self, JoinHandle},
 };
 
 use serde_json::json;
 use stockade_audit::{
-    Log, MAX_EVENT_BYTES, RecordError, RecorderClient, RecorderError, Refusal, read, run_recorder,
-    verify, verify_against,
+    MAX_EVENT_BYTES, Place as RecorderPlace, RecordError, RecorderClient, RecorderError, Refusal,
+    read, run_recorder,
 };
 use stockade_types::{Event, EventKind};
-use tempfile::TempDir;
+
+use crate::fixture::{NAME, Place};
 
 fn event(number: usize) -> Event {
     Event::new(EventKind::SecretUsed, json!({ "number": number }))
 }
 
-fn start(path: &Path) -> (UnixStream, JoinHandle<Result<(), RecorderError>>) {
+fn start(place: &Place) -> (UnixStream, JoinHandle<Result<(), RecorderError>>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let path = path.to_owned();
-    (ours, thread::spawn(move || run_recorder(theirs, &path)))
+    let place = RecorderPlace {
+        log: place.log.clone(),
+        name: NAME.to_owned(),
+        host: place.host.clone(),
+    };
+    (ours, thread::spawn(move || run_recorder(theirs, &place)))
 }
 
 #[test]
 fn what_is_acknowledged_is_in_the_log_and_the_end_of_the_channel_ends_the_recorder() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("record.jsonl");
+    let place = Place::new();
     for start_at in [0, 3] {
-        let (channel, recorder) = start(&path);
+        let (channel, recorder) = start(&place);
         let client = RecorderClient::connect(channel).unwrap();
         for number in start_at..start_at + 3 {
             let receipt = client.record(&event(number)).unwrap();
             assert_eq!(receipt.seq, number as u64);
+            let verified = place.verify().unwrap();
             assert_eq!(
-                verify_against(&path, receipt).unwrap().last_hash,
-                receipt.hash
+                (verified.records, verified.root),
+                (receipt.seq + 1, receipt.root)
             );
         }
         drop(client);
@@ -50,9 +53,8 @@ fn what_is_acknowledged_is_in_the_log_and_the_end_of_the_channel_ends_the_record
 
 #[test]
 fn many_threads_record_at_once_and_each_gets_its_own_receipt() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("record.jsonl");
-    let (channel, recorder) = start(&path);
+    let place = Place::new();
+    let (channel, recorder) = start(&place);
     let client = RecorderClient::connect(channel).unwrap();
     let threads: Vec<_> = (0..8)
         .map(|thread| {
@@ -74,8 +76,7 @@ fn many_threads_record_at_once_and_each_gets_its_own_receipt() {
     drop(client);
     recorder.join().unwrap().unwrap();
 
-    let records: Vec<_> = read(&path).unwrap().map(Result::unwrap).collect();
-    assert_eq!(verify(&path).unwrap().records, 400);
+    let records: Vec<_> = read(&place.log).unwrap().map(Result::unwrap).collect();
     assert_eq!(
         receipts
             .iter()
@@ -87,18 +88,16 @@ fn many_threads_record_at_once_and_each_gets_its_own_receipt() {
     for (number, receipt) in receipts {
         let record = &records[usize::try_from(receipt.seq).unwrap()];
         assert_eq!(record.body, json!({ "number": number }));
-        if let Some(next) = records.get(usize::try_from(receipt.seq).unwrap() + 1) {
-            assert_eq!(next.prev, receipt.hash);
-        }
+        place.keep(receipt);
     }
+    assert_eq!(place.verify().unwrap().covered, 400);
 }
 
 #[test]
 fn a_client_learns_why_the_log_cannot_be_opened() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("record.jsonl");
-    let holder = Log::open(&path).unwrap();
-    let (channel, recorder) = start(&path);
+    let place = Place::new();
+    let holder = place.open();
+    let (channel, recorder) = start(&place);
     let error = RecorderClient::connect(channel).unwrap_err();
     assert!(
         matches!(error, RecordError::Refused(Refusal::Locked)),
@@ -107,8 +106,8 @@ fn a_client_learns_why_the_log_cannot_be_opened() {
     assert!(recorder.join().unwrap().is_err());
     drop(holder);
 
-    fs::write(&path, "not a record\n").unwrap();
-    let (channel, recorder) = start(&path);
+    fs::write(place.log.join("checkpoint"), "not a note\n").unwrap();
+    let (channel, recorder) = start(&place);
     let error = RecorderClient::connect(channel).unwrap_err();
     assert!(
         matches!(error, RecordError::Refused(Refusal::Damaged)),
@@ -119,9 +118,8 @@ fn a_client_learns_why_the_log_cannot_be_opened() {
 
 #[test]
 fn an_event_beyond_the_cap_is_refused_before_it_is_sent() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("record.jsonl");
-    let (channel, recorder) = start(&path);
+    let place = Place::new();
+    let (channel, recorder) = start(&place);
     let client = RecorderClient::connect(channel).unwrap();
     let long = Event::new(EventKind::Denied, json!("x".repeat(MAX_EVENT_BYTES)));
     assert!(matches!(
@@ -131,14 +129,13 @@ fn an_event_beyond_the_cap_is_refused_before_it_is_sent() {
     client.record(&event(0)).unwrap();
     drop(client);
     recorder.join().unwrap().unwrap();
-    assert_eq!(verify(&path).unwrap().records, 1);
+    assert_eq!(place.verify().unwrap().records, 1);
 }
 
 #[test]
 fn a_message_that_is_no_event_is_refused_and_the_next_is_recorded() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("record.jsonl");
-    let (mut channel, recorder) = start(&path);
+    let place = Place::new();
+    let (mut channel, recorder) = start(&place);
     let frame = |json: &str| {
         [
             &u32::try_from(json.len()).unwrap().to_le_bytes(),
@@ -158,20 +155,19 @@ fn a_message_that_is_no_event_is_refused_and_the_next_is_recorded() {
     assert_ne!(refused, 0);
     drop(channel);
     recorder.join().unwrap().unwrap();
-    assert_eq!(verify(&path).unwrap().records, 1);
+    assert_eq!(place.verify().unwrap().records, 1);
 }
 
 #[test]
 fn a_length_beyond_the_cap_ends_the_recorder_without_reading_on() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("record.jsonl");
-    let (mut channel, recorder) = start(&path);
+    let place = Place::new();
+    let (mut channel, recorder) = start(&place);
     channel.write_all(&u32::MAX.to_le_bytes()).unwrap();
     assert!(matches!(
         recorder.join().unwrap(),
         Err(RecorderError::Oversized)
     ));
-    assert_eq!(verify(&path).unwrap().records, 0);
+    assert_eq!(place.verify().unwrap().records, 0);
 }
 
 #[test]
@@ -199,22 +195,22 @@ fn a_lost_recorder_is_an_error_for_everybody_who_waits_and_for_ever_after() {
 
 #[test]
 fn events_that_nobody_waits_for_are_recorded_in_their_place() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("record.jsonl");
-    let (channel, recorder) = start(&path);
+    let place = Place::new();
+    let (channel, recorder) = start(&place);
     let client = RecorderClient::connect(channel).unwrap();
     for number in 0..1_000 {
         client.post(&event(number)).unwrap();
         if number % 300 == 0 {
             let receipt = client.record(&event(number)).unwrap();
-            verify_against(&path, receipt).unwrap();
+            place.keep(receipt);
+            place.verify().unwrap();
         }
     }
     let receipt = client.record(&event(1_000)).unwrap();
     assert_eq!(receipt.seq, 1_004);
     drop(client);
     recorder.join().unwrap().unwrap();
-    let numbers: Vec<_> = read(&path)
+    let numbers: Vec<_> = read(&place.log)
         .unwrap()
         .map(|record| record.unwrap().body["number"].as_u64().unwrap())
         .collect();

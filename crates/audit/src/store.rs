@@ -1,0 +1,349 @@
+//! A transparency log on disk: opaque entries, one writer.
+//!
+//! The entries are the truth and are synced. The last, unfinished bundle grows
+//! in its file, whose name says how many entries the checkpoint covers.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rustix::fs::{FlockOperation, OFlags};
+
+use crate::{
+    error::LogError,
+    files::{self, Bundle},
+    hash::Hash,
+    layout::{self, CHECKPOINT, WIDTH},
+    merkle::{Frontier, TreeHead},
+    note::{Checkpoint, Signer},
+    tiles::{Tiles, leaves},
+};
+
+/// How long to wait between two tries to take a log.
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
+
+/// A log open for writing, by this process alone.
+#[derive(Debug)]
+pub(crate) struct Store {
+    folder: PathBuf,
+    #[expect(dead_code, reason = "the lock is the open folder")]
+    lock: File,
+    origin: String,
+    tail: Tail,
+    tiles: Tiles,
+    /// What the checkpoint covers.
+    signed: u64,
+    poisoned: bool,
+}
+
+/// What the writer before this one left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Leftover {
+    /// Bytes of an unfinished entry, which were cut off.
+    pub(crate) torn: u64,
+    /// The entries that no checkpoint covers, by their hashes.
+    pub(crate) unsigned: Vec<Hash>,
+}
+
+impl Store {
+    /// Opens the log in `folder`, making it if it is not there, and takes it for
+    /// this process until it is dropped; waits for another for `patience`.
+    ///
+    /// What the checkpoint covers must have its root, by the tiles; everything
+    /// since then is read.
+    pub(crate) fn open(
+        folder: &Path,
+        origin: &str,
+        signer: &Signer,
+        patience: Duration,
+    ) -> Result<(Self, Leftover), LogError> {
+        let failed = LogError::open(folder);
+        let lock = lock(folder, patience)?;
+        let head = read_head(folder, origin, signer)?;
+        let mut tiles = Tiles::open(folder, head.size / WIDTH).map_err(&failed)?;
+        let (tail, leftover) = load(folder, &mut tiles, head)?;
+        let store = Self {
+            folder: folder.to_owned(),
+            lock,
+            origin: origin.to_owned(),
+            tail,
+            tiles,
+            signed: head.size,
+            poisoned: false,
+        };
+        Ok((store, leftover))
+    }
+
+    /// How many entries there are.
+    pub(crate) fn size(&self) -> u64 {
+        self.tiles.size()
+    }
+
+    /// Size and root.
+    pub(crate) fn head(&self) -> TreeHead {
+        self.tiles.head()
+    }
+
+    /// How many entries no checkpoint covers yet.
+    pub(crate) fn unsigned(&self) -> u64 {
+        self.size() - self.signed
+    }
+
+    /// Appends entries, and waits until they are on the disk (`fdatasync`, once
+    /// for all that share a bundle). For each, the state that ends with it.
+    ///
+    /// On an error those of an earlier bundle may be in the log, and the others
+    /// are not.
+    pub(crate) fn append(&mut self, entries: &[Vec<u8>]) -> Result<Vec<TreeHead>, LogError> {
+        let mut heads = Vec::with_capacity(entries.len());
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let room = usize::try_from(WIDTH - self.tiles.unfinished()).unwrap_or_default();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.write(now)?;
+            // From here on only opening the log again tells what it holds.
+            self.poisoned = true;
+            let failed = LogError::write(&self.folder);
+            for entry in now {
+                self.tiles.push(Hash::of_leaf(entry)).map_err(&failed)?;
+                heads.push(self.tiles.head());
+            }
+            if self.tiles.unfinished() == 0 {
+                let next = self.size() / WIDTH;
+                self.tail.finish(&self.folder, next - 1).map_err(&failed)?;
+                self.tail = Tail::create(&self.folder, next).map_err(&failed)?;
+            }
+            self.poisoned = false;
+            rest = later;
+        }
+        Ok(heads)
+    }
+
+    /// Writes whole entries at the end of the last bundle.
+    fn write(&mut self, entries: &[Vec<u8>]) -> Result<(), LogError> {
+        let mut bytes = Vec::new();
+        for entry in entries {
+            layout::push_entry(&mut bytes, entry)
+                .ok_or(LogError::TooLarge { bytes: entry.len() })?;
+        }
+        if self.poisoned {
+            return Err(LogError::Poisoned {
+                path: self.folder.clone(),
+            });
+        }
+        let failed = LogError::write(&self.folder);
+        if let Err(source) = self.tail.file.write_all_at(&bytes, self.tail.length) {
+            // A part may have been written; without it the log is as before.
+            self.poisoned = self.tail.file.set_len(self.tail.length).is_err();
+            return Err(failed(source));
+        }
+        if let Err(source) = self.tail.file.sync_data() {
+            // The kernel reports a lost page once and then forgets it, so a
+            // second sync would prove nothing.
+            self.poisoned = true;
+            // Opening the log again decides what is there; this only tidies up.
+            let _ = self.tail.file.set_len(self.tail.length);
+            return Err(failed(source));
+        }
+        self.tail.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Signs the log as it is, and publishes its unfinished tiles.
+    pub(crate) fn sign(&mut self, signer: &Signer) -> Result<Checkpoint, LogError> {
+        let checkpoint = Checkpoint {
+            origin: self.origin.clone(),
+            head: self.head(),
+        };
+        if self.unsigned() > 0 {
+            let failed = LogError::write(&self.folder);
+            self.tail.name(self.tiles.unfinished()).map_err(&failed)?;
+            self.tiles.publish().map_err(&failed)?;
+            files::replace(&self.folder.join(CHECKPOINT), &checkpoint.sign(signer))
+                .map_err(&failed)?;
+            self.signed = checkpoint.head.size;
+        }
+        Ok(checkpoint)
+    }
+}
+
+/// Takes the folder of a log, which is made if it is not there.
+pub(crate) fn lock(folder: &Path, patience: Duration) -> Result<File, LogError> {
+    let failed = LogError::open(folder);
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => {
+            let parent = folder.parent().unwrap_or(folder);
+            files::sync_folder(parent).map_err(&failed)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let lock = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::DIRECTORY).bits().cast_signed())
+        .open(folder)
+        .map_err(&failed)?;
+    take(lock, folder, patience)
+}
+
+/// Takes an open file or folder for this process, as far as others ask too.
+pub(crate) fn take(file: File, path: &Path, patience: Duration) -> Result<File, LogError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(LogError::Locked {
+                    path: path.to_owned(),
+                });
+            }
+            Err(error) => return Err(LogError::open(path)(error.into())),
+        }
+    }
+}
+
+/// What the checkpoint of the log says. A new log gets one that says that it is
+/// empty, before anything else, so that one without has lost it.
+fn read_head(folder: &Path, origin: &str, signer: &Signer) -> Result<TreeHead, LogError> {
+    let failed = LogError::open(folder);
+    let path = folder.join(CHECKPOINT);
+    if let Some(note) = files::read_text(&path).map_err(&failed)? {
+        let opened = Checkpoint::open(&note, signer.key());
+        let checkpoint = opened.map_err(|source| LogError::Checkpoint { path, source })?;
+        if checkpoint.origin != origin {
+            return Err(LogError::damaged(folder, "its checkpoint is another log's"));
+        }
+        return Ok(checkpoint.head);
+    }
+    if folder.join("tile").exists() {
+        return Err(LogError::damaged(folder, "its checkpoint is missing"));
+    }
+    let empty = Checkpoint {
+        origin: origin.to_owned(),
+        head: Frontier::default().head(),
+    };
+    files::replace(&path, &empty.sign(signer))
+        .and_then(|()| files::sync_folder(folder))
+        .map_err(&failed)?;
+    Ok(empty.head)
+}
+
+/// Reads the entries that the tiles do not hold yet.
+fn load(folder: &Path, tiles: &mut Tiles, head: TreeHead) -> Result<(Tail, Leftover), LogError> {
+    let failed = LogError::open(folder);
+    let fits = |tiles: &Tiles| {
+        if tiles.size() != head.size || tiles.head() == head {
+            return Ok(());
+        }
+        let reason = "its records are not those of its checkpoint";
+        Err(LogError::damaged(folder, reason))
+    };
+    fits(tiles)?;
+    let mut leftover = Leftover::default();
+    loop {
+        let index = tiles.size() / WIDTH;
+        let (file, bytes) = match files::read_bundle(folder, index).map_err(&failed)? {
+            Bundle::Whole(bytes) => (None, bytes),
+            Bundle::Partial(path, bytes) => (Some(path), bytes),
+            Bundle::Missing => (None, Vec::new()),
+        };
+        let (found, length) = leaves(&bytes);
+        let is_full = found.len() as u64 == WIDTH;
+        if found.len() as u64 > WIDTH || (file.is_none() && !is_full && !bytes.is_empty()) {
+            return Err(LogError::damaged(folder, "a bundle is not of 256 records"));
+        }
+        for leaf in found {
+            if tiles.size() >= head.size {
+                leftover.unsigned.push(leaf);
+            }
+            tiles.push(leaf).map_err(&failed)?;
+            fits(tiles)?;
+        }
+        let mut tail = match file {
+            Some(path) => Tail::open(path, length).map_err(&failed)?,
+            None if is_full => continue,
+            None => Tail::create(folder, index).map_err(&failed)?,
+        };
+        leftover.torn += bytes.len() as u64 - length;
+        tail.cut().map_err(&failed)?;
+        if is_full {
+            tail.finish(folder, index).map_err(&failed)?;
+            continue;
+        }
+        if tiles.size() < head.size {
+            let reason = "it ends before its checkpoint: records were cut off";
+            return Err(LogError::damaged(folder, reason));
+        }
+        return Ok((tail, leftover));
+    }
+}
+
+/// The file of the last bundle.
+#[derive(Debug)]
+struct Tail {
+    file: File,
+    path: PathBuf,
+    /// Its length up to the last whole entry.
+    length: u64,
+}
+
+impl Tail {
+    /// The file of a new, empty bundle, durable by its name.
+    fn create(folder: &Path, index: u64) -> io::Result<Self> {
+        let whole = layout::bundle(folder, index);
+        let parts = layout::partial(&whole);
+        fs::create_dir_all(&parts)?;
+        let path = parts.join("0");
+        let file = files::create(&path)?;
+        for folder in parts.ancestors().take_while(|above| *above != folder) {
+            files::sync_folder(folder)?;
+        }
+        files::sync_folder(folder)?;
+        Ok(Self {
+            file,
+            path,
+            length: 0,
+        })
+    }
+
+    fn open(path: PathBuf, length: u64) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&path)?;
+        Ok(Self { file, path, length })
+    }
+
+    /// Cuts off what follows the last whole entry.
+    fn cut(&mut self) -> io::Result<()> {
+        if self.file.metadata()?.len() > self.length {
+            self.file.set_len(self.length)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the file the name that says how many entries are signed.
+    fn name(&mut self, width: u64) -> io::Result<()> {
+        let named = self.path.with_file_name(width.to_string());
+        fs::rename(&self.path, &named)?;
+        self.path = named;
+        Ok(())
+    }
+
+    /// Gives the file of a full bundle its last name.
+    fn finish(&mut self, folder: &Path, index: u64) -> io::Result<()> {
+        let whole = layout::bundle(folder, index);
+        fs::rename(&self.path, &whole)?;
+        files::remove_partials(&whole, None)?;
+        self.path = whole;
+        Ok(())
+    }
+}
