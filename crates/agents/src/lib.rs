@@ -35,5 +35,5 @@ pub use self::{
     find::{Found, MountKind, ToolMount, find, find_cached},
     kind::{AgentKind, UnknownAgent},
     launch::{HomeFile, Launch, LaunchRequest, Mode, command, launch, route},
-    route::{Alphabet, Api, Endpoint, PlaceholderShape, RouteTemplate, placeholder},
+    route::{Api, Endpoint, RouteTemplate},
 };

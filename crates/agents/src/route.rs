@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use stockade_types::env;
+use stockade_vault::{Alphabet, Shape};
 
 /// A model provider's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct RouteTemplate {
     /// The host's environment variable with the real key.
     pub key_variable: &'static str,
     /// How a placeholder for the key looks.
-    pub shape: PlaceholderShape,
+    pub shape: Shape,
     /// The requests that are part of working with a model. Telemetry, files,
     /// batches and account data of the same host are not among them.
     pub endpoints: &'static [Endpoint],
@@ -108,8 +108,8 @@ const GEMINI: &[Endpoint] = &[
 impl Api {
     /// The provider's own host and its endpoints.
     pub fn route(self) -> RouteTemplate {
-        let url_safe = |prefix, length| PlaceholderShape {
-            prefix,
+        let url_safe = |prefix: &'static str, length| Shape {
+            prefix: prefix.into(),
             length,
             alphabet: Alphabet::UrlSafe,
         };
@@ -143,54 +143,6 @@ impl Api {
             },
         }
     }
-}
-
-/// The characters after a key's prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Alphabet {
-    /// Letters, digits, `-` and `_`: six bits a character.
-    UrlSafe,
-}
-
-impl Alphabet {
-    const fn characters(self) -> &'static [u8; 64] {
-        match self {
-            Self::UrlSafe => b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
-        }
-    }
-}
-
-/// How a provider's keys look, so that a placeholder passes the checks that
-/// programs make before they send one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct PlaceholderShape {
-    /// What every key begins with.
-    pub prefix: &'static str,
-    /// The length of a key, prefix included.
-    pub length: usize,
-    /// The characters of the rest.
-    pub alphabet: Alphabet,
-}
-
-/// A string that looks like a key and is none, spelled from 128 random bits.
-///
-/// Different bits give different placeholders; the same bits the same one.
-/// Who knows the placeholder learns nothing that is worth anything outside.
-pub fn placeholder(shape: PlaceholderShape, random: [u8; 16]) -> String {
-    let mut text = shape.prefix.to_owned();
-    let mut block: [u8; 32] = Sha256::digest(random).into();
-    while text.len() < shape.length {
-        let missing = shape.length - text.len();
-        let characters = shape.alphabet.characters();
-        text.extend(
-            block
-                .iter()
-                .take(missing)
-                .map(|byte| char::from(characters[usize::from(byte & 63)])),
-        );
-        block = Sha256::digest(block).into();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -270,11 +222,11 @@ mod tests {
         fn placeholders_have_the_shape_and_do_not_repeat(one: [u8; 16], other: [u8; 16]) {
             for api in APIS {
                 let shape = api.route().shape;
-                let text = placeholder(shape, one);
-                prop_assert!(text.starts_with(shape.prefix));
+                let text = shape.placeholder(one);
+                prop_assert!(text.starts_with(&*shape.prefix));
                 prop_assert_eq!(text.len(), shape.length);
                 prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
-                prop_assert_eq!(text == placeholder(shape, other), one == other);
+                prop_assert_eq!(text == shape.placeholder(other), one == other);
             }
         }
     }

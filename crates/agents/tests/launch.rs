@@ -7,8 +7,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use stockade_agents::{
-    AgentError, AgentKind, Api, Found, Launch, LaunchRequest, Mode, command, launch, placeholder,
-    route,
+    AgentError, AgentKind, Api, Found, Launch, LaunchRequest, Mode, command, launch, route,
 };
 use tempfile::TempDir;
 
@@ -492,5 +491,10 @@ fn a_placeholder_for_the_route_passes_for_the_real_thing() {
         (route.host, route.header),
         ("api.anthropic.com", "x-api-key")
     );
-    assert!(placeholder(route.shape, [7; 16]).starts_with("sk-ant-api03-"));
+    assert!(
+        route
+            .shape
+            .placeholder([7; 16])
+            .starts_with("sk-ant-api03-")
+    );
 }

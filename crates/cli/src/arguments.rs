@@ -1,6 +1,7 @@
 //! The words of the command line.
 
 mod network;
+mod secret;
 mod serve;
 mod spending;
 mod values;
@@ -12,6 +13,7 @@ use stockade_sandbox::Isolation;
 
 pub(crate) use self::{
     network::{Allow, NetworkArguments},
+    secret::{AddSecret, BindSecret, NamedSecret, Secret, SecretArguments, UnbindSecret},
     serve::{ModelServer, Serve},
     spending::{Budget, BudgetChange, Raise, SpendingArguments},
     values::Quota,
@@ -155,6 +157,16 @@ pub(crate) enum Verb {
         stockade allow --list\n  stockade allow --presets"
     )]
     Allow(Allow),
+    /// Secrets that tasks use without holding them
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  stockade secret add github --from env:GH_TOKEN\n  \
+        stockade secret add github --from 'command:op read op://dev/github/token' --ttl 10m\n  \
+        stockade secret bind github --host api.github.com --header Authorization='Bearer {}' --env GH_TOKEN\n  \
+        stockade secret rm github\n\n\
+        A value is never an argument: it is asked for, or read from standard input."
+    )]
+    Secret(Secret),
     /// Show what tasks have spent, or raise a task's cap
     #[command(
         after_help = "Examples:\n  stockade budget --by day\n  stockade budget raise fix-login '$1'"
@@ -256,6 +268,8 @@ pub(crate) struct Run {
     pub(crate) model_url: Option<String>,
     #[command(flatten)]
     pub(crate) network: NetworkArguments,
+    #[command(flatten)]
+    pub(crate) secrets: SecretArguments,
     #[command(flatten)]
     pub(crate) spending: SpendingArguments,
     /// Cap on time, such as 90s, 30m, 4h

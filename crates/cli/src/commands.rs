@@ -15,6 +15,7 @@ mod model_server;
 mod programs;
 mod review;
 mod run;
+mod secret;
 mod serve;
 mod tasks;
 mod uninstall;
@@ -47,6 +48,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Logs(logs) => watch::logs(&logs, printer),
         Verb::Shell(name) => watch::shell(&name, printer),
         Verb::Exec(exec) => exec::run(*exec, printer),
+        Verb::Secret(secret) => secret::run(&secret, printer),
         Verb::Serve(serve) => serve::run(&serve, printer),
         Verb::Pause(name) => tasks::pause(&name, printer),
         Verb::Resume(resume) => tasks::resume(&resume, printer),

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use stockade_sandbox::{Layer, SandboxError};
 use stockade_supervisor::SupervisorError;
 use stockade_types::env;
+use stockade_vault::VaultError;
 use stockade_workspace::{GitError, RepositoryError};
 
 /// The kinds of failure; each has an exit code that scripts may rely on.
@@ -89,8 +90,24 @@ impl Failure {
     }
 }
 
+impl From<VaultError> for Failure {
+    fn from(error: VaultError) -> Self {
+        let kind = match &error {
+            VaultError::Name(_) | VaultError::Source(_) | VaultError::Slot { .. } => Kind::Usage,
+            VaultError::Unknown(_) => Kind::NotFound,
+            VaultError::File { .. } | VaultError::Format { .. } => Kind::Failed,
+            _ => Kind::Refused,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 impl From<SupervisorError> for Failure {
     fn from(error: SupervisorError) -> Self {
+        let error = match error {
+            SupervisorError::Vault(error) => return error.into(),
+            other => other,
+        };
         let kind = match &error {
             SupervisorError::Sandbox(_)
             | SupervisorError::Repository(RepositoryError::Git(GitError::Confine(_))) => Kind::Wall,

@@ -6,6 +6,7 @@ use stockade_supervisor::{
     Config, Host, PASSED, StateDirectory, SupervisorError, TaskDirectory, TaskStatus, find_git,
 };
 use stockade_types::env;
+use stockade_vault::Catalogue;
 use stockade_workspace::{CONFIG_VARIABLES, Git, UserEnvironment};
 
 use crate::failure::{Failure, Kind};
@@ -61,13 +62,31 @@ pub(crate) fn git() -> Result<Git, Failure> {
     find_git(&search_path()).map_err(Failure::failed)
 }
 
+fn config_place() -> Option<PathBuf> {
+    let folder = path_variable("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")));
+    Some(folder?.join("stockade"))
+}
+
+/// The folder of the user's configuration, which may not be there yet.
+pub(crate) fn config_folder() -> Result<PathBuf, Failure> {
+    config_place().ok_or_else(|| {
+        Failure::failed("there is no home directory; set XDG_CONFIG_HOME to a folder of your own")
+    })
+}
+
 /// The user's configuration.
 pub(crate) fn config() -> Result<Config, Failure> {
-    let folder =
-        path_variable("XDG_CONFIG_HOME").or_else(|| home().map(|home| home.join(".config")));
-    Ok(folder.map_or_else(
+    Ok(config_place().map_or_else(
         || Ok(Config::default()),
-        |folder| Config::read(&folder.join("stockade/config.toml")),
+        |folder| Config::read(&folder.join("config.toml")),
+    )?)
+}
+
+/// The user's secrets, without their values.
+fn catalogue() -> Result<Catalogue, Failure> {
+    Ok(config_place().map_or_else(
+        || Ok(Catalogue::default()),
+        |folder| Catalogue::read(&folder),
     )?)
 }
 
@@ -83,6 +102,7 @@ pub(crate) fn host() -> Result<Host, Failure> {
         home: home(),
         search_path: search_path(),
         config: config()?,
+        catalogue: catalogue()?,
         rustup_home: path_variable("RUSTUP_HOME"),
         passed,
     })

@@ -1,12 +1,16 @@
 //! The caller's terminal: raw while a command inside has it, restored after.
 
 mod filter;
+mod hidden;
 
 use std::os::fd::BorrowedFd;
 
 use rustix::termios::{OptionalActions, Termios, Winsize};
 
-pub(crate) use self::filter::Filter;
+pub(crate) use self::{
+    filter::Filter,
+    hidden::{ask_hidden, is_there},
+};
 
 /// Raw mode, until dropped.
 #[derive(Debug)]

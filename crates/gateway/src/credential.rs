@@ -1,7 +1,8 @@
 use aho_corasick::AhoCorasick;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, Uri, header, request::Parts};
 
-use crate::{reply::Refusal, settings::ModelRoute};
+use crate::{redact::forms, reply::Refusal, settings::ModelRoute};
 
 /// Headers in which a credential may stand. On a model host only the route's
 /// own may, and only with our placeholder in it: a key of somebody else would
@@ -55,21 +56,7 @@ impl Slot {
     /// The header's value with the secret in it, if the request carries our
     /// placeholder in this slot and no other credential anywhere.
     pub(crate) fn fill(&self, parts: &Parts) -> Result<HeaderValue, Refusal> {
-        let foreign = |place: &str| {
-            let reason = format!(
-                "a credential that is not this task's stands in {place}; on this host only the \
-                 task's own placeholder may be used."
-            );
-            Err(Refusal::forbidden("secrets.foreign-credential", reason))
-        };
-        for name in CREDENTIAL_HEADERS {
-            if name != self.header && parts.headers.contains_key(&name) {
-                return foreign(&format!("the `{name}` header"));
-            }
-        }
-        if let Some(name) = credential_parameter(&parts.uri) {
-            return foreign(&format!("the query parameter `{name}`"));
-        }
+        refuse_foreign(parts, &[], &[&self.header])?;
         let mut values = parts.headers.get_all(&self.header).iter();
         let Some(value) = values.next() else {
             let reason = format!(
@@ -79,7 +66,7 @@ impl Slot {
             return Err(Refusal::forbidden("secrets.placeholder-missing", reason));
         };
         if values.next().is_some() || !self.is_placeholder(value) {
-            return foreign(&format!("the `{}` header", self.header));
+            return Err(foreign(&format!("the `{}` header", self.header)));
         }
         Ok(self.value.clone())
     }
@@ -94,6 +81,55 @@ impl Slot {
         let (scheme, token) = text.split_once(' ').unwrap_or_default();
         scheme.eq_ignore_ascii_case("bearer") && token == self.placeholder
     }
+}
+
+/// Refuses a credential in any header where one may stand, those of `more`
+/// included, but for `own`, and in the query.
+pub(crate) fn refuse_foreign(
+    parts: &Parts,
+    more: &[HeaderName],
+    own: &[&HeaderName],
+) -> Result<(), Refusal> {
+    for name in CREDENTIAL_HEADERS.iter().chain(more) {
+        if !own.contains(&name) && parts.headers.contains_key(name) {
+            return Err(foreign(&format!("the `{name}` header")));
+        }
+    }
+    match credential_parameter(&parts.uri) {
+        Some(name) => Err(foreign(&format!("the query parameter `{name}`"))),
+        None => Ok(()),
+    }
+}
+
+fn foreign(place: &str) -> Refusal {
+    let reason = format!(
+        "a credential that is not this task's stands in {place}; on this host only the task's own \
+         placeholder may be used."
+    );
+    Refusal::forbidden("secrets.foreign-credential", reason)
+}
+
+/// The value of an `Authorization` header by RFC 7617, for `user:password`.
+pub(crate) fn basic(pair: &str) -> String {
+    format!("Basic {}", STANDARD.encode(pair))
+}
+
+/// The `user:password` of such a value.
+pub(crate) fn from_basic(value: &str) -> Option<Vec<u8>> {
+    let (scheme, encoded) = value.split_once(' ')?;
+    let is_basic = scheme.eq_ignore_ascii_case("basic");
+    is_basic.then(|| STANDARD.decode(encoded).ok())?
+}
+
+/// What finds `placeholders` in requests, in every form in which a secret would
+/// be looked for in a reply: who tries to send one away may encode it first.
+/// Case does not matter, since header names have none.
+pub(crate) fn detector<'a>(
+    placeholders: impl Iterator<Item = &'a str>,
+) -> Result<AhoCorasick, aho_corasick::BuildError> {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build(placeholders.flat_map(forms))
 }
 
 /// The name of the first query parameter that carries a credential, or that
@@ -139,12 +175,11 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// Where a placeholder stands in the head of a request, other than in `slot`.
-/// `placeholders` matches without regard to case, since header names have none.
+/// Where a placeholder stands in the head of a request, other than in `slots`.
 pub(crate) fn misplaced(
     parts: &Parts,
     placeholders: &AhoCorasick,
-    slot: Option<&HeaderName>,
+    slots: &[&HeaderName],
 ) -> Option<Refusal> {
     let url = parts.uri.to_string();
     if placeholders.is_match(&url) || placeholders.is_match(&unescaped(&url)) {
@@ -152,7 +187,7 @@ pub(crate) fn misplaced(
     }
     let place = parts.headers.iter().find(|(name, value)| {
         placeholders.is_match(name.as_str())
-            || (Some(*name) != slot && placeholders.is_match(value.as_bytes()))
+            || (!slots.contains(name) && placeholders.is_match(value.as_bytes()))
     });
     // The name may itself be hostile; it is a token and short enough to show.
     place.map(|(name, _)| {
@@ -166,8 +201,8 @@ pub(crate) fn misplaced(
 /// The refusal of a placeholder found in `place`.
 pub(crate) fn misplaced_in(place: &str) -> Refusal {
     let reason = format!(
-        "the placeholder of a secret stands in {place}; it is replaced in one header of the model's \
-         own requests and must not be sent anywhere else."
+        "the placeholder of a secret stands in {place}; it is replaced only where the secret is \
+         bound, and must not be sent anywhere else."
     );
     Refusal::forbidden("secrets.placeholder-misplaced", reason).alarming()
 }
@@ -275,10 +310,7 @@ mod tests {
 
     #[test]
     fn a_placeholder_anywhere_else_is_an_alarm() {
-        let all = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .build([PLACEHOLDER])
-            .unwrap();
+        let all = detector([PLACEHOLDER].into_iter()).unwrap();
         let own = HeaderName::from_static("x-api-key");
         let escaped = PLACEHOLDER.replace('-', "%2d");
         let cases = [
@@ -286,15 +318,17 @@ mod tests {
             parts(&format!("/?q={escaped}"), &[]),
             parts("/", &[("x-note", &format!("a {PLACEHOLDER} b"))]),
             parts("/", &[(PLACEHOLDER, "1")]),
+            parts(
+                "/",
+                &[("authorization", &basic(&format!("user:{PLACEHOLDER}")))],
+            ),
+            parts(&format!("/?q={}", hex::encode(PLACEHOLDER)), &[]),
         ];
         for parts in cases {
-            assert!(
-                misplaced(&parts, &all, Some(&own)).unwrap().alarm,
-                "{parts:?}"
-            );
+            assert!(misplaced(&parts, &all, &[&own]).unwrap().alarm, "{parts:?}");
         }
         let slotted = parts("/", &[("x-api-key", PLACEHOLDER)]);
-        assert!(misplaced(&slotted, &all, Some(&own)).is_none());
-        assert!(misplaced(&slotted, &all, None).is_some());
+        assert!(misplaced(&slotted, &all, &[&own]).is_none());
+        assert!(misplaced(&slotted, &all, &[]).is_some());
     }
 }

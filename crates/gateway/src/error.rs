@@ -107,6 +107,19 @@ pub enum SettingsError {
         /// The secret's name.
         name: String,
     },
+    /// A secret that could go to more than one place, or in the clear.
+    #[error(
+        "the secret `{name}` must be bound to one host and port over https, not to `{requests}`"
+    )]
+    Slot {
+        /// The secret's name.
+        name: String,
+        /// The requests as they were bound.
+        requests: String,
+    },
+    /// Too many secrets.
+    #[error("a task has at most 64 secrets; bind fewer to this agent")]
+    Secrets,
     /// An endpoint whose method or path cannot be matched.
     #[error("`{text}` is not an endpoint: {reason}")]
     Endpoint {

@@ -220,21 +220,22 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// The headers that go on to the upstream, without the one in `slot`. With a
-/// slot, a secret goes along, and the reply must be readable.
-pub(crate) fn outward(headers: &HeaderMap, slot: Option<&HeaderName>) -> HeaderMap {
+/// The headers that go on to the upstream, without those in `slots`. Where the
+/// reply is `searched` for secrets it must be readable and whole: ranges could
+/// cut one in two.
+pub(crate) fn outward(headers: &HeaderMap, slots: &[HeaderName], searched: bool) -> HeaderMap {
     let named = named_by_connection(headers);
     let mut kept = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
-        if (!ends_here(name) || asks_for_trailers(name, value, headers))
-            && Some(name) != slot
-            && !named.iter().any(|token| token == name.as_str())
-        {
+        let ends = slots.contains(name)
+            || (ends_here(name) && !asks_for_trailers(name, value, headers))
+            || (searched && [header::RANGE, header::IF_RANGE].contains(name))
+            || named.iter().any(|token| token == name.as_str());
+        if !ends {
             kept.append(name, value.clone());
         }
     }
-    if slot.is_some() {
-        // What comes back is searched for the secret.
+    if searched {
         kept.insert(
             header::ACCEPT_ENCODING,
             HeaderValue::from_static("identity"),
@@ -393,13 +394,14 @@ mod tests {
             ("anthropic-beta", "kept"),
             ("x-api-key", "slot"),
             ("accept-encoding", "br"),
+            ("range", "bytes=0-3"),
         ] {
             headers.append(
                 HeaderName::from_static(name),
                 HeaderValue::from_static(value),
             );
         }
-        let kept = outward(&headers, Some(&HeaderName::from_static("x-api-key")));
+        let kept = outward(&headers, &[HeaderName::from_static("x-api-key")], true);
         assert_eq!(kept.len(), 2);
         assert_eq!(kept["anthropic-beta"], "kept");
         assert_eq!(kept["accept-encoding"], "identity");

@@ -3,9 +3,10 @@
 //! All TCP and DNS from inside arrives here, on sockets that were made inside
 //! the sandbox's network namespace. Everything is refused except requests to
 //! the task's model hosts that are on a list of methods and paths, and those
-//! that a rule of the task allows. In the former, and only there, the
-//! placeholder that the agent holds is replaced by the real key. Names are answered with made-up addresses and never asked
-//! upstream; a real name is resolved only after the verdict, and exactly the
+//! that a rule of the task allows. In the former the placeholder that the agent
+//! holds is replaced by the real key; in the latter, what stands for a secret,
+//! where the secret is bound. Names are answered with made-up addresses and
+//! never asked upstream; a real name is resolved only after the verdict, and exactly the
 //! address that was vetted is dialled.
 //!
 //! This room parses hostile bytes. It holds no key but the task's own, opens
@@ -29,6 +30,7 @@ mod redact;
 mod reply;
 mod resolver;
 mod rules;
+mod secrets;
 mod server;
 mod settings;
 mod upstream;
@@ -42,10 +44,11 @@ pub use self::{
     redact::{RedactedStream, Redactor},
     resolver::{Resolver, SystemResolver},
     rules::{Destination, HostPattern, HostRule, LiveRules, Looks, RuleError, RulePath, RulesFull},
+    secrets::{LiveSecrets, SecretSource, SecretValue},
     server::{Gateway, Listeners, OriginalDestination},
     settings::{
-        Endpoint, ModelApi, ModelRoute, PathPattern, Scheme, Service, Settings, Upstream,
-        UpstreamHost,
+        BoundSecret, Endpoint, ModelApi, ModelRoute, PathPattern, Scheme, SecretSlot, SecretText,
+        Service, Settings, Upstream, UpstreamHost,
     },
     upstream::{UpstreamAccess, system_roots},
 };

@@ -5,13 +5,14 @@ use base64::{
 };
 use bytes::Bytes;
 
-/// Finds a secret in text that comes back, in every form that an echo server
-/// is likely to give it, and puts the placeholder in its place.
+/// Finds secrets in text that comes back, in every form that an echo server
+/// is likely to give them, and puts the placeholder of each in its place.
 pub struct Redactor {
     automaton: AhoCorasick,
-    patterns: Vec<Vec<u8>>,
+    /// Each form, and which placeholder takes its place.
+    patterns: Vec<(Vec<u8>, usize)>,
     longest: usize,
-    placeholder: Vec<u8>,
+    placeholders: Vec<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -27,18 +28,34 @@ impl Redactor {
     /// # Errors
     /// If the secret has more forms than can be searched for at once.
     pub fn new(secret: &str, placeholder: &str) -> Result<Self, aho_corasick::BuildError> {
-        let mut patterns = forms(secret);
+        Self::of([(secret, placeholder)])
+    }
+
+    /// A redactor of several secrets, each with its placeholder.
+    ///
+    /// # Errors
+    /// As [`Redactor::new`].
+    pub fn of<'a>(
+        secrets: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, aho_corasick::BuildError> {
+        let mut patterns = Vec::new();
+        let mut placeholders = Vec::new();
+        for (secret, placeholder) in secrets {
+            let forms = forms(secret).into_iter();
+            patterns.extend(forms.map(|form| (form, placeholders.len())));
+            placeholders.push(placeholder.into());
+        }
         patterns.sort();
-        patterns.dedup();
+        patterns.dedup_by(|one, other| one.0 == other.0);
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
-            .build(&patterns)?;
-        let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
+            .build(patterns.iter().map(|(form, _)| form))?;
+        let longest = patterns.iter().map(|(form, _)| form.len()).max();
         Ok(Self {
             automaton,
             patterns,
-            longest,
-            placeholder: placeholder.into(),
+            longest: longest.unwrap_or(0),
+            placeholders,
         })
     }
 
@@ -55,7 +72,8 @@ impl Redactor {
         let mut at = 0;
         for hit in self.automaton.find_iter(text) {
             cleaned.extend_from_slice(&text[at..hit.start()]);
-            cleaned.extend_from_slice(&self.placeholder);
+            let (_, placeholder) = &self.patterns[hit.pattern()];
+            cleaned.extend_from_slice(&self.placeholders[*placeholder]);
             at = hit.end();
             *found += 1;
         }
@@ -75,7 +93,7 @@ impl Redactor {
                 let tail = &text[at..];
                 self.patterns
                     .iter()
-                    .any(|pattern| pattern.len() > tail.len() && pattern.starts_with(tail))
+                    .any(|(form, _)| form.len() > tail.len() && form.starts_with(tail))
             })
             .unwrap_or(text.len())
     }
@@ -117,7 +135,8 @@ impl RedactedStream {
     }
 }
 
-fn forms(secret: &str) -> Vec<Vec<u8>> {
+/// The forms in which `secret` is looked for.
+pub(crate) fn forms(secret: &str) -> Vec<Vec<u8>> {
     let raw = secret.as_bytes();
     let mut forms = vec![
         raw.to_vec(),

@@ -12,10 +12,11 @@ use crate::{
     connection::{self, Shared},
     dns::{self, FakeAddresses},
     error::GatewayError,
-    exchange::Gatekeeper,
+    exchange::{Court, Gatekeeper},
     meter::Meter,
     record::{self, EventSink, Record},
     rules::LiveRules,
+    secrets::{LiveSecrets, SecretSource},
     settings::Settings,
     upstream::UpstreamAccess,
 };
@@ -52,6 +53,10 @@ pub struct Gateway {
     pub settings: Settings,
     /// The rules that are in force; they may change meanwhile.
     pub rules: LiveRules,
+    /// The secrets that may be used; they may be taken back meanwhile.
+    pub secrets: LiveSecrets,
+    /// Who knows their values.
+    pub source: Arc<dyn SecretSource>,
     /// The task's certificate authority.
     pub authority: CertificateAuthority,
     /// Sockets from inside.
@@ -88,10 +93,14 @@ impl Gateway {
         let (record, outcomes) = Record::new(Arc::clone(&self.sink));
         let gatekeeper = Gatekeeper::new(
             self.settings,
-            self.rules,
+            Court {
+                rules: self.rules,
+                secrets: self.secrets,
+                source: self.source,
+                meter: Arc::clone(&self.meter),
+            },
             &Arc::new(self.upstream),
             record,
-            Arc::clone(&self.meter),
         )?;
         let shared = Arc::new(Shared {
             gatekeeper,

@@ -231,7 +231,7 @@ fn run(spec: &SandboxSpec, plan: &Plan, command: &str, log: &Path) -> Result<i32
 
 /// The environment of a check: that of the task, without even a placeholder.
 fn without_keys(plan: &Plan) -> Vec<(String, String)> {
-    let key = |name: &String| plan.routes.iter().any(|route| route.key == *name);
+    let key = |name: &String| plan.placeholder_variables().any(|own| own == name);
     plan.main
         .env
         .iter()

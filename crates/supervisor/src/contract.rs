@@ -36,6 +36,12 @@ pub struct Contract {
     pub publishes: Vec<String>,
     /// The names of keys that are used for it, outside.
     pub keys: Vec<String>,
+    /// Each secret that it may use without holding it, and where.
+    #[serde(default)]
+    pub secrets: Vec<String>,
+    /// Bindings of secrets that the repository asks for and does not get.
+    #[serde(default)]
+    pub asked_secrets: Vec<String>,
     /// Commands of the base commit that run inside before the agent.
     #[serde(default)]
     pub setup: Vec<String>,
@@ -132,6 +138,7 @@ impl Contract {
         );
         compare("publishes", &self.publishes, &last.publishes);
         compare("uses", &self.keys, &last.keys);
+        compare("may use the secret", &self.secrets, &last.secrets);
         compare("runs before the agent:", &self.setup, &last.setup);
         for hidden in last
             .masked
@@ -250,6 +257,15 @@ impl Contract {
             line(
                 "keys",
                 &format!("{} (outside; a placeholder inside)", self.keys.join(", ")),
+            );
+        }
+        for secret in &self.secrets {
+            line("secret", secret);
+        }
+        for asked in &self.asked_secrets {
+            line(
+                "not given",
+                &format!("{asked}, which the repository asks for; `stockade secret bind` gives it"),
             );
         }
         for command in &self.setup {

@@ -13,6 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use stockade_budget::Unit;
 use stockade_gateway::HostRule;
+use stockade_vault::SecretName;
 
 pub use self::client::Connection;
 pub(crate) use self::{
@@ -71,6 +72,11 @@ pub enum Request {
         rule: HostRule,
         /// For how long; until the task ends without it.
         seconds: Option<u64>,
+    },
+    /// Let a secret be used no more.
+    TakeBack {
+        /// Which.
+        secret: SecretName,
     },
     /// Raise the task's cap on what it spends.
     Raise {

@@ -46,6 +46,9 @@ pub enum SupervisorError {
     /// The ledger of what tasks spend, or the price table.
     #[error(transparent)]
     Budget(#[from] stockade_budget::BudgetError),
+    /// A secret, or the catalogue of them.
+    #[error(transparent)]
+    Vault(#[from] stockade_vault::VaultError),
     /// The folder or the commit to work on.
     #[error(transparent)]
     Repository(#[from] stockade_workspace::RepositoryError),

@@ -18,15 +18,20 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use stockade_gateway::{Bill, HostRule, ModelCall, ModelRoute, Settings, Spent, Unpaid};
+use stockade_gateway::{
+    Bill, HostRule, ModelCall, ModelRoute, SecretText, Settings, Spent, Unpaid,
+};
 use stockade_sandbox::{Channel, Listeners};
 use stockade_types::{Event, Redacted};
+use stockade_vault::{Environment, SecretName};
+use zeroize::Zeroizing;
 
 pub use self::process::run;
 use crate::{
     error::SupervisorError,
     meter::Meter,
     part::{self, Part},
+    secrets::HeldSecrets,
     state::TaskDirectory,
     task::Plan,
 };
@@ -58,6 +63,15 @@ enum Told {
         ask: u64,
         bill: Option<Bill>,
     },
+    /// A secret's value, or why there is none.
+    Secret {
+        ask: u64,
+        answer: Result<SecretText, String>,
+    },
+    TakeBack {
+        grant: u64,
+        secret: SecretName,
+    },
 }
 
 /// What the gateway sends.
@@ -82,11 +96,36 @@ enum Heard {
         reservation: u64,
         spent: Spent,
     },
+    Secret {
+        ask: u64,
+        secret: SecretName,
+    },
     Failed(String),
 }
 
-/// Keys by name, as the caller's environment had them.
-pub type Keys = BTreeMap<String, Redacted<String>>;
+/// What a task's supervisor is told at its start and nothing inside sees.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Keys {
+    /// Keys of models by name, as the caller's environment had them.
+    pub(crate) models: BTreeMap<String, SecretText>,
+    /// Values of secrets, but those that a command tells when they are used.
+    pub(crate) secrets: BTreeMap<SecretName, SecretText>,
+    /// The caller's environment, if a secret comes from a command.
+    pub(crate) environment: Environment,
+}
+
+impl Keys {
+    /// Adds the key of a model.
+    pub fn add_model(&mut self, name: &str, key: Redacted<String>) {
+        self.models.insert(name.to_owned(), SecretText(key));
+    }
+
+    /// All that must not be seen inside.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &String> {
+        let values = self.models.values().chain(self.secrets.values());
+        values.map(|SecretText(value)| value.expose())
+    }
+}
 
 /// A gateway that was started and waits for its listeners.
 pub(crate) struct GatewayProcess {
@@ -161,7 +200,9 @@ impl GatewayProcess {
 fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
     let route = |route: &crate::task::Route| {
         let secret = keys
+            .models
             .get(&route.key)
+            .map(|SecretText(key)| key.clone())
             .ok_or_else(|| failed(format!("the key {} is not there", route.key)))?;
         Ok(ModelRoute {
             host: route.host.clone(),
@@ -169,7 +210,7 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
             upstream: route.upstream.clone(),
             header: route.header.clone(),
             placeholder: route.placeholder.clone(),
-            secret: secret.clone(),
+            secret,
             secret_name: route.key.clone(),
             endpoints: route.endpoints.clone(),
             provider_fetch: false,
@@ -185,6 +226,11 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
         allow: plan.allow.clone(),
         deny: plan.deny.clone(),
         services: plan.services.clone(),
+        secrets: plan
+            .secrets
+            .iter()
+            .map(|secret| secret.bound.clone())
+            .collect(),
         byte_limit: plan.byte_limit,
     })
 }
@@ -226,14 +272,25 @@ impl GatewayLink {
         rule: &HostRule,
         seconds: Option<u64>,
     ) -> Result<(), SupervisorError> {
+        let rule = rule.clone();
+        self.have_done(|grant| Told::Grant {
+            grant,
+            rule,
+            seconds,
+        })
+    }
+
+    /// Lets a secret be used no more; so it is when this returns.
+    pub(crate) fn take_back(&mut self, secret: &SecretName) -> Result<(), SupervisorError> {
+        let secret = secret.clone();
+        self.have_done(|grant| Told::TakeBack { grant, secret })
+    }
+
+    /// Tells the gateway to change something, and waits until it has.
+    fn have_done(&mut self, told: impl FnOnce(u64) -> Told) -> Result<(), SupervisorError> {
         self.next += 1;
         let grant = self.next;
-        let told = Told::Grant {
-            grant,
-            rule: rule.clone(),
-            seconds,
-        };
-        send(&self.channel, &told, &[]).map_err(failed)?;
+        send(&self.channel, &told(grant), &[]).map_err(failed)?;
         loop {
             let (answered, answer) = self.answers.recv_timeout(GRANTED).map_err(failed)?;
             // One that came too late is of an earlier grant.
@@ -255,10 +312,15 @@ impl Networks {
 }
 
 impl EventChannel {
-    /// Passes every event to `record`, and every question of money to `meter`,
-    /// until the gateway is gone. What could not be recorded or reserved is
-    /// told, and does not happen.
-    pub(crate) fn pump(&self, meter: &Meter, mut record: impl FnMut(&Event) -> bool) {
+    /// Passes every event to `record`, every question of money to `meter` and
+    /// every one of a secret's value to `secrets`, until the gateway is gone.
+    /// What could not be recorded, reserved or got is told, and does not happen.
+    pub(crate) fn pump(
+        &self,
+        meter: &Meter,
+        secrets: &HeldSecrets,
+        mut record: impl FnMut(&Event) -> bool,
+    ) {
         loop {
             let answer = match hear(&self.channel) {
                 Ok(Heard::Event { event, what }) if record(&what) => Told::Recorded { event },
@@ -279,6 +341,15 @@ impl EventChannel {
                     let _ = self.granted.send((grant, answer));
                     continue;
                 }
+                Ok(Heard::Secret { ask, secret }) if secrets.may_take_time(&secret) => {
+                    let (secrets, channel) = (secrets.clone(), Arc::clone(&self.channel));
+                    std::thread::spawn(move || {
+                        // Without a gateway nobody waits for it.
+                        let _ = send(&channel, &told_secret(ask, &secrets, &secret), &[]);
+                    });
+                    continue;
+                }
+                Ok(Heard::Secret { ask, secret }) => told_secret(ask, secrets, &secret),
                 _ => return,
             };
             if send(&self.channel, &answer, &[]).is_err() {
@@ -288,12 +359,19 @@ impl EventChannel {
     }
 }
 
+fn told_secret(ask: u64, secrets: &HeldSecrets, secret: &SecretName) -> Told {
+    let answer = secrets.value(secret).map(SecretText);
+    Told::Secret { ask, answer }
+}
+
 fn send(
     channel: &Channel,
     message: &Told,
     descriptors: &[rustix::fd::BorrowedFd<'_>],
 ) -> io::Result<()> {
-    channel.send(&serde_json::to_vec(message)?, descriptors)
+    // It may hold keys.
+    let text = Zeroizing::new(serde_json::to_vec(message)?);
+    channel.send(&text, descriptors)
 }
 
 fn hear(channel: &Channel) -> io::Result<Heard> {

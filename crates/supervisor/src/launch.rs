@@ -1,7 +1,6 @@
 //! Starts the supervisor process of a task.
 
 use std::{
-    collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     path::Path,
     process::Stdio,
@@ -9,6 +8,7 @@ use std::{
 };
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use zeroize::Zeroizing;
 
 use crate::{
     error::SupervisorError,
@@ -29,11 +29,8 @@ pub fn start(task: &TaskDirectory, keys: &Keys) -> Result<(), SupervisorError> {
         .map_err(|error| SupervisorError::Control(error.into()))?;
     let mut child = part::spawn(Part::Supervisor, task.path(), stdin, Stdio::piped(), &log)
         .map_err(SupervisorError::Control)?;
-    let keys: BTreeMap<&String, &String> = keys
-        .iter()
-        .map(|(name, key)| (name, key.expose()))
-        .collect();
-    let keys = serde_json::to_vec(&keys).map_err(|error| SupervisorError::Control(error.into()))?;
+    let keys = serde_json::to_vec(keys).map_err(|error| SupervisorError::Control(error.into()))?;
+    let keys = Zeroizing::new(keys);
     sending.write_all(&keys).map_err(SupervisorError::Control)?;
     drop(sending);
     let mut line = String::new();
@@ -115,7 +112,7 @@ pub fn look_into(
     let before = task.read::<TaskStatus>(STATUS)?.state;
     let mut main = plan.main.clone();
     main.env
-        .retain(|(name, _)| plan.routes.iter().all(|route| route.key != *name));
+        .retain(|(name, _)| plan.placeholder_variables().all(|own| own != name));
     if let Some(cwd) = cwd {
         main.cwd = Path::new(&main.cwd)
             .join(cwd)
@@ -130,5 +127,5 @@ pub fn look_into(
         },
         before,
     });
-    resume(task, &plan, &Keys::new())
+    resume(task, &plan, &Keys::default())
 }

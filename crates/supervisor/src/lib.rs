@@ -31,6 +31,7 @@ mod project;
 mod publish;
 pub mod recorder;
 mod save;
+mod secrets;
 mod state;
 mod task;
 
@@ -57,6 +58,7 @@ pub use self::{
     },
     project::{PROJECT_FILE, Project, Setup},
     publish::{Published, PublishedError},
+    secrets::{PlannedSecret, WantedSecrets, slot, unlock},
     state::{StateDirectory, TaskDirectory, TaskLock, read_json, write_json},
     task::{FORMAT, Main, PLAN, Plan, Route, STATUS, Session, TaskState, TaskStatus, now, slug},
 };

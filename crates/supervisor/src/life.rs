@@ -17,7 +17,9 @@ use stockade_audit::RecorderClient;
 use stockade_budget::Unit;
 use stockade_gateway::HostRule;
 use stockade_sandbox::{Sandbox, disk::Mounted, files};
-use stockade_types::{Denial, Event, EventKind, Redacted, wire};
+use stockade_types::{Denial, Event, EventKind, wire};
+use stockade_vault::SecretName;
+use zeroize::Zeroizing;
 
 use crate::{
     caps,
@@ -33,6 +35,7 @@ use crate::{
     programs::{ProgramRecord, shortened},
     publish::{Ports, Publisher},
     recorder, save,
+    secrets::HeldSecrets,
     state::{StateDirectory, TaskDirectory, TaskLock},
     task::{Main, PLAN, Plan, STATUS, Session, TaskState, TaskStatus},
 };
@@ -98,17 +101,12 @@ fn open(folder: &Path) -> Result<TaskDirectory, SupervisorError> {
 }
 
 fn read_keys() -> Result<Keys, SupervisorError> {
-    let mut text = Vec::new();
+    let mut text = Zeroizing::new(Vec::new());
     io::stdin()
         .take(KEYS_MAX)
         .read_to_end(&mut text)
         .map_err(SupervisorError::Control)?;
-    let keys: std::collections::BTreeMap<String, String> =
-        serde_json::from_slice(&text).map_err(|error| SupervisorError::Control(error.into()))?;
-    Ok(keys
-        .into_iter()
-        .map(|(name, value)| (name, Redacted::new(value)))
-        .collect())
+    serde_json::from_slice(&text).map_err(|error| SupervisorError::Control(error.into()))
 }
 
 /// Says how the start went, and lets go of the caller's pipe.
@@ -138,6 +136,7 @@ struct Supervisor {
     /// Whether anybody has seen the main command.
     watched: bool,
     grants: Grants,
+    secrets: HeldSecrets,
     ports: Option<Publisher>,
     meter: Meter,
     /// The last output after which a turn was saved.
@@ -163,6 +162,7 @@ impl Supervisor {
             task.write(PLAN, &plan)?;
             plan.routes.clear();
             plan.allow.clear();
+            plan.secrets.clear();
             plan.publish.clear();
         }
         let mut status: TaskStatus = task.read(STATUS)?;
@@ -202,8 +202,10 @@ impl Supervisor {
         let warned = record.clone();
         meter.rest_now_and_then(move |warning| note(&warned, EventKind::Budget, warning).is_ok());
         let noted = Arc::clone(&refusals);
+        let secrets = HeldSecrets::new(&plan, keys);
+        let held = secrets.clone();
         std::thread::spawn(move || {
-            events.pump(&asked, |event| {
+            events.pump(&asked, &held, |event| {
                 let recorded = gateway_record.record(event).is_ok();
                 noted.note(event);
                 recorded
@@ -248,6 +250,7 @@ impl Supervisor {
             session,
             watched: false,
             grants: Grants::new(link),
+            secrets,
             ports: None,
             meter,
             saved_for: None,
@@ -272,16 +275,12 @@ impl Supervisor {
         refusals: Arc<Refusals>,
         happenings: &Sender<Happening>,
     ) -> Context {
-        let placeholders = self
-            .plan
-            .routes
-            .iter()
-            .map(|route| route.placeholder.clone());
-        let secrets = keys.values().map(|key| key.expose().clone());
-        let secrets = secrets
-            .chain(placeholders)
-            .filter(|secret| !secret.is_empty());
-        let keys = self.plan.routes.iter().map(|route| route.key.clone());
+        let of_models = self.plan.routes.iter().map(|route| &route.placeholder);
+        let of_secrets = self.plan.secrets.iter();
+        let of_secrets = of_secrets.map(|secret| &secret.bound.placeholder);
+        let secrets = keys.values().chain(of_models).chain(of_secrets);
+        let secrets = secrets.filter(|secret| !secret.is_empty()).cloned();
+        let keys = self.plan.placeholder_variables().map(str::to_owned);
         let trust = self.trust_variables();
         let task = self.task.clone();
         Context {
@@ -497,6 +496,7 @@ impl Supervisor {
             Request::Resume => self.freeze(false)?,
             Request::Snapshot => self.snapshot("asked for")?,
             Request::Allow { rule, seconds } => self.allow(asked.peer, rule, seconds)?,
+            Request::TakeBack { secret } => self.take_back(asked.peer, &secret)?,
             Request::Raise { unit, more } => self.raise(asked.peer, unit, more)?,
             Request::Rules => Reply::Once(self.grants.list(&self.plan)),
             Request::Stop => {
@@ -562,6 +562,23 @@ impl Supervisor {
             json!({ "allow": rule, "by_uid": peer, "seconds": seconds, "until": until }),
         )?;
         Ok(match self.grants.give(rule, seconds) {
+            Ok(()) => Reply::Once(Answer::Done),
+            Err(error) => refuse(&error.to_string()),
+        })
+    }
+
+    /// Lets a secret be used no more. Its value is gone before the record says so.
+    fn take_back(
+        &mut self,
+        peer: Option<u32>,
+        secret: &SecretName,
+    ) -> Result<Reply, SupervisorError> {
+        if !self.secrets.take_back(secret) {
+            return Ok(refuse(&format!("the task has no secret `{secret}`")));
+        }
+        let body = json!({ "secret": secret, "by_uid": peer });
+        note(&self.record, EventKind::SecretTakenBack, body)?;
+        Ok(match self.grants.take_back(secret) {
             Ok(()) => Reply::Once(Answer::Done),
             Err(error) => refuse(&error.to_string()),
         })

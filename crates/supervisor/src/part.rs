@@ -31,6 +31,9 @@ impl Part {
     }
 }
 
+/// Variables that name the certificates by which servers are believed.
+const TRUST_VARIABLES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
 /// This executable, even after it was replaced on disk.
 pub(crate) fn executable() -> PathBuf {
     PathBuf::from("/proc/self/exe")
@@ -49,11 +52,14 @@ pub(crate) fn spawn(
     stdout: Stdio,
     log: &Path,
 ) -> io::Result<Child> {
+    // Whom the user's own programs believe, where that is set.
+    let trusted = TRUST_VARIABLES.map(|name| Some((name, std::env::var_os(name)?)));
     let log = File::options().create(true).append(true).open(log)?;
     Command::new(executable())
         .arg(part.argument())
         .arg(argument)
         .env_clear()
+        .envs(trusted.into_iter().flatten())
         .current_dir("/")
         .stdin(Stdio::from(stdin))
         .stdout(stdout)

@@ -34,6 +34,7 @@ use stockade_sandbox::{
     WorkspaceMount, files, layers,
 };
 use stockade_types::TaskId;
+use stockade_vault::Catalogue;
 use stockade_workspace::{
     AGENT_GIT_INSIDE, BTRFS, BackEnd, Git, POOL_GIT_INSIDE, Pool, PoolEntry, Repository,
     SecretPatterns, Slug, visible,
@@ -46,6 +47,7 @@ use crate::{
     error::SupervisorError,
     network::Network,
     project::{Project, after_setup},
+    secrets::{WantedSecrets, not_given, of_task},
     state::{StateDirectory, TaskDirectory},
     task::{FORMAT, Main, Plan, Route, TaskState, TaskStatus, now},
 };
@@ -65,6 +67,8 @@ pub struct Host {
     pub rustup_home: Option<PathBuf>,
     /// The user's configuration.
     pub config: Config,
+    /// The user's secrets, without their values.
+    pub catalogue: Catalogue,
     /// Variables that are handed inside as they are.
     pub passed: Vec<(String, String)>,
 }
@@ -92,6 +96,8 @@ pub struct Wish {
     pub model_url: Option<Upstream>,
     /// What it may reach.
     pub network: Network,
+    /// Which of the user's secrets it may use.
+    pub secrets: WantedSecrets,
     /// What the task may spend; where this says nothing, the configuration
     /// does.
     pub cap: Cap,
@@ -137,6 +143,7 @@ impl Wish {
             model: None,
             model_url: None,
             network: Network::default(),
+            secrets: WantedSecrets::None,
             cap: Cap::default(),
             byte_limit: BYTE_LIMIT,
             wall_seconds,
@@ -256,7 +263,14 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     sandbox
         .grants
         .extend(extra.grants(&host.config.hidden_paths()));
-    let environment = environment::inside(host, &task, &agent.launch);
+    let routes = if ruled.model {
+        agent.routes.clone()
+    } else {
+        Vec::new()
+    };
+    let kind = agent.kind.map(|kind| kind.to_string());
+    let secrets_used = of_task(&host.catalogue, &wish.secrets, kind.as_deref(), &routes)?;
+    let environment = environment::inside(host, &task, &agent.launch, &secrets_used);
     let mut plan = Plan {
         format: FORMAT,
         task: task.id().clone(),
@@ -274,14 +288,11 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
             terminal: agent.terminal,
         },
         session: None,
-        routes: if ruled.model {
-            agent.routes.clone()
-        } else {
-            Vec::new()
-        },
+        routes,
         allow: ruled.allow.clone(),
         deny: ruled.deny.clone(),
         services: wish.network.services.clone(),
+        secrets: secrets_used,
         publish: wish.network.publish.clone(),
         caps: Caps {
             task: wish.cap.or(host.config.budget.task),
@@ -299,6 +310,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     plan.contract = Contract {
         required: wish.require,
         accepted: wish.accept,
+        asked_secrets: not_given(&project.secrets, &host.catalogue),
         ..contract::of(&plan, &agent, &pool, back_end, &project, &ruled)
     };
     caps::require(&plan.contract)?;
@@ -389,7 +401,7 @@ impl Agent {
         let mut digests = DigestCache::open(&host.state.path().join("digests.json"));
         let found = stockade_agents::find_cached(kind, &host.search_path, &mut digests)?;
         let template = stockade_agents::route(kind, wish.model.as_deref(), host.home.as_deref())?;
-        let placeholder = stockade_agents::placeholder(template.shape, rand::rng().random());
+        let placeholder = template.shape.placeholder(rand::rng().random());
         let mode = if interactive {
             Mode::Interactive
         } else {
@@ -433,7 +445,7 @@ impl Agent {
 
     fn built_in(wish: &Wish, program: &Path, prompt: &str) -> Result<Self, SupervisorError> {
         let template = Api::Anthropic.route();
-        let placeholder = stockade_agents::placeholder(template.shape, rand::rng().random());
+        let placeholder = template.shape.placeholder(rand::rng().random());
         let argv = [BUILT_IN, BUILT_IN_ARGUMENT, prompt].map(str::to_owned);
         let mut launch = stockade_agents::command(&argv)?;
         launch

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
+use stockade_vault::{Binding, SecretName};
 
 use crate::{error::SupervisorError, network::NetworkSection};
 
@@ -17,6 +18,9 @@ pub struct Project {
     /// What it asks to reach, and what must not be reached.
     #[serde(default)]
     pub network: NetworkSection,
+    /// Bindings of secrets that it asks for and cannot give itself, by name.
+    #[serde(default)]
+    pub secrets: BTreeMap<SecretName, Vec<Binding>>,
     /// Commands that must succeed before a merge, by name.
     #[serde(default)]
     pub checks: BTreeMap<String, String>,

@@ -10,7 +10,7 @@ use stockade_gateway::{Endpoint, HostRule, ModelApi, Service, Upstream};
 use stockade_sandbox::SandboxSpec;
 use stockade_types::{HostName, TaskId};
 
-use crate::{contract::Contract, publish::Published};
+use crate::{contract::Contract, publish::Published, secrets::PlannedSecret};
 
 /// The version of the files that hold a plan and a state.
 pub const FORMAT: u32 = 1;
@@ -46,6 +46,9 @@ pub struct Plan {
     /// Names that lead to a place that the user wrote.
     #[serde(default)]
     pub services: Vec<Service>,
+    /// The secrets that it may use without holding them.
+    #[serde(default)]
+    pub secrets: Vec<PlannedSecret>,
     /// Ports of the sandbox that can be reached on this machine.
     #[serde(default)]
     pub publish: Vec<Published>,

@@ -2,6 +2,9 @@
 
 /// Overrides the state directory (default `$XDG_STATE_HOME/stockade`).
 pub const STATE_DIR: &str = "STOCKADE_STATE_DIR";
+/// The file whose first line is the passphrase of the store of secrets, where
+/// there is no terminal to ask for it.
+pub const PASSPHRASE_FILE: &str = "STOCKADE_PASSPHRASE_FILE";
 /// Turns colours off when set to anything; <https://no-color.org>.
 pub const NO_COLOR: &str = "NO_COLOR";
 /// The Anthropic API key, read on the host, never passed inside.

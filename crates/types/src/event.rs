@@ -44,6 +44,8 @@ pub enum EventKind {
     InboundOutcome,
     /// A placeholder was replaced by the secret of this name.
     SecretUsed,
+    /// A person took a secret back while the task ran.
+    SecretTakenBack,
     /// Something was refused.
     Denied,
     /// The work was saved as a snapshot.

@@ -1,13 +1,13 @@
 use std::fmt;
 
-/// A value that must not be printed: `Debug` and `Display` show only that
-/// there is one.
-///
-/// It does not clear memory when it is dropped.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Redacted<T>(T);
+use zeroize::Zeroize;
 
-impl<T> Redacted<T> {
+/// A value that must not be printed: `Debug` and `Display` show only that
+/// there is one. Its memory is cleared when it is dropped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Redacted<T: Zeroize>(T);
+
+impl<T: Zeroize> Redacted<T> {
     /// Wraps `value`.
     pub fn new(value: T) -> Self {
         Self(value)
@@ -17,20 +17,21 @@ impl<T> Redacted<T> {
     pub fn expose(&self) -> &T {
         &self.0
     }
+}
 
-    /// Gives the value back.
-    pub fn into_inner(self) -> T {
-        self.0
+impl<T: Zeroize> Drop for Redacted<T> {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
-impl<T> fmt::Debug for Redacted<T> {
+impl<T: Zeroize> fmt::Debug for Redacted<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[redacted]")
     }
 }
 
-impl<T> fmt::Display for Redacted<T> {
+impl<T: Zeroize> fmt::Display for Redacted<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[redacted]")
     }

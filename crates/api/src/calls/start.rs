@@ -1,6 +1,6 @@
 //! A new sandbox: what is wanted, the contract for it, and its start.
 
-use std::{collections::BTreeMap, fmt::Display, path::PathBuf, str::FromStr, sync::Arc};
+use std::{fmt::Display, path::PathBuf, str::FromStr, sync::Arc};
 
 use hyper::{Response, StatusCode, header};
 use schemars::JsonSchema;
@@ -240,7 +240,7 @@ fn not_started(error: SupervisorError) -> Problem {
 
 /// The keys that it needs, from the server's own environment.
 fn keys(settings: &Settings, prepared: &Prepared) -> Result<Keys, Problem> {
-    let mut keys = BTreeMap::new();
+    let mut keys = Keys::default();
     for name in &prepared.keys {
         let Some(key) = (settings.key)(name) else {
             let detail = format!("{name} is not set where `stockade serve` runs");
@@ -248,7 +248,7 @@ fn keys(settings: &Settings, prepared: &Prepared) -> Result<Keys, Problem> {
                 "export {name}=… and start the server again; the key stays outside the sandbox"
             )));
         };
-        keys.insert(name.clone(), key);
+        keys.add_model(name, key);
     }
     Ok(keys)
 }

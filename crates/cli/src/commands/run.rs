@@ -1,20 +1,23 @@
 //! `stockade run`: contract, workspace, sandbox, agent.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::process::ExitCode;
 
 use serde_json::json;
 use stockade_agents::{AgentError, AgentKind};
 use stockade_sandbox::Layer;
 use stockade_supervisor::{
     Assurance, ExtraPaths, Host, Prepared, Runs, STATUS, SupervisorError, TaskStatus, Times, Wish,
-    gateway::Keys, prepare,
+    gateway::Keys, prepare, unlock,
 };
 use stockade_types::Redacted;
 use stockade_workspace::BackEnd;
 
 use crate::{
     arguments::{BackEndName, Level, Recorded, Run},
-    commands::watch,
+    commands::{
+        secret::unlock::{environment, passphrase},
+        watch,
+    },
     failure::{Failure, Kind},
     host,
     print::{Printer, Tone},
@@ -25,7 +28,7 @@ pub(crate) fn run(arguments: &Run, printer: Printer) -> Result<ExitCode, Failure
     let host = host::host()?;
     let wish = wish(arguments)?;
     let prepared = prepare(&host, &wish).map_err(missing_agent)?;
-    let keys = keys(&prepared.keys)?;
+    let keys = keys(&host, &prepared)?;
     agree(&host, &prepared, arguments.yes, printer)?;
     let agreed = prepared.plan.contract.clone();
     let (prepared, times) = begin(&host, wish, prepared, &keys)?;
@@ -97,6 +100,7 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         model_url,
         cap: arguments.spending.cap(),
         network: arguments.network.wish(),
+        secrets: arguments.secrets.wanted(),
         extra: ExtraPaths {
             read: arguments.ro.clone(),
             write: arguments.rw.clone(),
@@ -144,13 +148,14 @@ fn missing_agent(error: SupervisorError) -> Failure {
     }
 }
 
-/// The keys that the task needs, from the caller's environment.
-fn keys(names: &[String]) -> Result<Keys, Failure> {
-    let mut keys = BTreeMap::new();
-    for name in names {
+/// The keys that the task needs, from the caller's environment, and its secrets
+/// from where they are.
+fn keys(host: &Host, prepared: &Prepared) -> Result<Keys, Failure> {
+    let mut keys = Keys::default();
+    for name in &prepared.keys {
         match std::env::var(name) {
             Ok(key) if !key.is_empty() => {
-                keys.insert(name.clone(), Redacted::new(key));
+                keys.add_model(name, Redacted::new(key));
             }
             _ => {
                 return Err(Failure::new(
@@ -165,6 +170,13 @@ fn keys(names: &[String]) -> Result<Keys, Failure> {
             }
         }
     }
+    unlock(
+        &prepared.plan,
+        &host.catalogue,
+        &environment(),
+        passphrase,
+        &mut keys,
+    )?;
     Ok(keys)
 }
 

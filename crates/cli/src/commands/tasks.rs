@@ -1,17 +1,21 @@
 //! Verbs about tasks as such: `ls`, `pause`, `resume`, `stop`.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::process::ExitCode;
 
 use serde_json::json;
 use stockade_supervisor::{
-    Answer, Connection, PLAN, Plan, Request, TaskState, resume as start_again,
+    Answer, Connection, PLAN, Plan, Request, TaskState, gateway::Keys, resume as start_again,
+    unlock,
 };
 use stockade_types::Redacted;
 use stockade_workspace::visible;
 
 use crate::{
     arguments::{Resume, Stop, TaskName},
-    commands::watch,
+    commands::{
+        secret::unlock::{environment, passphrase},
+        watch,
+    },
     failure::{Failure, Kind},
     host::{self, Task},
     print::{Printer, Tone},
@@ -112,12 +116,20 @@ pub(crate) fn resume(arguments: &Resume, printer: Printer) -> Result<ExitCode, F
             "a command takes no prompt; `stockade resume` runs it again",
         ));
     }
-    let mut keys = BTreeMap::new();
+    plan.unbind_what_is_gone(&host.catalogue);
+    let mut keys = Keys::default();
     for route in &plan.routes {
         let key = std::env::var(&route.key)
             .map_err(|_| Failure::new(Kind::Refused, format!("{} is not set", route.key)))?;
-        keys.insert(route.key.clone(), Redacted::new(key));
+        keys.add_model(&route.key, Redacted::new(key));
     }
+    unlock(
+        &plan,
+        &host.catalogue,
+        &environment(),
+        passphrase,
+        &mut keys,
+    )?;
     start_again(&task.directory, &plan, &keys)?;
     if arguments.detach || printer.is_json() {
         done(&task, "running", printer);

@@ -18,6 +18,7 @@ pub mod processes;
 mod program;
 pub mod server;
 pub mod terminal;
+pub mod tls_server;
 pub mod without;
 
 use std::{

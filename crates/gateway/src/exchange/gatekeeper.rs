@@ -26,6 +26,7 @@ use crate::{
     record::{Record, bounded},
     reply::{Refusal, ReplyBody},
     rules::{Asked, Destination, HostRule, LiveRules, Snapshot},
+    secrets::{Fill, LiveSecrets, SecretSource},
     settings::{ModelApi, Settings},
     upstream::{Connector, UpstreamAccess},
 };
@@ -44,8 +45,11 @@ pub(crate) struct Gatekeeper {
     routes: HashMap<HostName, Route>,
     pub(super) hosts: Hosts,
     rules: LiveRules,
-    /// The placeholders of all routes; one of them on another route's host is
-    /// as misplaced as anywhere else.
+    pub(super) secrets: LiveSecrets,
+    /// Who knows the values of secrets.
+    pub(super) source: Arc<dyn SecretSource>,
+    /// The placeholders of all routes and secrets; one of them on another's
+    /// host is as misplaced as anywhere else.
     pub(super) placeholders: AhoCorasick,
     pub(super) budget: ByteBudget,
     pub(super) meter: Arc<dyn Meter>,
@@ -61,6 +65,8 @@ pub(super) struct Head<'a> {
     pub(super) parts: &'a Parts,
     /// The path as it is compared, if it can be.
     pub(super) path: Result<String, PathRefusal>,
+    /// Whether anything that it is judged by looks at its path.
+    pub(super) compares_paths: bool,
     pub(super) rules: Arc<Snapshot>,
 }
 
@@ -76,27 +82,28 @@ impl Head<'_> {
     }
 }
 
+/// What judges, and what is asked for what it needs.
+pub(crate) struct Court {
+    pub(crate) rules: LiveRules,
+    pub(crate) secrets: LiveSecrets,
+    pub(crate) source: Arc<dyn SecretSource>,
+    pub(crate) meter: Arc<dyn Meter>,
+}
+
 impl Gatekeeper {
     pub(crate) fn new(
         settings: Settings,
-        rules: LiveRules,
+        court: Court,
         access: &Arc<UpstreamAccess>,
         record: Record,
-        meter: Arc<dyn Meter>,
     ) -> Result<Self, GatewayError> {
         settings.validate()?;
-        let placeholders = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .build(
-                settings
-                    .routes
-                    .iter()
-                    .map(|route| route.placeholder.as_bytes()),
-            )
+        let of_routes = settings.routes.iter().map(|route| &*route.placeholder);
+        let placeholders = credential::detector(of_routes.chain(court.secrets.placeholders()))
             .map_err(|_| crate::error::SettingsError::Placeholder {
                 name: "every route".into(),
             })?;
-        let connector = Connector::new(Arc::clone(access), rules.clone())?;
+        let connector = Connector::new(Arc::clone(access), court.rules.clone())?;
         let mut routes = HashMap::new();
         for route in settings.routes {
             routes.insert(route.host.clone(), Route::new(route, &connector)?);
@@ -105,10 +112,12 @@ impl Gatekeeper {
             task: settings.task,
             routes,
             hosts: Hosts::new(settings.services, connector),
-            rules,
+            rules: court.rules,
+            secrets: court.secrets,
+            source: court.source,
             placeholders,
             budget: ByteBudget::new(settings.byte_limit),
-            meter,
+            meter: court.meter,
             intake: Intake::new(),
             under_way: Arc::new(Semaphore::new(REQUESTS_MAX)),
             requests: AtomicU64::new(1),
@@ -134,16 +143,24 @@ impl Gatekeeper {
             return self.refuse(target, &parts, None, &refusal).await;
         };
         let route = target.name.as_ref().and_then(|name| self.routes.get(name));
+        let rules = self.rules.now();
+        let destination = target.destination();
         let head = Head {
             target,
             parts: &parts,
             path: path::comparable(parts.uri.path()),
-            rules: self.rules.now(),
+            compares_paths: rules.compares_paths(destination)
+                || self.secrets.compare_paths(destination),
+            rules,
         };
-        let passed = match (self.judge(&head, route), route) {
+        let fills = match route {
+            Some(_) => Vec::new(),
+            None => self.secrets.in_headers(&head.asked(), &parts.headers),
+        };
+        let passed = match (self.judge(&head, route, &fills), route) {
             (Err(refusal), _) => Err(refusal),
             (Ok(()), Some(route)) => self.to_model(&head, route, body).await,
-            (Ok(()), None) => self.to_host(&head, body).await,
+            (Ok(()), None) => self.to_host(&head, fills, body).await,
         };
         match passed {
             // Its place is taken until the client has read the last of it.
@@ -162,15 +179,21 @@ impl Gatekeeper {
     }
 
     /// The rules on any request's head; the first that refuses decides.
-    fn judge(&self, head: &Head<'_>, route: Option<&Route>) -> Result<(), Refusal> {
+    fn judge(&self, head: &Head<'_>, route: Option<&Route>, fills: &[Fill]) -> Result<(), Refusal> {
         head::check(head.parts, head.target)?;
-        let slot = route.map(|route| &route.slot.header);
-        if let Some(refusal) = credential::misplaced(head.parts, &self.placeholders, slot) {
+        let filled: Vec<_> = fills.iter().filter_map(Fill::header).collect();
+        let mut slots: Vec<_> = filled.iter().collect();
+        slots.extend(route.map(|route| &route.slot.header));
+        if let Some(refusal) = credential::misplaced(head.parts, &self.placeholders, &slots) {
             return Err(refusal);
         }
         let destination = head.target.destination();
+        if self.secrets.go_to(destination) && route.is_none() {
+            let headers = self.secrets.headers_at(destination);
+            credential::refuse_foreign(head.parts, &headers, &slots)?;
+        }
         match head.path {
-            Err(refusal) if head.rules.compares_paths(destination) => {
+            Err(refusal) if head.compares_paths => {
                 Err(Refusal::malformed("network.path", refusal.reason()))
             }
             _ => match head.rules.denied(&head.asked()) {

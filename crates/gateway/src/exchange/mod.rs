@@ -5,6 +5,7 @@ mod intake;
 mod model;
 mod outcome;
 mod ruled;
+mod substitution;
 mod wire;
 
-pub(crate) use self::gatekeeper::Gatekeeper;
+pub(crate) use self::gatekeeper::{Court, Gatekeeper};

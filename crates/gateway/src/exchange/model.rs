@@ -206,7 +206,8 @@ fn outward_request(
     *request.method_mut() = parts.method.clone();
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_11;
-    *request.headers_mut() = head::outward(&parts.headers, Some(&allowed.route.slot.header));
+    let slots = std::slice::from_ref(&allowed.route.slot.header);
+    *request.headers_mut() = head::outward(&parts.headers, slots, true);
     let headers = request.headers_mut();
     headers.insert(
         allowed.route.slot.header.clone(),
@@ -247,7 +248,7 @@ fn inward_reply(
         content_type.unwrap_or_default(),
     ));
     let headers = head::inward(&parts.headers, |text| route.redactor.clean(text));
-    let body = InwardBody::searched(body, Arc::clone(&route.redactor), outcome);
+    let body = InwardBody::searched(body, Arc::clone(&route.redactor), outcome, None);
     let mut inward = Response::new(body.boxed_unsync());
     *inward.status_mut() = parts.status;
     *inward.headers_mut() = headers;

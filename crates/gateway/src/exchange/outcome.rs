@@ -25,6 +25,9 @@ use crate::{
 /// A model may think for long; silence beyond this is a dead connection.
 const IDLE_MAX: Duration = Duration::from_mins(10);
 
+/// Why a reply was cut.
+pub(crate) const TAKEN_BACK: &str = "the secret that it was asked with was taken back";
+
 /// Writes what became of a request when dropped, however it ended.
 pub(crate) struct Outcome {
     record: Record,
@@ -119,31 +122,43 @@ pub(crate) struct InwardBody {
     upstream: Incoming,
     /// What is searched for, if a secret went out.
     search: Option<(Arc<Redactor>, RedactedStream)>,
+    /// Ends when the secret that went out is taken back.
+    cut: Option<Cut>,
     idle: Pin<Box<Sleep>>,
     outcome: Outcome,
     done: bool,
 }
 
+/// What ends when a reply must not go on.
+pub(crate) type Cut = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl InwardBody {
-    /// A reply to a request that carried a secret.
-    pub(crate) fn searched(upstream: Incoming, redactor: Arc<Redactor>, outcome: Outcome) -> Self {
+    /// A reply to a request that may have carried a secret.
+    pub(crate) fn searched(
+        upstream: Incoming,
+        redactor: Arc<Redactor>,
+        outcome: Outcome,
+        cut: Option<Cut>,
+    ) -> Self {
         let search = Some((redactor, RedactedStream::default()));
-        Self::new(upstream, search, outcome)
+        Self::new(upstream, search, outcome, cut)
     }
 
     /// A reply that is passed on as it is.
     pub(crate) fn passing(upstream: Incoming, outcome: Outcome) -> Self {
-        Self::new(upstream, None, outcome)
+        Self::new(upstream, None, outcome, None)
     }
 
     fn new(
         upstream: Incoming,
         search: Option<(Arc<Redactor>, RedactedStream)>,
         outcome: Outcome,
+        cut: Option<Cut>,
     ) -> Self {
         let mut body = Self {
             upstream,
             search,
+            cut,
             idle: Box::pin(sleep(IDLE_MAX)),
             outcome,
             done: false,
@@ -207,6 +222,12 @@ impl Body for InwardBody {
         loop {
             if body.done {
                 return Poll::Ready(None);
+            }
+            if let Some(cut) = &mut body.cut
+                && cut.as_mut().poll(context).is_ready()
+            {
+                body.cut = None;
+                return body.fail(TAKEN_BACK);
             }
             match Pin::new(&mut body.upstream).poll_frame(context) {
                 Poll::Pending => {

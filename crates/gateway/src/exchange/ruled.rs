@@ -7,7 +7,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy;
 use serde_json::json;
 use stockade_types::HostName;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::{
     gatekeeper::{Gatekeeper, Head, REPLY_WAIT, denied, refuse_upgrade},
-    outcome::{InwardBody, Outcome},
+    outcome::{InwardBody, Outcome, TAKEN_BACK},
     wire::{chain, outward_uri, request_size},
 };
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     record::bounded,
     reply::{self, Card, MALFORMED, Refusal, ReplyBody},
     rules::{self, HostPattern, HostRule, Looks, Mismatch, Verdict},
+    secrets::Fill,
     settings::{Service, Upstream, UpstreamHost},
     upstream::{self, Connector, DialError, UpstreamClient},
 };
@@ -141,6 +142,7 @@ impl Gatekeeper {
     pub(super) async fn to_host(
         &self,
         head: &Head<'_>,
+        mut fills: Vec<Fill>,
         body: Incoming,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let rule = match head.rules.judge(&head.asked()) {
@@ -155,11 +157,17 @@ impl Gatekeeper {
         // A compressed one may pass: no secret is inside, and a placeholder
         // that is not seen is not replaced either.
         if self.placeholders.is_match(&held.bytes) {
-            return Err(credential::misplaced_in("the request body"));
+            let fields = self
+                .secrets
+                .in_body(&head.asked(), &held.bytes, &self.placeholders);
+            fills.extend(fields.ok_or_else(|| credential::misplaced_in("the request body"))?);
         }
         let upstream = self.hosts.upstream(head.target);
-        let body_length = held.bytes.len() as u64;
-        let request = outward_request(head, &upstream, held.bytes)?;
+        let substitution = self.substitution(fills, &upstream).await?;
+        let searched = self.secrets.go_to(head.target.destination());
+        let request = outward_request(head, &upstream, searched)?;
+        let request = substitution.apply(request, held.bytes)?;
+        let body_length = request.body().size_hint().lower();
         let sent = request_size(&request);
         if sent > limit {
             let reason = format!("the rule `{rule}` allows {limit} bytes, head and body.");
@@ -171,20 +179,39 @@ impl Gatekeeper {
             let unpaid = reply::out_of_bytes(&self.task, exhausted);
             Refusal::forbidden(reply::BUDGET_RULE, unpaid.reason)
         })?;
-        let intent = json!({
+        let mut intent = json!({
             "request": self.next_request(),
             "host": head.target.host(), "port": head.target.address.port(),
             "method": head.parts.method.as_str(), "path": bounded(request.uri().path()),
             "verdict": "allow", "rule": "network.allow", "allowed_by": rule.to_string(),
         });
+        if let Some(names) = substitution.names() {
+            intent["secret"] = json!(names);
+        }
         self.record_intent(&intent).await?;
+        self.record_substitution(&substitution, &head.target.host())
+            .await?;
         let mut outcome = Outcome::new(self.record.clone(), &intent, sent);
         outcome.sent_body(body_length);
-        let answered = timeout(REPLY_WAIT, self.hosts.client(&upstream).request(request)).await;
+        let asking = self.hosts.client(&upstream).request(request);
+        let answered = match substitution.cut(&self.secrets) {
+            None => timeout(REPLY_WAIT, asking).await,
+            Some(cut) => tokio::select! {
+                answered = timeout(REPLY_WAIT, asking) => answered,
+                () = cut => {
+                    outcome.failed(TAKEN_BACK);
+                    return Err(substitution.taken_back());
+                }
+            },
+        };
         drop(held.memory);
         let failure = match answered {
             Ok(Ok(reply)) if !reply.status().is_informational() => {
-                return Ok(inward_reply(reply, outcome));
+                return Ok(if searched {
+                    self.searched_reply(reply, &substitution, outcome)
+                } else {
+                    inward_reply(reply, outcome)
+                });
             }
             Ok(Ok(_)) => "it wants to speak something else".to_owned(),
             Ok(Err(source)) => {
@@ -297,27 +324,27 @@ fn exactly(rule: &HostRule, head: &Head<'_>) -> Option<String> {
     (!path.contains(['*', '\''])).then(|| exact.to_string())
 }
 
-/// A new request from what was judged.
+/// A new request from what was judged, without its body.
 fn outward_request(
     head: &Head<'_>,
     upstream: &Upstream,
-    body: Bytes,
+    searched: bool,
 ) -> Result<Request<Full<Bytes>>, Refusal> {
     let parts = head.parts;
     // What was compared is sent; where nothing was, some hosts tell escapes apart.
     let path = match &head.path {
-        Ok(path) if head.rules.compares_paths(head.target.destination()) => path,
+        Ok(path) if head.compares_paths => path,
         _ => parts.uri.path(),
     };
     if !path.starts_with('/') {
         let reason = "only a path may be asked for.";
         return Err(Refusal::malformed(MALFORMED, reason));
     }
-    let mut request = Request::new(Full::new(body));
+    let mut request = Request::new(Full::default());
     *request.method_mut() = parts.method.clone();
     *request.uri_mut() = outward_uri(upstream, path, parts.uri.query())?;
     *request.version_mut() = Version::HTTP_11;
-    *request.headers_mut() = head::outward(&parts.headers, None);
+    *request.headers_mut() = head::outward(&parts.headers, &[], searched);
     Ok(request)
 }
 

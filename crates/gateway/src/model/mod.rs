@@ -6,4 +6,4 @@ mod inspect;
 mod strict_json;
 mod usage;
 
-pub(crate) use self::{call::read, inspect::inspect, usage::UsageMeter};
+pub(crate) use self::{call::read, inspect::inspect, strict_json::StrictJson, usage::UsageMeter};

@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 /// A JSON value in which no object names a key twice: parsers differ in which
 /// of the two they take, and so would we and the upstream.
 #[derive(Debug)]
-pub(super) struct StrictJson(pub(super) Value);
+pub(crate) struct StrictJson(pub(crate) Value);
 
 impl<'de> Deserialize<'de> for StrictJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

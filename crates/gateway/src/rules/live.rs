@@ -43,6 +43,13 @@ pub(crate) struct Asked<'a> {
     pub(crate) path: Option<&'a str>,
 }
 
+impl Asked<'_> {
+    /// Whether this is one of the requests that `rule` is for.
+    pub(crate) fn is_allowed_by(&self, rule: &HostRule) -> bool {
+        mismatch(rule, self).is_none()
+    }
+}
+
 /// How far the best of the rules went along with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mismatch {

@@ -1,11 +1,13 @@
+mod secret;
 mod upstream;
 
 use std::{collections::HashSet, str::FromStr};
 
 use http::{HeaderValue, Method};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use stockade_types::{HostName, Redacted, TaskId};
 
+pub use self::secret::{BoundSecret, SecretSlot, SecretText};
 pub use self::upstream::{Scheme, Upstream, UpstreamHost};
 use crate::{
     error::SettingsError,
@@ -31,6 +33,9 @@ pub struct Settings {
     /// Names that lead to a place that the user wrote.
     #[serde(default)]
     pub services: Vec<Service>,
+    /// What stands for secrets inside, and where it is replaced.
+    #[serde(default)]
+    pub secrets: Vec<BoundSecret>,
     /// How many bytes the whole task may send outward (heads and bodies).
     pub byte_limit: u64,
 }
@@ -62,7 +67,7 @@ pub struct ModelRoute {
     /// What the agent holds in place of the key.
     pub placeholder: String,
     /// The key itself.
-    #[serde(with = "secret_text")]
+    #[serde(with = "secret::text")]
     pub secret: Redacted<String>,
     /// How the record calls the key.
     pub secret_name: String,
@@ -215,6 +220,7 @@ impl Settings {
             }
             service.upstream.check()?;
         }
+        BoundSecret::check_all(&self.secrets, &self.routes)?;
         if let Some(objection) = self.allow.iter().find_map(HostRule::objection) {
             return Err(SettingsError::Rule(objection));
         }
@@ -260,25 +266,6 @@ impl ModelRoute {
     }
 }
 
-/// The one place where a secret becomes text: the private channel from the
-/// supervisor to its gateway.
-mod secret_text {
-    use super::{Deserialize, Deserializer, Redacted, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        secret: &Redacted<String>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        secret.expose().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Redacted<String>, D::Error> {
-        String::deserialize(deserializer).map(Redacted::new)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,6 +291,7 @@ mod tests {
             allow: vec!["GET a.test".parse().unwrap()],
             deny: Vec::new(),
             services: Vec::new(),
+            secrets: Vec::new(),
             byte_limit: 1,
         }
     }

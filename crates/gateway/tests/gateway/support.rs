@@ -29,11 +29,12 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
 use stockade_gateway::{
-    Bill, CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, Meter, Metered, ModelApi,
-    ModelCall, ModelRoute, OriginalDestination, ResolveError, Resolver, Settings, SinkError, Spent,
-    Unpaid, Upstream, UpstreamAccess,
+    Bill, CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, LiveSecrets, Meter,
+    Metered, ModelApi, ModelCall, ModelRoute, OriginalDestination, ResolveError, Resolver,
+    SecretSource, SecretValue, Settings, SinkError, Spent, Unpaid, Upstream, UpstreamAccess,
 };
 use stockade_types::{Event, EventKind, HostName, Redacted, TaskId};
+use stockade_vault::SecretName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
@@ -113,6 +114,15 @@ impl Meter for CountingMeter {
                 estimated: spent == Spent::Unknown,
             })
         })
+    }
+}
+
+/// Whatever is asked for has the value of the model's key.
+struct OneValue;
+
+impl SecretSource for OneValue {
+    fn value<'a>(&'a self, _: &'a SecretName) -> SecretValue<'a> {
+        Box::pin(async { Ok(Redacted::new(SECRET.to_owned())) })
     }
 }
 
@@ -273,6 +283,7 @@ pub(crate) fn settings(upstream: &str) -> Settings {
         allow: Vec::new(),
         deny: Vec::new(),
         services: Vec::new(),
+        secrets: Vec::new(),
         byte_limit: 1 << 30,
     }
 }
@@ -323,8 +334,11 @@ impl Harness {
         let destinations = Arc::new(Destinations::default());
         let task = settings.task.clone();
         let rules = LiveRules::new(&settings.allow, &settings.deny);
+        let secrets = LiveSecrets::new(&settings.secrets).unwrap();
         let gateway = Gateway {
             settings,
+            secrets,
+            source: Arc::new(OneValue),
             rules: rules.clone(),
             authority,
             listeners: Listeners {

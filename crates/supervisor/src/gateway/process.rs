@@ -15,12 +15,15 @@ use std::{
 };
 
 use stockade_gateway::{
-    Bill, CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, Meter, Metered,
-    ModelCall, OriginalDestination, Settings, SinkError, Spent, Unpaid, UpstreamAccess,
+    Bill, CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, LiveSecrets, Meter,
+    Metered, ModelCall, OriginalDestination, SecretSource, SecretText, SecretValue, Settings,
+    SinkError, Spent, Unpaid, UpstreamAccess,
 };
 use stockade_sandbox::Channel;
 use stockade_types::Event;
+use stockade_vault::SecretName;
 use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
 
 use super::{Heard, MESSAGE_MAX, Told, listeners};
 
@@ -64,8 +67,10 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
 
     let (networks, more) = mpsc::unbounded_channel();
     let rules = LiveRules::new(&settings.allow, &settings.deny);
+    let secrets = LiveSecrets::new(&settings.secrets).map_err(io::Error::other)?;
     let sink = Arc::new(Recorded {
         rules: rules.clone(),
+        secrets: secrets.clone(),
         networks,
         channel: Arc::clone(channel),
         next: AtomicU64::new(0),
@@ -79,6 +84,8 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
     });
     let gateway = Gateway {
         rules,
+        secrets,
+        source: Arc::clone(&sink) as Arc<dyn SecretSource>,
         settings,
         authority,
         listeners,
@@ -110,6 +117,7 @@ type Waiting = HashMap<u64, oneshot::Sender<Told>>;
 /// networks come from it.
 struct Recorded {
     rules: LiveRules,
+    secrets: LiveSecrets,
     networks: mpsc::UnboundedSender<Listeners>,
     channel: Arc<Channel>,
     next: AtomicU64,
@@ -122,7 +130,20 @@ impl Recorded {
         while let Ok((told, descriptors)) = receive(&self.channel) {
             let ask = match &told {
                 Told::Recorded { event } | Told::NotRecorded { event } => *event,
-                Told::Reserved { ask, .. } | Told::Settled { ask, .. } => *ask,
+                Told::Reserved { ask, .. }
+                | Told::Settled { ask, .. }
+                | Told::Secret { ask, .. } => *ask,
+                Told::TakeBack { grant, secret } => {
+                    self.secrets.take_back(secret);
+                    let granted = Heard::Granted {
+                        grant: *grant,
+                        answer: Ok(()),
+                    };
+                    if tell(&self.channel, &granted).is_err() {
+                        return;
+                    }
+                    continue;
+                }
                 Told::Grant {
                     grant,
                     rule,
@@ -233,6 +254,18 @@ impl Meter for Recorded {
     }
 }
 
+impl SecretSource for Recorded {
+    fn value<'a>(&'a self, name: &'a SecretName) -> SecretValue<'a> {
+        Box::pin(async move {
+            let secret = name.clone();
+            match self.ask(|ask| Heard::Secret { ask, secret }).await {
+                Ok(Told::Secret { answer, .. }) => answer.map(|SecretText(value)| value),
+                _ => Err("the supervisor did not tell it".to_owned()),
+            }
+        })
+    }
+}
+
 fn tell(channel: &Channel, message: &Heard) -> io::Result<()> {
     channel.send(&serde_json::to_vec(message)?, &[])
 }
@@ -241,8 +274,7 @@ fn receive(channel: &Channel) -> io::Result<(Told, Vec<rustix::fd::OwnedFd>)> {
     let received = channel
         .receive(MESSAGE_MAX)?
         .ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok((
-        serde_json::from_slice(&received.bytes)?,
-        received.descriptors,
-    ))
+    // It may hold keys.
+    let text = Zeroizing::new(received.bytes);
+    Ok((serde_json::from_slice(&text)?, received.descriptors))
 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use stockade_gateway::{Destination, HostPattern, HostRule};
+use stockade_vault::SecretName;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
@@ -76,6 +77,11 @@ impl Grants {
             until: seconds.map(|seconds| now + Duration::from_secs(seconds)),
         });
         Ok(())
+    }
+
+    /// Lets a secret be used no more.
+    pub(crate) fn take_back(&mut self, secret: &SecretName) -> Result<(), SupervisorError> {
+        self.link.take_back(secret)
     }
 
     /// The rules that are in force.

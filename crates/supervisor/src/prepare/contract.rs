@@ -71,6 +71,8 @@ pub(super) fn of(
             .map(|published| published.in_words())
             .collect(),
         keys: plan.routes.iter().map(|route| route.key.clone()).collect(),
+        secrets: plan.secret_lines(),
+        asked_secrets: Vec::new(),
         setup: project.setup.run.clone(),
         caps,
         records_programs: plan.sandbox.watch_execs,

@@ -5,7 +5,7 @@ use stockade_sandbox::INSIDE_HOME;
 use stockade_types::env;
 
 use super::Host;
-use crate::state::TaskDirectory;
+use crate::{secrets::PlannedSecret, state::TaskDirectory};
 
 /// Folders of programs inside, after those of toolchains.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -29,7 +29,16 @@ pub const PASSED: [&str; 12] = [
     "CI",
 ];
 
-pub(super) fn inside(host: &Host, task: &TaskDirectory, launch: &Launch) -> Vec<(String, String)> {
+pub(super) fn inside(
+    host: &Host,
+    task: &TaskDirectory,
+    launch: &Launch,
+    secrets: &[PlannedSecret],
+) -> Vec<(String, String)> {
+    let placeholders = secrets.iter().flat_map(|secret| {
+        let variables = secret.variables.iter();
+        variables.map(|name| (name.clone(), secret.bound.placeholder.clone()))
+    });
     let home = host.home.clone().unwrap_or_default();
     let toolchains = super::toolchains(host, &home);
     let mut path = toolchains.path;
@@ -50,6 +59,7 @@ pub(super) fn inside(host: &Host, task: &TaskDirectory, launch: &Launch) -> Vec<
         .map(|(name, value)| (name.to_owned(), value))
         .chain(host.passed.iter().cloned())
         .chain(toolchains.variables)
+        .chain(placeholders)
         .chain(launch.env.iter().cloned())
     {
         variables.retain(|(known, _)| *known != name);

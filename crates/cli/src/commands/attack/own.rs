@@ -142,7 +142,7 @@ fn begin(
         ..Wish::new(repository.to_owned(), runs, LONGEST)
     };
     let prepared = prepare(host, &wish)?;
-    let (prepared, _) = run::begin(host, wish, prepared, &Keys::new())?;
+    let (prepared, _) = run::begin(host, wish, prepared, &Keys::default())?;
     Ok(prepared.task)
 }
 

@@ -84,7 +84,7 @@ impl Stage {
             ..Wish::new(repository, runs, LONGEST)
         };
         let prepared = prepare(&host, &wish)?;
-        let (prepared, _) = run::begin(&host, wish, prepared, &Keys::new())?;
+        let (prepared, _) = run::begin(&host, wish, prepared, &Keys::default())?;
         Ok(Self {
             folder,
             task: prepared.task,

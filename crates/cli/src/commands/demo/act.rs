@@ -3,7 +3,6 @@
 //! a real sandbox.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,7 +13,7 @@ use stockade_rehearsal::{
     server::{ServerHandle, ServerOptions},
     transcript::{Canary, Transcript},
 };
-use stockade_supervisor::{Host, Runs, StateDirectory, TaskState, Wish, prepare};
+use stockade_supervisor::{Host, Runs, StateDirectory, TaskState, Wish, gateway::Keys, prepare};
 use stockade_types::Redacted;
 use stockade_workspace::MergePlan;
 
@@ -119,7 +118,8 @@ impl Stage {
             contract.reaches.len(),
             contract.masked.join(", "),
         ));
-        let keys = BTreeMap::from([(KEY_NAME.to_owned(), Redacted::new(KEY.to_owned()))]);
+        let mut keys = Keys::default();
+        keys.add_model(KEY_NAME, Redacted::new(KEY.to_owned()));
         let clock = std::time::Instant::now();
         let (prepared, times) = run::begin(&self.host, wish, prepared, &keys)?;
         let status = prepared.task.wait_until_settled()?;

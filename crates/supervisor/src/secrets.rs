@@ -1,0 +1,248 @@
+//! The secrets that a task may use without holding them: what of the user's
+//! catalogue is for it, and their values while it runs.
+
+mod held;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use stockade_gateway::{BoundSecret, HostRule, SecretSlot, SecretText};
+use stockade_types::Redacted;
+use stockade_vault::{
+    Binding, Catalogue, Entry, Environment, SecretName, Source, Store, VaultError,
+};
+use stockade_workspace::visible;
+
+pub(crate) use self::held::HeldSecrets;
+use crate::{
+    error::SupervisorError,
+    gateway::Keys,
+    task::{Plan, Route},
+};
+
+/// Which of the secrets that are bound for its agent a task gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum WantedSecrets {
+    /// None.
+    #[default]
+    None,
+    /// All of them.
+    Bound,
+    /// These.
+    Named(Vec<SecretName>),
+}
+
+/// A secret of a task. No value.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlannedSecret {
+    /// What stands for it inside, and where that is replaced.
+    pub bound: BoundSecret,
+    /// Where its value comes from.
+    pub source: Source,
+    /// For how many seconds a value that a command told is used again.
+    pub ttl_seconds: Option<u64>,
+    /// The variables that hold the placeholder.
+    pub variables: Vec<String>,
+}
+
+/// Bindings that a repository asks for.
+pub(crate) type AskedBindings = BTreeMap<SecretName, Vec<Binding>>;
+
+/// The most bindings that are shown of those that a repository asks for.
+const ASKED_MAX: usize = 32;
+
+/// A binding as the gateway reads it.
+pub fn slot(binding: &Binding) -> Result<SecretSlot, SupervisorError> {
+    let requests: HostRule = binding
+        .requests()
+        .parse()
+        .map_err(|error| SupervisorError::Refused(format!("{error}")))?;
+    Ok(SecretSlot {
+        requests,
+        place: binding.slot.clone(),
+    })
+}
+
+/// The secrets of `catalogue` that are for a task of `agent`. None goes to a
+/// model's host, where the gateway takes the model's key only.
+pub(crate) fn of_task(
+    catalogue: &Catalogue,
+    wanted: &WantedSecrets,
+    agent: Option<&str>,
+    routes: &[Route],
+) -> Result<Vec<PlannedSecret>, SupervisorError> {
+    if let WantedSecrets::Named(names) = wanted {
+        for name in names {
+            catalogue.get(name)?;
+        }
+    }
+    let mut planned = Vec::new();
+    let mut variables = BTreeSet::new();
+    for (name, entry) in catalogue.secrets() {
+        let is_wanted = match wanted {
+            WantedSecrets::None => false,
+            WantedSecrets::Bound => true,
+            WantedSecrets::Named(names) => names.contains(name),
+        };
+        let is_own = |binding: &&Binding| {
+            let to_model = routes.iter().any(|route| route.host == binding.host);
+            is_wanted && binding.is_for(agent) && !to_model
+        };
+        let bindings: Vec<_> = entry.bindings.iter().filter(is_own).collect();
+        if bindings.is_empty() {
+            continue;
+        }
+        let secret = PlannedSecret::new(name, entry, &bindings)?;
+        for variable in &secret.variables {
+            if !variables.insert(variable.clone()) {
+                return Err(SupervisorError::Refused(format!(
+                    "two secrets of this task are bound to the variable {variable}; leave one \
+                     out with --secret NAME, or unbind it"
+                )));
+            }
+        }
+        planned.push(secret);
+    }
+    Ok(planned)
+}
+
+impl PlannedSecret {
+    fn new(
+        name: &SecretName,
+        entry: &Entry,
+        bindings: &[&Binding],
+    ) -> Result<Self, SupervisorError> {
+        let slots = bindings.iter().map(|binding| slot(binding));
+        let variables: BTreeSet<_> = bindings
+            .iter()
+            .filter_map(|binding| binding.env.clone())
+            .collect();
+        Ok(Self {
+            bound: BoundSecret {
+                name: name.clone(),
+                placeholder: entry.shape.placeholder(rand::rng().random()),
+                slots: slots.collect::<Result<_, _>>()?,
+            },
+            source: entry.source.clone(),
+            ttl_seconds: entry.ttl_seconds,
+            variables: variables.into_iter().collect(),
+        })
+    }
+
+    /// Where it may be used, and how a task knows it, for people.
+    fn in_words(&self) -> Vec<String> {
+        let source = match &self.source {
+            Source::Env(variable) => format!("from the variable {variable}"),
+            Source::Command(_) => "from a command".to_owned(),
+            Source::File => "from the store".to_owned(),
+        };
+        let known = if self.variables.is_empty() {
+            String::new()
+        } else {
+            format!(", inside as {}", self.variables.join(", "))
+        };
+        let slots = self.bound.slots.iter();
+        slots
+            .map(|slot| {
+                let (name, requests, place) = (&self.bound.name, &slot.requests, &slot.place);
+                format!("{name} {source}: {requests} in {place}{known}")
+            })
+            .collect()
+    }
+}
+
+impl Plan {
+    /// The variables that hold placeholders: of models' keys and of secrets.
+    pub(crate) fn placeholder_variables(&self) -> impl Iterator<Item = &str> {
+        let models = self.routes.iter().map(|route| route.key.as_str());
+        let secrets = self.secrets.iter().flat_map(|secret| &secret.variables);
+        models.chain(secrets.map(String::as_str))
+    }
+
+    /// Each use of a secret, in words.
+    pub(crate) fn secret_lines(&self) -> Vec<String> {
+        self.secrets
+            .iter()
+            .flat_map(PlannedSecret::in_words)
+            .collect()
+    }
+
+    /// Takes from an old plan what the user has unbound since. A placeholder
+    /// that is left without a slot is refused wherever it turns up.
+    pub fn unbind_what_is_gone(&mut self, catalogue: &Catalogue) {
+        for secret in &mut self.secrets {
+            let current: Vec<SecretSlot> = match catalogue.get(&secret.bound.name) {
+                Ok(entry) => entry
+                    .bindings
+                    .iter()
+                    .filter_map(|one| slot(one).ok())
+                    .collect(),
+                Err(_) => Vec::new(),
+            };
+            secret.bound.slots.retain(|slot| current.contains(slot));
+        }
+    }
+}
+
+/// What a repository asks for and the user has not bound, in words.
+pub(crate) fn not_given(asked: &AskedBindings, catalogue: &Catalogue) -> Vec<String> {
+    let each = asked
+        .iter()
+        .flat_map(|(name, bindings)| bindings.iter().map(move |binding| (name, binding)));
+    let missing = each.filter(|(name, binding)| {
+        let bound = catalogue.get(name).map(|entry| &entry.bindings);
+        !bound.is_ok_and(|bound| bound.iter().any(|own| is_same_place(own, binding)))
+    });
+    missing
+        .take(ASKED_MAX)
+        .map(|(name, binding)| visible::line(format!("{name}: {binding}").as_bytes()))
+        .collect()
+}
+
+/// Whether a binding of the user's is what the repository asks for; under which
+/// name the placeholder stands inside does not matter.
+fn is_same_place(own: &Binding, asked: &Binding) -> bool {
+    let place = |binding: &Binding| (binding.requests(), binding.slot.clone());
+    place(own) == place(asked)
+}
+
+/// Gets what the supervisor of `plan` must be told of its secrets: the values
+/// of those in variables and in the store, which `ask` gets the passphrase for,
+/// and the environment of commands.
+pub fn unlock<E>(
+    plan: &Plan,
+    catalogue: &Catalogue,
+    environment: &Environment,
+    ask: impl FnOnce(&Store) -> Result<Redacted<String>, E>,
+    keys: &mut Keys,
+) -> Result<(), E>
+where
+    E: From<VaultError>,
+{
+    let used = plan
+        .secrets
+        .iter()
+        .filter(|secret| !secret.bound.slots.is_empty());
+    let mut stored = Vec::new();
+    for secret in used {
+        let name = &secret.bound.name;
+        match &secret.source {
+            Source::File => stored.push(name.clone()),
+            Source::Command(_) => keys.environment.clone_from(environment),
+            Source::Env(_) => {
+                let value = secret.source.read(name, environment)?;
+                keys.secrets
+                    .extend(value.map(|value| (name.clone(), SecretText(value))));
+            }
+        }
+    }
+    if !stored.is_empty() {
+        let store = catalogue.store();
+        let key = store.key(ask)?;
+        let values = store.values(&key, &stored)?.into_iter();
+        keys.secrets
+            .extend(values.map(|(name, value)| (name, SecretText(value))));
+    }
+    Ok(())
+}

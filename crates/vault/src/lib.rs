@@ -1,0 +1,26 @@
+//! Secrets that a task uses without holding them.
+//!
+//! A [`Catalogue`] says which secrets there are, where each value comes from
+//! and in which [`Slot`] of which requests it may stand. It holds no value:
+//! those are in the user's environment, in what a command prints, or in a
+//! [`Store`] that age encrypts. What a task holds instead is a placeholder of
+//! the secret's [`Shape`].
+
+mod binding;
+mod catalogue;
+mod error;
+mod name;
+mod placeholder;
+mod private;
+mod source;
+mod store;
+
+pub use self::{
+    binding::{Binding, Slot},
+    catalogue::{Catalogue, Entry},
+    error::VaultError,
+    name::SecretName,
+    placeholder::{Alphabet, Shape},
+    source::{Environment, Source, check_value},
+    store::{Key, Store},
+};
