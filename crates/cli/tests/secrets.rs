@@ -267,6 +267,8 @@ fn g3_a_placeholder_anywhere_but_in_its_slot_is_an_alarm_and_reaches_nobody() {
         assert_eq!(rule(&printed), "secrets.placeholder-misplaced", "{attempt}");
     }
     assert!(stage.server.seen().is_empty(), "{:?}", stage.server.seen());
+    let why = stage.host.stockade(&["why", "--task", &task.id]);
+    assert!(why.stdout.contains("`github`"), "{why:?}");
     let refused = events(&task, EventKind::Denied);
     assert_eq!(refused.len(), attempts.len());
     assert!(
@@ -384,7 +386,7 @@ fn g3_a_secret_that_is_taken_back_stops_at_the_next_request_and_cuts_the_open_re
 }
 
 #[test]
-fn g3_a_field_of_a_body_and_a_password_are_slots_like_a_header() {
+fn g3_fields_forms_passwords_parameters_and_cookies_are_slots_like_a_header() {
     let Some(stage) = Stage::open() else {
         return;
     };
@@ -422,6 +424,43 @@ fn g3_a_field_of_a_body_and_a_password_are_slots_like_a_header() {
     assert_eq!(seen.len(), 2);
     let expected = format!("Basic {}", STANDARD.encode(format!("git:{REAL}")));
     assert_eq!(seen[1].header("authorization").unwrap(), expected);
+
+    let percent = &forms(REAL)[3];
+    for (words, place) in [
+        (
+            ["--query", "key"],
+            "\"https://api.test/p?a=b&key=$GH_TOKEN\"",
+        ),
+        (
+            ["--form", "key"],
+            "-d \"a=b&key=$GH_TOKEN\" https://api.test/p",
+        ),
+        (
+            ["--header", "Cookie=key={}"],
+            "-H \"Cookie: key=$GH_TOKEN\" https://api.test/p",
+        ),
+    ] {
+        let bind = ["bind", "login", "--host", "api.test", "--env", "GH_TOKEN"];
+        stage.secret(&[&bind[..], &words, &["--path", "/p"]].concat());
+        let task = stage.start(&[], "sleep 600");
+        assert_eq!(stage.curl(&task, place), "ok 200", "{words:?}");
+        let seen = stage.server.seen().pop().unwrap();
+        let sent = match words[0] {
+            "--query" => &seen.line,
+            "--form" => &seen.body,
+            _ => seen.header("cookie").unwrap(),
+        };
+        let value = if words[0] == "--header" {
+            REAL
+        } else {
+            percent
+        };
+        assert!(sent.contains(&format!("key={value}")), "{words:?}: {sent}");
+        let elsewhere = place.replace("/p", "/q");
+        let refused = rule(&stage.curl(&task, &elsewhere));
+        assert_eq!(refused, "secrets.placeholder-misplaced", "{words:?}");
+    }
+    assert!(holding(&stage.host.state(), percent).is_empty());
 }
 
 #[test]

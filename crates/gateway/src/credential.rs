@@ -57,6 +57,9 @@ impl Slot {
     /// placeholder in this slot and no other credential anywhere.
     pub(crate) fn fill(&self, parts: &Parts) -> Result<HeaderValue, Refusal> {
         refuse_foreign(parts, &[], &[&self.header])?;
+        if let Some(name) = credential_parameter(&parts.uri) {
+            return Err(foreign(&format!("the query parameter `{name}`")));
+        }
         let mut values = parts.headers.get_all(&self.header).iter();
         let Some(value) = values.next() else {
             let reason = format!(
@@ -84,7 +87,7 @@ impl Slot {
 }
 
 /// Refuses a credential in any header where one may stand, those of `more`
-/// included, but for `own`, and in the query.
+/// included, but for `own`.
 pub(crate) fn refuse_foreign(
     parts: &Parts,
     more: &[HeaderName],
@@ -95,10 +98,51 @@ pub(crate) fn refuse_foreign(
             return Err(foreign(&format!("the `{name}` header")));
         }
     }
-    match credential_parameter(&parts.uri) {
-        Some(name) => Err(foreign(&format!("the query parameter `{name}`"))),
-        None => Ok(()),
+    Ok(())
+}
+
+/// Names of query parameters in which hosts take credentials, without what
+/// divides their words.
+const CREDENTIAL_PARAMETERS: [&str; 22] = [
+    "accesskey",
+    "accesstoken",
+    "apikey",
+    "apitoken",
+    "appkey",
+    "auth",
+    "authkey",
+    "authorization",
+    "authtoken",
+    "awsaccesskeyid",
+    "clientsecret",
+    "credential",
+    "jobtoken",
+    "key",
+    "oauthtoken",
+    "password",
+    "privatetoken",
+    "secret",
+    "signature",
+    "token",
+    "xamzcredential",
+    "xgoogcredential",
+];
+
+/// Refuses a credential in the query of a request to a host whose API is not
+/// known: by the whole name, since `author` holds `auth`. Parameters of `own`
+/// may stand.
+pub(crate) fn refuse_foreign_parameters(parts: &Parts, own: &[&str]) -> Result<(), Refusal> {
+    let query = parts.uri.query().unwrap_or_default();
+    for pair in query.split(['&', ';']) {
+        let name = unescaped(pair.split('=').next().unwrap_or_default());
+        let bare: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+        let listed = CREDENTIAL_PARAMETERS.contains(&&*bare.to_ascii_lowercase());
+        if (listed || name.starts_with('$')) && !own.contains(&&*name) {
+            let name = crate::record::bounded(&name);
+            return Err(foreign(&format!("the query parameter `{name}`")));
+        }
     }
+    Ok(())
 }
 
 fn foreign(place: &str) -> Refusal {
@@ -121,15 +165,37 @@ pub(crate) fn from_basic(value: &str) -> Option<Vec<u8>> {
     is_basic.then(|| STANDARD.decode(encoded).ok())?
 }
 
-/// What finds `placeholders` in requests, in every form in which a secret would
-/// be looked for in a reply: who tries to send one away may encode it first.
-/// Case does not matter, since header names have none.
-pub(crate) fn detector<'a>(
-    placeholders: impl Iterator<Item = &'a str>,
-) -> Result<AhoCorasick, aho_corasick::BuildError> {
-    AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .build(placeholders.flat_map(forms))
+/// Finds placeholders in requests, in every form in which a secret would be
+/// looked for in a reply: who tries to send one away may encode it first. Case
+/// does not matter, since header names have none.
+pub(crate) struct Detector {
+    automaton: AhoCorasick,
+    /// Whose each form is.
+    owners: Vec<String>,
+}
+
+impl Detector {
+    /// What finds placeholders, each with the name of its secret.
+    pub(crate) fn new<'a>(
+        placeholders: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, aho_corasick::BuildError> {
+        let mut patterns = Vec::new();
+        let mut owners = Vec::new();
+        for (name, placeholder) in placeholders {
+            patterns.extend(forms(placeholder));
+            owners.resize(patterns.len(), name.to_owned());
+        }
+        let automaton = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .build(patterns)?;
+        Ok(Self { automaton, owners })
+    }
+
+    /// The secret whose placeholder stands in `text`.
+    pub(crate) fn find(&self, text: impl AsRef<[u8]>) -> Option<&str> {
+        let hit = self.automaton.find(text.as_ref())?;
+        Some(&self.owners[hit.pattern()])
+    }
 }
 
 /// The name of the first query parameter that carries a credential, or that
@@ -158,7 +224,7 @@ fn credential_parameter(uri: &Uri) -> Option<String> {
 }
 
 /// `text` with percent escapes decoded once; broken ones stay.
-fn unescaped(text: &str) -> String {
+pub(crate) fn unescaped(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -176,32 +242,31 @@ fn unescaped(text: &str) -> String {
 }
 
 /// Where a placeholder stands in the head of a request, other than in `slots`.
+/// Of the URL, `url` is what is left without its own slots.
 pub(crate) fn misplaced(
     parts: &Parts,
-    placeholders: &AhoCorasick,
+    url: &str,
+    placeholders: &Detector,
     slots: &[&HeaderName],
 ) -> Option<Refusal> {
-    let url = parts.uri.to_string();
-    if placeholders.is_match(&url) || placeholders.is_match(&unescaped(&url)) {
-        return Some(misplaced_in("the URL"));
+    let in_url = placeholders.find(url);
+    if let Some(secret) = in_url.or_else(|| placeholders.find(unescaped(url))) {
+        return Some(misplaced_in("the URL", secret));
     }
-    let place = parts.headers.iter().find(|(name, value)| {
-        placeholders.is_match(name.as_str())
-            || (!slots.contains(name) && placeholders.is_match(value.as_bytes()))
-    });
-    // The name may itself be hostile; it is a token and short enough to show.
-    place.map(|(name, _)| {
-        misplaced_in(&format!(
-            "the `{}` header",
-            crate::record::bounded(name.as_str())
-        ))
+    parts.headers.iter().find_map(|(name, value)| {
+        let searched = (!slots.contains(&name)).then_some(value.as_bytes());
+        let in_value = || searched.and_then(|value| placeholders.find(value));
+        let secret = placeholders.find(name.as_str()).or_else(in_value)?;
+        // The name may itself be hostile; it is a token and short enough to show.
+        let name = crate::record::bounded(name.as_str());
+        Some(misplaced_in(&format!("the `{name}` header"), secret))
     })
 }
 
-/// The refusal of a placeholder found in `place`.
-pub(crate) fn misplaced_in(place: &str) -> Refusal {
+/// The refusal of the placeholder of `secret`, found in `place`.
+pub(crate) fn misplaced_in(place: &str, secret: &str) -> Refusal {
     let reason = format!(
-        "the placeholder of a secret stands in {place}; it is replaced only where the secret is \
+        "the placeholder of `{secret}` stands in {place}; it is replaced only where the secret is \
          bound, and must not be sent anywhere else."
     );
     Refusal::forbidden("secrets.placeholder-misplaced", reason).alarming()
@@ -309,8 +374,32 @@ mod tests {
     }
 
     #[test]
+    fn g3_a_parameter_is_a_credential_by_its_whole_name() {
+        let refused = |uri: &str| refuse_foreign_parameters(&parts(uri, &[]), &["key"]).is_err();
+        for uri in [
+            "/?access_token=x",
+            "/?a=1&Private-Token=x",
+            "/?api%5fkey=x",
+            "/?X-Amz-Credential=x",
+            "/?$httpHeaders=x",
+            "/?a=1;token=x",
+        ] {
+            assert!(refused(uri), "{uri}");
+        }
+        for uri in [
+            "/",
+            "/?author=x",
+            "/?page_token=x",
+            "/?keyword=x",
+            "/?key=own",
+        ] {
+            assert!(!refused(uri), "{uri}");
+        }
+    }
+
+    #[test]
     fn a_placeholder_anywhere_else_is_an_alarm() {
-        let all = detector([PLACEHOLDER].into_iter()).unwrap();
+        let all = Detector::new([("KEY", PLACEHOLDER)].into_iter()).unwrap();
         let own = HeaderName::from_static("x-api-key");
         let escaped = PLACEHOLDER.replace('-', "%2d");
         let cases = [
@@ -325,10 +414,15 @@ mod tests {
             parts(&format!("/?q={}", hex::encode(PLACEHOLDER)), &[]),
         ];
         for parts in cases {
-            assert!(misplaced(&parts, &all, &[&own]).unwrap().alarm, "{parts:?}");
+            let url = parts.uri.to_string();
+            let refusal = misplaced(&parts, &url, &all, &[&own]).unwrap();
+            assert!(
+                refusal.alarm && refusal.reason.contains("`KEY`"),
+                "{parts:?}"
+            );
         }
         let slotted = parts("/", &[("x-api-key", PLACEHOLDER)]);
-        assert!(misplaced(&slotted, &all, &[&own]).is_none());
-        assert!(misplaced(&slotted, &all, &[]).is_some());
+        assert!(misplaced(&slotted, "/", &all, &[&own]).is_none());
+        assert!(misplaced(&slotted, "/", &all, &[]).is_some());
     }
 }

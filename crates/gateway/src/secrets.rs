@@ -1,5 +1,7 @@
 //! The secrets that a task may use, and where each may stand.
 
+mod fill;
+
 use std::{
     future::Future,
     pin::Pin,
@@ -9,15 +11,16 @@ use std::{
     },
 };
 
-use http::{HeaderName, HeaderValue, header};
-use serde_json::Value;
+use http::{HeaderName, request::Parts};
 use stockade_types::Redacted;
-use stockade_vault::{SecretName, Slot};
+use stockade_vault::SecretName;
 use tokio::sync::watch;
 
+use self::fill::{BodyKind, header_of};
+pub(crate) use self::fill::{Fill, without};
 use crate::{
-    credential,
-    model::StrictJson,
+    credential::Detector,
+    exchange::Head,
     redact::Redactor,
     rules::{Asked, Destination},
     settings::{BoundSecret, SecretSlot},
@@ -61,13 +64,6 @@ pub(crate) struct Bound {
     used: Mutex<Vec<Redacted<String>>>,
 }
 
-/// A secret's placeholder, found in a slot of a request that is one of its own.
-#[derive(Clone, Debug)]
-pub(crate) struct Fill {
-    pub(crate) secret: Arc<Bound>,
-    place: Slot,
-}
-
 impl LiveSecrets {
     /// Those that the supervisor named, whose settings were validated.
     ///
@@ -101,9 +97,10 @@ impl LiveSecrets {
         found.is_some()
     }
 
-    /// What stands for them inside.
-    pub(crate) fn placeholders(&self) -> impl Iterator<Item = &str> {
-        self.0.bound.iter().map(|bound| &*bound.placeholder)
+    /// What stands for them inside, each with the secret's name.
+    pub(crate) fn placeholders(&self) -> impl Iterator<Item = (&str, &str)> {
+        let bound = self.0.bound.iter();
+        bound.map(|bound| (bound.name.as_str(), &*bound.placeholder))
     }
 
     /// Whether a secret may be sent to `destination` at all.
@@ -142,39 +139,38 @@ impl LiveSecrets {
         all.filter(move |(_, slot)| asked.is_allowed_by(&slot.requests))
     }
 
-    /// The secrets whose placeholders stand in header slots of this request,
+    /// The secrets whose placeholders stand in slots of this request's head,
     /// each exactly as it was bound.
-    pub(crate) fn in_headers(&self, asked: &Asked<'_>, headers: &http::HeaderMap) -> Vec<Fill> {
-        let filled = self.slots_of(asked).filter_map(|(bound, slot)| {
-            let mut values = headers.get_all(header_of(&slot.place)?).iter();
-            let value = values.next()?;
-            let exact = values.next().is_none() && holds(&slot.place, &bound.placeholder, value);
-            exact.then(|| Fill::new(bound, slot))
-        });
-        filled.collect()
+    pub(crate) fn in_head(&self, asked: &Asked<'_>, parts: &Parts) -> Vec<Fill> {
+        let fills = self
+            .slots_of(asked)
+            .map(|(bound, slot)| Fill::new(bound, slot));
+        fills.filter(|fill| fill.is_in_head(parts)).collect()
     }
 
-    /// The secrets whose placeholders stand in field slots of this request,
-    /// if nothing of any placeholder stands anywhere else in its body.
+    /// The secrets whose placeholders stand in slots of this request's body, if
+    /// nothing of any placeholder stands anywhere else in it.
     pub(crate) fn in_body(
         &self,
-        asked: &Asked<'_>,
+        head: &Head<'_>,
         body: &[u8],
-        placeholders: &aho_corasick::AhoCorasick,
+        placeholders: &Detector,
     ) -> Option<Vec<Fill>> {
-        let slots = self.slots_of(asked);
-        let fields = slots.filter(|(_, slot)| matches!(slot.place, Slot::Field(_)));
-        let mut fills = Vec::new();
+        let kind = BodyKind::of(&head.parts.headers)?;
+        let asked = head.asked();
+        let fills = self
+            .slots_of(&asked)
+            .map(|(bound, slot)| Fill::new(bound, slot));
+        let mut found = Vec::new();
         let mut rest = body.to_vec();
-        for (bound, slot) in fields {
-            let fill = Fill::new(bound, slot);
+        for fill in fills.filter(|fill| fill.is_in(kind)) {
             // In its place something that is no placeholder.
             if let Some(filled) = fill.body(&rest, "-") {
                 rest = filled;
-                fills.push(fill);
+                found.push(fill);
             }
         }
-        (!fills.is_empty() && !placeholders.is_match(&rest)).then_some(fills)
+        (!found.is_empty() && placeholders.find(&rest).is_none()).then_some(found)
     }
 
     /// What finds every value that was used so far.
@@ -234,213 +230,5 @@ impl Bound {
     fn values(&self) -> (&Self, Vec<Redacted<String>>) {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         (self, used.clone())
-    }
-}
-
-impl Fill {
-    fn new(secret: &Arc<Bound>, slot: &SecretSlot) -> Self {
-        Self {
-            secret: Arc::clone(secret),
-            place: slot.place.clone(),
-        }
-    }
-
-    /// The header that it stands in.
-    pub(crate) fn header(&self) -> Option<HeaderName> {
-        header_of(&self.place)
-    }
-
-    /// That header's value with `secret` in it.
-    pub(crate) fn header_value(&self, secret: &str) -> Option<HeaderValue> {
-        let text = match &self.place {
-            Slot::Header(slot) => slot.with(secret),
-            Slot::Basic(slot) => credential::basic(&slot.with(secret)),
-            Slot::Field(_) => return None,
-        };
-        let mut value = HeaderValue::try_from(text).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-
-    /// `body` with `secret` in its field, if the placeholder is the field's
-    /// whole value and stands nowhere else.
-    ///
-    /// The text is kept but for the placeholder, and then read again: only if
-    /// that differs in the field alone was the placeholder nowhere else, however
-    /// it was spelled.
-    pub(crate) fn body(&self, body: &[u8], secret: &str) -> Option<Vec<u8>> {
-        let Slot::Field(field) = &self.place else {
-            return None;
-        };
-        let text = std::str::from_utf8(body).ok()?;
-        let StrictJson(mut expected) = serde_json::from_str(text).ok()?;
-        let mut found = &mut expected;
-        for name in field.names() {
-            found = found.as_object_mut()?.get_mut(name)?;
-        }
-        if found.as_str() != Some(&self.secret.placeholder) {
-            return None;
-        }
-        *found = Value::String(secret.to_owned());
-        let quoted = serde_json::to_string(secret).ok()?;
-        let escaped = quoted.get(1..quoted.len() - 1)?;
-        let filled = text.replace(&self.secret.placeholder, escaped);
-        let StrictJson(read) = serde_json::from_str(&filled).ok()?;
-        (read == expected).then(|| filled.into_bytes())
-    }
-}
-
-/// The header of a slot that is in one.
-fn header_of(place: &Slot) -> Option<HeaderName> {
-    match place {
-        Slot::Header(slot) => slot.name().parse().ok(),
-        Slot::Basic(_) => Some(header::AUTHORIZATION),
-        Slot::Field(_) => None,
-    }
-}
-
-/// Whether `value` is what `place` holds inside: the template with the
-/// placeholder in it. Before the placeholder case does not matter, since
-/// schemes have none.
-fn holds(place: &Slot, placeholder: &str, value: &HeaderValue) -> bool {
-    let Ok(value) = value.to_str() else {
-        return false;
-    };
-    match place {
-        Slot::Header(slot) => {
-            let expected = slot.with(placeholder);
-            let Some(before) = expected.find(placeholder) else {
-                return false;
-            };
-            value.len() == expected.len()
-                && value.is_char_boundary(before)
-                && value[..before].eq_ignore_ascii_case(&expected[..before])
-                && value[before..] == expected[before..]
-        }
-        Slot::Basic(slot) => {
-            credential::from_basic(value).as_deref() == Some(slot.with(placeholder).as_bytes())
-        }
-        Slot::Field(_) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderMap;
-
-    use super::*;
-    use crate::settings::Scheme;
-
-    const PLACEHOLDER: &str = "ghp_0123456789abcdefghijklmnopqrstuv";
-    const VALUE: &str = "decoy-\"real\"\\value";
-
-    fn secrets(requests: &str, place: Slot) -> LiveSecrets {
-        LiveSecrets::new(&[BoundSecret {
-            name: "test".parse().unwrap(),
-            placeholder: PLACEHOLDER.to_owned(),
-            slots: vec![SecretSlot {
-                requests: requests.parse().unwrap(),
-                place,
-            }],
-        }])
-        .unwrap()
-    }
-
-    fn asked<'a>(name: &'a stockade_types::HostName, method: &'a str, path: &'a str) -> Asked<'a> {
-        Asked {
-            destination: Destination::Name(name),
-            scheme: Scheme::Https,
-            port: 443,
-            method,
-            path: Some(path),
-        }
-    }
-
-    fn field(names: &str) -> Slot {
-        Slot::Field(names.parse().unwrap())
-    }
-
-    #[test]
-    fn g3_a_header_is_filled_only_in_its_requests_and_in_its_exact_form() {
-        let slot = Slot::Header("authorization=Bearer {}".parse().unwrap());
-        let secrets = secrets("POST https://a.test:443/v1/**", slot);
-        let host = "a.test".parse().unwrap();
-        let other = "b.test".parse().unwrap();
-        let right = format!("bearer {PLACEHOLDER}");
-        let fills = |asked: &Asked<'_>, values: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append("authorization", value.parse().unwrap());
-            }
-            secrets.in_headers(asked, &headers).len()
-        };
-        let own = asked(&host, "POST", "/v1/x");
-        assert_eq!(fills(&own, &[&right]), 1);
-        for bad in [
-            asked(&other, "POST", "/v1/x"),
-            asked(&host, "GET", "/v1/x"),
-            asked(&host, "POST", "/v2/x"),
-            Asked { port: 8443, ..own },
-            Asked {
-                scheme: Scheme::Http,
-                ..own
-            },
-            Asked { path: None, ..own },
-        ] {
-            assert_eq!(fills(&bad, &[&right]), 0, "{bad:?}");
-        }
-        for value in [
-            PLACEHOLDER,
-            &format!("Bearer  {PLACEHOLDER}"),
-            &format!("Bearer {PLACEHOLDER}x"),
-            &format!("Bearer x{PLACEHOLDER}"),
-            &format!("Basic {PLACEHOLDER}"),
-            &format!("Bearer {}", PLACEHOLDER.to_uppercase()),
-        ] {
-            assert_eq!(fills(&own, &[value]), 0, "{value}");
-        }
-        assert_eq!(fills(&own, &[&right, &right]), 0);
-    }
-
-    #[test]
-    fn g3_a_field_is_filled_and_every_other_byte_of_the_body_stays() {
-        let secrets = secrets("POST https://a.test:443", field("auth.token"));
-        let host = "a.test".parse().unwrap();
-        let asked = asked(&host, "POST", "/");
-        let all = aho_corasick::AhoCorasick::new([PLACEHOLDER]).unwrap();
-        let body = format!(r#"{{ "n": 1.50, "auth" : {{"token":"{PLACEHOLDER}"}}, "z":[] }}"#);
-        let fills = secrets.in_body(&asked, body.as_bytes(), &all).unwrap();
-        let filled = fills[0].body(body.as_bytes(), VALUE).unwrap();
-        let escaped = serde_json::to_string(VALUE).unwrap();
-        let expected = body.replace(&format!("\"{PLACEHOLDER}\""), &escaped);
-        assert_eq!(String::from_utf8(filled).unwrap(), expected);
-    }
-
-    #[test]
-    fn g3_a_field_is_not_filled_when_its_placeholder_stands_elsewhere_however_it_is_spelled() {
-        let secrets = secrets("POST https://a.test:443", field("auth.token"));
-        let host = "a.test".parse().unwrap();
-        let asked = asked(&host, "POST", "/");
-        let all = aho_corasick::AhoCorasick::new([PLACEHOLDER]).unwrap();
-        let escaped = PLACEHOLDER.replacen('g', "\\u0067", 1);
-        for body in [
-            format!(r#"{{"note":"{PLACEHOLDER}"}}"#),
-            format!(r#"{{"auth":"{PLACEHOLDER}"}}"#),
-            format!(r#"{{"auth":{{"token":"x {PLACEHOLDER}"}}}}"#),
-            format!(r#"{{"auth":{{"token":["{PLACEHOLDER}"]}}}}"#),
-            format!(r#"[{{"auth":{{"token":"{PLACEHOLDER}"}}}}]"#),
-            format!(r#"{{"auth":{{"token":"{PLACEHOLDER}"}},"note":"{PLACEHOLDER}"}}"#),
-            // The field by an escape, the text elsewhere.
-            format!(r#"{{"auth":{{"token":"{escaped}"}},"note":"{PLACEHOLDER}"}}"#),
-            format!(r#"{{"auth":{{"token":"{escaped}","{PLACEHOLDER}":1}}}}"#),
-            format!(r#"{{"auth":{{"token":"x"}},"auth":{{"token":"{PLACEHOLDER}"}}}}"#),
-            format!(r#"{{"auth":{{"token":"{PLACEHOLDER}"}}}} x"#),
-            format!("auth.token={PLACEHOLDER}"),
-        ] {
-            assert!(
-                secrets.in_body(&asked, body.as_bytes(), &all).is_none(),
-                "{body}"
-            );
-        }
     }
 }

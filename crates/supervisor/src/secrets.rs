@@ -172,14 +172,12 @@ impl Plan {
     /// that is left without a slot is refused wherever it turns up.
     pub fn unbind_what_is_gone(&mut self, catalogue: &Catalogue) {
         for secret in &mut self.secrets {
-            let current: Vec<SecretSlot> = match catalogue.get(&secret.bound.name) {
-                Ok(entry) => entry
-                    .bindings
-                    .iter()
-                    .filter_map(|one| slot(one).ok())
-                    .collect(),
-                Err(_) => Vec::new(),
-            };
+            let mut current: Vec<SecretSlot> = Vec::new();
+            if let Ok(entry) = catalogue.get(&secret.bound.name) {
+                current.extend(entry.bindings.iter().filter_map(|one| slot(one).ok()));
+                secret.source.clone_from(&entry.source);
+                secret.ttl_seconds = entry.ttl_seconds;
+            }
             secret.bound.slots.retain(|slot| current.contains(slot));
         }
     }

@@ -77,6 +77,10 @@ pub enum Slot {
     /// A field of a JSON object: its names from the outermost one on, with dots
     /// between them. Its value is the secret and nothing else.
     Field(FieldSlot),
+    /// A parameter of the URL's query.
+    Query(ParameterSlot),
+    /// A field of a form (`application/x-www-form-urlencoded`).
+    Form(ParameterSlot),
 }
 
 /// A header's name and template, written `Name=Template`.
@@ -97,6 +101,18 @@ pub struct BasicSlot(String);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FieldSlot(Vec<String>);
+
+/// The name of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ParameterSlot(String);
+
+impl ParameterSlot {
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
 
 impl HeaderSlot {
     /// The name, in lower case.
@@ -214,6 +230,21 @@ impl FromStr for FieldSlot {
     }
 }
 
+impl FromStr for ParameterSlot {
+    type Err = VaultError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~[]".contains(&b);
+        if text.is_empty() || text.len() > TEXT_MAX || !text.bytes().all(plain) {
+            return Err(slot_error(
+                text,
+                "a parameter's name has letters, digits and `-._~[]`",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 fn slot_error(text: &str, reason: &'static str) -> VaultError {
     VaultError::Slot {
         text: text.chars().take(80).collect(),
@@ -239,6 +270,12 @@ impl fmt::Display for FieldSlot {
     }
 }
 
+impl fmt::Display for ParameterSlot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for Slot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -252,6 +289,8 @@ impl fmt::Display for Slot {
             }
             Self::Basic(user) => write!(formatter, "basic authorization as `{user}`"),
             Self::Field(field) => write!(formatter, "the field `{field}`"),
+            Self::Query(name) => write!(formatter, "the query parameter `{name}`"),
+            Self::Form(name) => write!(formatter, "the form field `{name}`"),
         }
     }
 }
@@ -274,7 +313,7 @@ macro_rules! by_its_text {
         }
     )*};
 }
-by_its_text!(HeaderSlot, BasicSlot, FieldSlot);
+by_its_text!(HeaderSlot, BasicSlot, FieldSlot, ParameterSlot);
 
 #[cfg(test)]
 mod tests {
@@ -305,6 +344,9 @@ mod tests {
         }
         for text in ["", "a..b", ".a", "a.\u{7}"] {
             assert!(text.parse::<FieldSlot>().is_err(), "{text}");
+        }
+        for text in ["", "a=b", "a&b", "a b", "%61"] {
+            assert!(text.parse::<ParameterSlot>().is_err(), "{text}");
         }
         for text in ["", "a:b", "a b"] {
             assert!(text.parse::<BasicSlot>().is_err(), "{text}");

@@ -16,7 +16,7 @@ mod source;
 mod store;
 
 pub use self::{
-    binding::{Binding, Slot},
+    binding::{Binding, FieldSlot, Slot},
     catalogue::{Catalogue, Entry},
     error::VaultError,
     name::SecretName,

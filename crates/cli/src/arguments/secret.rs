@@ -110,6 +110,12 @@ struct Place {
     /// As the whole value of a field of a JSON body, such as auth.token
     #[arg(long, value_name = "NAMES", value_parser = field)]
     field: Option<Slot>,
+    /// As a parameter of the URL's query
+    #[arg(long, value_name = "NAME", value_parser = query)]
+    query: Option<Slot>,
+    /// As a field of a form
+    #[arg(long, value_name = "NAME", value_parser = form)]
+    form: Option<Slot>,
 }
 
 fn header(text: &str) -> Result<Slot, stockade_vault::VaultError> {
@@ -124,6 +130,14 @@ fn field(text: &str) -> Result<Slot, stockade_vault::VaultError> {
     text.parse().map(Slot::Field)
 }
 
+fn query(text: &str) -> Result<Slot, stockade_vault::VaultError> {
+    text.parse().map(Slot::Query)
+}
+
+fn form(text: &str) -> Result<Slot, stockade_vault::VaultError> {
+    text.parse().map(Slot::Form)
+}
+
 impl BindSecret {
     /// The place; the words have exactly one.
     pub(crate) fn slot(&self) -> Option<Slot> {
@@ -131,12 +145,11 @@ impl BindSecret {
             header,
             basic,
             field,
+            query,
+            form,
         } = &self.place;
-        header
-            .as_ref()
-            .or(basic.as_ref())
-            .or(field.as_ref())
-            .cloned()
+        let places = [header, basic, field, query, form].into_iter();
+        places.flatten().next().cloned()
     }
 }
 

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use aho_corasick::AhoCorasick;
 use http::{Request, Response, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -18,7 +17,7 @@ use tokio::sync::Semaphore;
 use super::{intake::Intake, model::Route, ruled::Hosts};
 use crate::{
     budget::ByteBudget,
-    credential,
+    credential::{self, Detector},
     error::GatewayError,
     head::{self, Target},
     meter::Meter,
@@ -26,7 +25,7 @@ use crate::{
     record::{Record, bounded},
     reply::{Refusal, ReplyBody},
     rules::{Asked, Destination, HostRule, LiveRules, Snapshot},
-    secrets::{Fill, LiveSecrets, SecretSource},
+    secrets::{self, Fill, LiveSecrets, SecretSource},
     settings::{ModelApi, Settings},
     upstream::{Connector, UpstreamAccess},
 };
@@ -50,7 +49,7 @@ pub(crate) struct Gatekeeper {
     pub(super) source: Arc<dyn SecretSource>,
     /// The placeholders of all routes and secrets; one of them on another's
     /// host is as misplaced as anywhere else.
-    pub(super) placeholders: AhoCorasick,
+    pub(super) placeholders: Detector,
     pub(super) budget: ByteBudget,
     pub(super) meter: Arc<dyn Meter>,
     pub(super) intake: Intake,
@@ -60,18 +59,18 @@ pub(crate) struct Gatekeeper {
 }
 
 /// A request's head, and what it is judged by.
-pub(super) struct Head<'a> {
-    pub(super) target: &'a Target,
-    pub(super) parts: &'a Parts,
+pub(crate) struct Head<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) parts: &'a Parts,
     /// The path as it is compared, if it can be.
-    pub(super) path: Result<String, PathRefusal>,
+    pub(crate) path: Result<String, PathRefusal>,
     /// Whether anything that it is judged by looks at its path.
-    pub(super) compares_paths: bool,
-    pub(super) rules: Arc<Snapshot>,
+    pub(crate) compares_paths: bool,
+    pub(crate) rules: Arc<Snapshot>,
 }
 
 impl Head<'_> {
-    pub(super) fn asked(&self) -> Asked<'_> {
+    pub(crate) fn asked(&self) -> Asked<'_> {
         Asked {
             destination: self.target.destination(),
             scheme: self.target.scheme(),
@@ -98,10 +97,13 @@ impl Gatekeeper {
         record: Record,
     ) -> Result<Self, GatewayError> {
         settings.validate()?;
-        let of_routes = settings.routes.iter().map(|route| &*route.placeholder);
-        let placeholders = credential::detector(of_routes.chain(court.secrets.placeholders()))
-            .map_err(|_| crate::error::SettingsError::Placeholder {
-                name: "every route".into(),
+        let routes = settings.routes.iter();
+        let of_routes = routes.map(|route| (&*route.secret_name, &*route.placeholder));
+        let placeholders =
+            Detector::new(of_routes.chain(court.secrets.placeholders())).map_err(|_| {
+                crate::error::SettingsError::Placeholder {
+                    name: "every route".into(),
+                }
             })?;
         let connector = Connector::new(Arc::clone(access), court.rules.clone())?;
         let mut routes = HashMap::new();
@@ -155,7 +157,7 @@ impl Gatekeeper {
         };
         let fills = match route {
             Some(_) => Vec::new(),
-            None => self.secrets.in_headers(&head.asked(), &parts.headers),
+            None => self.secrets.in_head(&head.asked(), &parts),
         };
         let passed = match (self.judge(&head, route, &fills), route) {
             (Err(refusal), _) => Err(refusal),
@@ -184,13 +186,17 @@ impl Gatekeeper {
         let filled: Vec<_> = fills.iter().filter_map(Fill::header).collect();
         let mut slots: Vec<_> = filled.iter().collect();
         slots.extend(route.map(|route| &route.slot.header));
-        if let Some(refusal) = credential::misplaced(head.parts, &self.placeholders, &slots) {
+        let url = secrets::without(fills, &head.parts.uri);
+        let misplaced = credential::misplaced(head.parts, &url, &self.placeholders, &slots);
+        if let Some(refusal) = misplaced {
             return Err(refusal);
         }
         let destination = head.target.destination();
         if self.secrets.go_to(destination) && route.is_none() {
             let headers = self.secrets.headers_at(destination);
             credential::refuse_foreign(head.parts, &headers, &slots)?;
+            let parameters: Vec<_> = fills.iter().filter_map(Fill::parameter).collect();
+            credential::refuse_foreign_parameters(head.parts, &parameters)?;
         }
         match head.path {
             Err(refusal) if head.compares_paths => {

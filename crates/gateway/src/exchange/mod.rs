@@ -8,4 +8,4 @@ mod ruled;
 mod substitution;
 mod wire;
 
-pub(crate) use self::gatekeeper::{Court, Gatekeeper};
+pub(crate) use self::gatekeeper::{Court, Gatekeeper, Head};

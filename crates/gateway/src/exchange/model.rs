@@ -141,8 +141,8 @@ impl Gatekeeper {
     }
 
     fn judge_body(&self, route: &ModelRoute, method: &Method, body: &Bytes) -> Result<(), Refusal> {
-        if self.placeholders.is_match(body) {
-            return Err(credential::misplaced_in("the request body"));
+        if let Some(secret) = self.placeholders.find(body) {
+            return Err(credential::misplaced_in("the request body", secret));
         }
         if *method == Method::POST {
             if !route.provider_fetch {

@@ -156,11 +156,10 @@ impl Gatekeeper {
         let held = self.intake.read(body, limit).await?;
         // A compressed one may pass: no secret is inside, and a placeholder
         // that is not seen is not replaced either.
-        if self.placeholders.is_match(&held.bytes) {
-            let fields = self
-                .secrets
-                .in_body(&head.asked(), &held.bytes, &self.placeholders);
-            fills.extend(fields.ok_or_else(|| credential::misplaced_in("the request body"))?);
+        if let Some(secret) = self.placeholders.find(&held.bytes) {
+            let fields = self.secrets.in_body(head, &held.bytes, &self.placeholders);
+            let misplaced = || credential::misplaced_in("the request body", secret);
+            fills.extend(fields.ok_or_else(misplaced)?);
         }
         let upstream = self.hosts.upstream(head.target);
         let substitution = self.substitution(fills, &upstream).await?;

@@ -102,6 +102,9 @@ impl Substitution {
             if let Some(name) = fill.header() {
                 let value = fill.header_value(value.expose()).ok_or_else(unfit)?;
                 request.headers_mut().insert(name, value);
+            } else if fill.parameter().is_some() {
+                let uri = fill.url(request.uri(), value.expose()).ok_or_else(unfit)?;
+                *request.uri_mut() = uri;
             } else {
                 let filled = fill.body(&body, value.expose()).ok_or_else(unfit)?;
                 body = filled.into();
