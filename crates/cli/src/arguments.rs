@@ -13,7 +13,9 @@ use stockade_sandbox::Isolation;
 
 pub(crate) use self::{
     network::{Allow, NetworkArguments},
-    secret::{AddSecret, BindSecret, NamedSecret, Secret, SecretArguments, UnbindSecret},
+    secret::{
+        AddSecret, BindSecret, ImportSecrets, NamedSecret, Secret, SecretArguments, UnbindSecret,
+    },
     serve::{ModelServer, Serve},
     spending::{Budget, BudgetChange, Raise, SpendingArguments},
     values::Quota,

@@ -8,6 +8,7 @@
 
 mod binding;
 mod catalogue;
+mod env_file;
 mod error;
 mod name;
 mod placeholder;
@@ -18,6 +19,7 @@ mod store;
 pub use self::{
     binding::{Binding, FieldSlot, Slot},
     catalogue::{Catalogue, Entry},
+    env_file::variables,
     error::VaultError,
     name::SecretName,
     placeholder::{Alphabet, Shape},

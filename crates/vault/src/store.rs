@@ -69,15 +69,14 @@ impl Store {
         names.iter().map(value).collect()
     }
 
-    /// Keeps a value; the file is made if there is none.
+    /// Keeps values; the file is made if there is none.
     pub fn put(
         &self,
         key: &Key,
-        name: &SecretName,
-        value: Redacted<String>,
+        values: impl IntoIterator<Item = (SecretName, Redacted<String>)>,
     ) -> Result<(), VaultError> {
         let mut all = self.read(key)?;
-        all.insert(name.clone(), value);
+        all.extend(values);
         self.write(key, &all)
     }
 
@@ -204,7 +203,7 @@ mod tests {
         let name: SecretName = "a".parse().unwrap();
         let right = passphrase("right horse");
         store
-            .put(&right, &name, Redacted::new(VALUE.to_owned()))
+            .put(&right, [(name.clone(), Redacted::new(VALUE.to_owned()))])
             .unwrap();
         let wrong = store.values(&passphrase("wrong horse"), std::slice::from_ref(&name));
         assert!(matches!(
@@ -246,7 +245,7 @@ mod tests {
             .unwrap();
         let name: SecretName = "a".parse().unwrap();
         store
-            .put(&key, &name, Redacted::new(VALUE.to_owned()))
+            .put(&key, [(name.clone(), Redacted::new(VALUE.to_owned()))])
             .unwrap();
         let found = store.values(&key, std::slice::from_ref(&name)).unwrap();
         assert_eq!(found[&name].expose(), VALUE);

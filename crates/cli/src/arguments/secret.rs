@@ -35,6 +35,8 @@ impl SecretArguments {
 pub(crate) enum Secret {
     /// Add a secret; its value is asked for, or read from standard input
     Add(AddSecret),
+    /// Add every variable of a `.env` file as a secret of its name
+    Import(ImportSecrets),
     /// Say where a secret may stand: in which requests, in which place of them
     Bind(Box<BindSecret>),
     /// Take back what binds a secret to a host, also from tasks that run
@@ -67,6 +69,15 @@ pub(crate) struct AddSecret {
     pub(crate) ttl: Option<u64>,
     /// Lock the encrypted file for the age identity in this file, not by a passphrase;
     /// said with the first secret
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportSecrets {
+    /// The file, with NAME=VALUE lines; it stays as it is
+    pub(crate) file: PathBuf,
+    /// Lock the encrypted file for the age identity in this file, as `add` does
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
 }

@@ -1,10 +1,11 @@
 //! `stockade secret`: which secrets there are, where they come from, where they
 //! may stand. No value is ever printed, nor taken from an argument.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use serde_json::json;
 use stockade_supervisor::{Connection, PLAN, Plan, Request, slot};
+use stockade_types::Redacted;
 use stockade_vault::{Binding, Catalogue, Entry, SecretName, Shape, Source, check_value};
 
 use crate::{
@@ -15,11 +16,13 @@ use crate::{
     print::{Printer, Tone},
 };
 
+mod import;
 pub(super) mod unlock;
 
 pub(crate) fn run(verb: &Secret, printer: Printer) -> Result<ExitCode, Failure> {
     match verb {
         Secret::Add(add) => self::add(add, printer),
+        Secret::Import(import) => import::run(import, printer),
         Secret::Bind(bind) => self::bind(bind, printer),
         Secret::Unbind(unbind) => self::unbind(unbind, printer),
         Secret::Ls => list(printer),
@@ -69,7 +72,11 @@ fn add(arguments: &AddSecret, printer: Printer) -> Result<ExitCode, Failure> {
     };
     Catalogue::change(&folder, |catalogue| {
         if let Some(value) = stored {
-            keep(catalogue, arguments, value)?;
+            keep(
+                catalogue,
+                arguments.identity.as_deref(),
+                [(name.clone(), value)],
+            )?;
         }
         Ok::<_, Failure>(catalogue.add(name.clone(), entry)?)
     })?;
@@ -84,20 +91,18 @@ fn add(arguments: &AddSecret, printer: Printer) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts a value into the store, which is made with the first one.
+/// Puts values into the store, which is made with the first ones.
 fn keep(
     catalogue: &mut Catalogue,
-    arguments: &AddSecret,
-    value: stockade_types::Redacted<String>,
+    identity: Option<&Path>,
+    values: impl IntoIterator<Item = (SecretName, Redacted<String>)>,
 ) -> Result<(), Failure> {
-    if let Some(identity) = &arguments.identity {
+    if let Some(identity) = identity {
         let identity = std::fs::canonicalize(identity).map_err(|error| {
             Failure::failed(format!("{}: {error}", identity.display()))
                 .hint("age-keygen -o FILE makes one")
         })?;
-        let store = catalogue.store();
-        let known = catalogue.identity().map(std::path::Path::to_owned);
-        if store.exists() && known.as_ref() != Some(&identity) {
+        if catalogue.store().exists() && catalogue.identity() != Some(&identity) {
             let message = "the encrypted file is there already, and locked in another way";
             return Err(
                 Failure::new(Kind::Refused, message).hint("leave --identity out to add to it")
@@ -113,7 +118,7 @@ fn keep(
             new_passphrase(store)
         }
     })?;
-    Ok(store.put(&key, &arguments.name, value)?)
+    Ok(store.put(&key, values)?)
 }
 
 fn bind(arguments: &BindSecret, printer: Printer) -> Result<ExitCode, Failure> {
