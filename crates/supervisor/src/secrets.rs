@@ -244,3 +244,87 @@ where
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalogue(folder: &std::path::Path, text: &str) -> Catalogue {
+        std::fs::write(folder.join("secrets.toml"), text).unwrap();
+        Catalogue::read(folder).unwrap()
+    }
+
+    fn planned(catalogue: &Catalogue, wanted: &WantedSecrets, agent: Option<&str>) -> Vec<String> {
+        let planned = of_task(catalogue, wanted, agent, &[]).unwrap();
+        let lines = planned.iter().flat_map(PlannedSecret::in_words);
+        lines.collect()
+    }
+
+    const TWO: &str = r#"
+        [secret.a]
+        source = "env:A"
+        [[secret.a.binding]]
+        host = "a.test"
+        slot = { header = "x-key={}" }
+        env = "A_KEY"
+        [[secret.a.binding]]
+        host = "b.test"
+        port = 8443
+        slot = { field = "token" }
+        agent = "codex"
+        [secret.b]
+        source = "file"
+        [[secret.b.binding]]
+        host = "c.test"
+        slot = { basic = "git" }
+    "#;
+
+    #[test]
+    fn g3_a_task_gets_what_is_bound_for_its_agent_and_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let two = catalogue(folder.path(), TWO);
+        let lines = planned(&two, &WantedSecrets::Bound, Some("claude"));
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        let told = "a from the variable A: ANY https://a.test:443 in the header `x-key: {}`, inside as A_KEY";
+        assert_eq!(lines[0], told);
+        assert_eq!(planned(&two, &WantedSecrets::Bound, Some("codex")).len(), 3);
+        assert_eq!(planned(&two, &WantedSecrets::None, None).len(), 0);
+        let only = WantedSecrets::Named(vec!["b".parse().unwrap()]);
+        assert_eq!(planned(&two, &only, None).len(), 1);
+        let unknown = WantedSecrets::Named(vec!["c".parse().unwrap()]);
+        assert!(of_task(&two, &unknown, None, &[]).is_err());
+    }
+
+    #[test]
+    fn g3_each_task_has_placeholders_of_its_own_and_one_variable_holds_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let two = catalogue(folder.path(), TWO);
+        let placeholder = || {
+            let planned = of_task(&two, &WantedSecrets::Bound, None, &[]).unwrap();
+            planned[0].bound.placeholder.clone()
+        };
+        assert_ne!(placeholder(), placeholder());
+        let same = TWO.replace("slot = { basic", "env = \"A_KEY\"\nslot = { basic");
+        let same = catalogue(folder.path(), &same);
+        let refused = of_task(&same, &WantedSecrets::Bound, None, &[]).unwrap_err();
+        assert!(refused.to_string().contains("A_KEY"), "{refused}");
+    }
+
+    #[test]
+    fn what_a_repository_asks_for_is_named_until_the_user_binds_it_and_hides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let two = catalogue(folder.path(), TWO);
+        let asks = |host: &str, path: &str| {
+            let text = format!(
+                "[[a]]\nhost = \"{host}\"\npath = \"{path}\"\nslot = {{ header = \"x-key={{}}\" }}\n"
+            );
+            let asked: AskedBindings = toml::from_str(&text).unwrap();
+            not_given(&asked, &two)
+        };
+        assert_eq!(asks("a.test", ""), [""; 0]);
+        assert_eq!(asks("evil.test", "").len(), 1);
+        // A wider path is another binding, and nothing in it turns the text around.
+        let shown = asks("a.test", "/\u{202e}x").remove(0);
+        assert!(!shown.contains('\u{202e}'), "{shown}");
+    }
+}

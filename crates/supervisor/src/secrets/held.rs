@@ -101,3 +101,92 @@ impl Held {
         self.taken_back.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn held(source: &str, ttl: Option<u64>, value: Option<&str>) -> HeldSecrets {
+        let held = Held {
+            source: source.parse().unwrap(),
+            ttl: ttl.map(Duration::from_secs),
+            environment: Arc::new([("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into()),
+            taken_back: AtomicBool::new(false),
+            value: Mutex::new(value.map(|value| (Redacted::new(value.to_owned()), Instant::now()))),
+        };
+        HeldSecrets(Arc::new([("a".parse().unwrap(), held)].into()))
+    }
+
+    fn name() -> SecretName {
+        "a".parse().unwrap()
+    }
+
+    #[test]
+    fn a_command_runs_once_for_all_that_wait_and_again_when_its_value_is_too_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = folder.path().join("runs");
+        let command = format!(
+            "command:echo x >> {}; sleep 0.2; printf decoy-0123456789",
+            runs.display()
+        );
+        let count = || fs::read_to_string(&runs).unwrap().lines().count();
+        let secrets = held(&command, None, None);
+        let waiting: Vec<_> = (0..20)
+            .map(|_| {
+                let secrets = secrets.clone();
+                std::thread::spawn(move || secrets.value(&name()).unwrap())
+            })
+            .collect();
+        for waited in waiting {
+            assert_eq!(waited.join().unwrap().expose(), "decoy-0123456789");
+        }
+        assert_eq!(count(), 1);
+        // Nothing is fresh for no time at all.
+        let secrets = held(&command, Some(0), None);
+        for _ in 0..2 {
+            secrets.value(&name()).unwrap();
+        }
+        assert_eq!(count(), 3);
+    }
+
+    #[test]
+    fn a_value_that_was_taken_back_is_gone_also_while_its_command_runs() {
+        let secrets = held("env:A", None, Some("decoy-0123456789"));
+        assert!(secrets.value(&name()).is_ok());
+        assert!(secrets.take_back(&name()));
+        assert!(secrets.value(&name()).unwrap_err().contains("taken back"));
+        assert!(!secrets.take_back(&"b".parse().unwrap()));
+
+        let folder = tempfile::tempdir().unwrap();
+        let (begun, go) = (folder.path().join("begun"), folder.path().join("go"));
+        let command = format!(
+            "command:touch {}; until test -e {}; do sleep 0.01; done; printf decoy-0123456789",
+            begun.display(),
+            go.display()
+        );
+        let secrets = held(&command, None, None);
+        let asking = secrets.clone();
+        let asked = std::thread::spawn(move || asking.value(&name()));
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !begun.exists() {
+            assert!(Instant::now() < deadline, "the command did not start");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(secrets.take_back(&name()));
+        fs::write(&go, "").unwrap();
+        assert!(asked.join().unwrap().is_err());
+    }
+
+    #[test]
+    fn what_a_source_says_of_its_failure_is_not_told_inside() {
+        let refused = held("command:echo told-too-much; exit 3", None, None).value(&name());
+        let refused = refused.unwrap_err();
+        assert!(refused.contains("stockade secret test a"), "{refused}");
+        assert!(
+            !refused.contains("told") && !refused.contains('3'),
+            "{refused}"
+        );
+    }
+}
