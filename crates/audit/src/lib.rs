@@ -18,6 +18,7 @@ mod canonical;
 mod chain;
 mod client;
 mod error;
+mod export;
 mod files;
 mod frame;
 mod hash;
@@ -37,6 +38,7 @@ mod verify;
 pub use self::{
     client::{RecordError, RecorderClient},
     error::LogError,
+    export::Export,
     frame::Refusal,
     hash::{Hash, HashError},
     host::{Binding, Fingerprints, Host, bindings, host_log},

@@ -1,5 +1,6 @@
 //! The words of the command line.
 
+mod audit;
 mod network;
 mod secret;
 mod serve;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use stockade_sandbox::Isolation;
 
 pub(crate) use self::{
+    audit::{Audit, ExportArguments, Prove, Query, Select, Verify, VerifyCommit},
     network::{Allow, NetworkArguments},
     secret::{
         AddSecret, BindSecret, ImportSecrets, NamedSecret, Secret, SecretArguments, UnbindSecret,
@@ -32,7 +34,7 @@ pub(crate) use self::{
 )]
 #[command(
     after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 not found · 4 refused · 5 conflict \
-    · 6 a wall is missing\n· 7 an attack went through.\n`run` and `exec` in the foreground end with the code of what they ran."
+    · 6 a wall is missing\n· 7 an attack went through · 8 a record was changed · 9 a record was checked in part.\n`run` and `exec` in the foreground end with the code of what they ran."
 )]
 pub(crate) struct Arguments {
     /// Print one JSON document instead of text
@@ -176,6 +178,19 @@ pub(crate) enum Verb {
     Budget(Budget),
     /// Why something was refused: an event's number in a task's record
     Why(Why),
+    /// Check, search, prove and export what is recorded
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  stockade audit verify --all\n  stockade audit log fix-login\n  \
+        stockade audit query --kind denied --json"
+    )]
+    Audit(Audit),
+    /// Tell from the record alone how a merged commit came to be
+    #[command(
+        after_help = "Examples:\n  stockade verify-commit\n  stockade verify-commit main~3 --json\n\n\
+        Exit codes: 0 the record says so · 3 not a commit of Stockade's, or no record of it · 8 something was changed"
+    )]
+    VerifyCommit(VerifyCommit),
     /// Write completions for a shell to standard output
     Completions {
         /// Which shell

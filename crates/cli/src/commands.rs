@@ -2,6 +2,7 @@
 
 mod allow;
 mod attack;
+mod audit;
 mod bench;
 mod budget;
 mod connections;
@@ -19,6 +20,7 @@ mod secret;
 mod serve;
 mod tasks;
 mod uninstall;
+mod verify_commit;
 mod watch;
 mod why;
 mod work;
@@ -65,6 +67,8 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Allow(allow) => allow::run(&allow, printer),
         Verb::Budget(budget) => budget::run(&budget, printer),
         Verb::Why(why) => why::run(&why, printer),
+        Verb::Audit(audit) => audit::run(&audit, printer),
+        Verb::VerifyCommit(commit) => verify_commit::run(&commit, printer),
         Verb::Completions { shell } => {
             clap_complete::generate(
                 shell,

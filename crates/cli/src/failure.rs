@@ -26,6 +26,10 @@ pub(crate) enum Kind {
     Wall = 6,
     /// An attack went through.
     Escaped = 7,
+    /// A record, or what should fit it, is not what was written.
+    Tampered = 8,
+    /// What could be checked is sound; not all could.
+    Incomplete = 9,
 }
 
 /// A failed command.

@@ -57,6 +57,9 @@ pub(crate) struct Checkout {
     pub(crate) branch: Option<String>,
 }
 
+/// The longest commit that is read for its message.
+const COMMIT_MAX: u64 = 1024 * 1024;
+
 impl Repository {
     /// Finds the repository that holds `folder`.
     pub fn discover(git: &Git, folder: &Path) -> Result<Self, RepositoryError> {
@@ -118,6 +121,17 @@ impl Repository {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The message of a commit.
+    pub fn message(&self, git: &Git, commit: &ObjectId) -> Result<String, GitError> {
+        let call = git.call(&self.checkout, "cat-file");
+        let call = call
+            .args(["commit", commit.as_str()])
+            .output_limit(COMMIT_MAX);
+        let text = String::from_utf8_lossy(&call.run()?).into_owned();
+        let message = text.split_once("\n\n").map(|(_, message)| message);
+        Ok(message.unwrap_or_default().to_owned())
     }
 
     /// The branch that is checked out, `refs/heads/…`; `None` if `HEAD` is

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use stockade_audit::Hash;
-use stockade_supervisor::{Judged, Project, STATUS, TaskState, run_checks};
+use stockade_supervisor::{Judged, Project, STATUS, TaskState, recorder, run_checks};
 use stockade_types::EventKind;
 use stockade_workspace::{
     Accepted, Approval, Identity, KeptCommit, MergeError, MergePlan, MergeRequest, Pool,
@@ -13,7 +12,7 @@ use stockade_workspace::{
 
 use crate::{
     arguments::Merge,
-    commands::{review::path, run::confirm, work::Work},
+    commands::{review::path, run::confirm, verify_commit::policy, work::Work},
     failure::{Failure, Kind},
     host,
     print::{Printer, Tone},
@@ -163,7 +162,7 @@ pub(crate) fn plan(
     target: &str,
     form: &Form,
 ) -> Result<MergePlan, Failure> {
-    let contract = serde_json::to_vec(&work.plan.contract).unwrap_or_default();
+    let head = recorder::head(&work.directory)?;
     let provenance = Provenance {
         task: work.status.id.to_string(),
         agent: work.plan.contract.agent.name.clone(),
@@ -172,7 +171,8 @@ pub(crate) fn plan(
             .model
             .clone()
             .unwrap_or_else(|| "default".to_owned()),
-        policy: format!("contract sha256:{}", Hash::of(&contract)),
+        policy: policy(&work.plan.contract),
+        record: format!("{} {}", head.size, head.root),
     };
     let request = MergeRequest {
         target,

@@ -20,6 +20,36 @@ pub struct Provenance {
     pub model: String,
     /// The digest of the policy in force.
     pub policy: String,
+    /// The state of the task's record when the merge was planned: its size and
+    /// its root.
+    pub record: String,
+}
+
+/// What a trailer says that is not known.
+const UNKNOWN: &str = "unknown";
+
+impl Provenance {
+    /// What the message of a merge commit says; `None` if the commit is not one
+    /// of Stockade's. The trailers are the last paragraph, where nothing of an
+    /// agent's stands.
+    pub fn of_message(message: &str) -> Option<Self> {
+        let last = message.trim_end().rsplit("\n\n").next()?;
+        let value = |key: &str| {
+            let lines = last
+                .lines()
+                .filter_map(|line| line.strip_prefix("Stockade-"));
+            let mut values = lines.filter_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
+            values.next().map(str::to_owned)
+        };
+        let told = |key| value(key).unwrap_or_else(|| UNKNOWN.to_owned());
+        Some(Self {
+            task: value("Task")?,
+            agent: told("Agent"),
+            model: told("Model"),
+            policy: told("Policy"),
+            record: told("Record"),
+        })
+    }
 }
 
 /// Trailers that only people or Stockade may write.
@@ -54,6 +84,7 @@ pub(super) fn with_trailers(text: &str, provenance: &Provenance) -> String {
         agent,
         model,
         policy,
+        record,
     } = provenance;
     message.push('\n');
     for (key, value) in [
@@ -61,10 +92,11 @@ pub(super) fn with_trailers(text: &str, provenance: &Provenance) -> String {
         ("Agent", agent),
         ("Model", model),
         ("Policy", policy),
+        ("Record", record),
     ] {
         let value = crate::visible::line(value.trim().as_bytes());
         let value = if value.is_empty() {
-            "unknown".to_owned()
+            UNKNOWN.to_owned()
         } else {
             value
         };
@@ -92,6 +124,7 @@ mod tests {
             agent: text("codex"),
             model: text("m"),
             policy: text("p"),
+            record: text("7 r"),
         }
     }
 
@@ -108,8 +141,13 @@ mod tests {
             "{message}"
         );
         assert!(message.ends_with(
-            "Stockade-Task: t-1\nStockade-Agent: codex\nStockade-Model: m\nStockade-Policy: p\n"
+            "Stockade-Task: t-1\nStockade-Agent: codex\nStockade-Model: m\nStockade-Policy: p\nStockade-Record: 7 r\n"
         ));
+        assert_eq!(Provenance::of_message(&message), Some(provenance()));
+        assert_eq!(
+            Provenance::of_message("Fix it\n\nStockade-Agent: me\n"),
+            None
+        );
     }
 
     #[test]

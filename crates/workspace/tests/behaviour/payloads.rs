@@ -140,6 +140,7 @@ fn every_verb(bench: &Bench, space: &TaskSpace) {
         agent: text("a"),
         model: text("m"),
         policy: text("p"),
+        record: text("1 r"),
     };
     let identity = Identity {
         name: text("U"),

@@ -322,6 +322,7 @@ pub(crate) fn plan_as(
         agent: text("a"),
         model: text("m"),
         policy: text("p"),
+        record: text("1 r"),
     };
     let identity = Identity {
         name: text("User"),

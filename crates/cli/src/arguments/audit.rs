@@ -1,0 +1,131 @@
+//! The words about records.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use stockade_audit::Export;
+
+use super::TaskName;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Check that records are what was written, offline; name the first that is not
+    #[command(
+        after_help = "Examples:\n  stockade audit verify --all\n  stockade audit verify fix-login --against kept-checkpoint\n  \
+        stockade audit verify ./copy-of-a-record --key audit.pub\n  stockade audit verify --proof event-7.tlog-proof\n\n\
+        Exit codes: 0 sound · 3 nothing there · 8 something was changed · 9 sound as far as could be checked"
+    )]
+    Verify(Verify),
+    /// Print the proof that one event is in a record, for `verify --proof`
+    #[command(
+        after_help = "Examples:\n  stockade audit prove 7 --task fix-login > event-7.tlog-proof"
+    )]
+    Prove(Prove),
+    /// Print a task's signed checkpoint; kept elsewhere, it shows what is changed later
+    #[command(after_help = "Examples:\n  stockade audit checkpoint fix-login > kept-checkpoint")]
+    Checkpoint(TaskName),
+    /// List the events of a task
+    Log(TaskName),
+    /// Find events, by what they are and what they say
+    #[command(after_help = "Examples:\n  stockade audit query --kind denied\n  \
+        stockade audit query --contains api.example.com --since 2026-01-31T09:00:00Z --json")]
+    Query(Query),
+    /// Write records in the form of other tools
+    #[command(
+        after_help = "Examples:\n  stockade audit export --format csv > records.csv\n  \
+        stockade audit export --task fix-login --format ocsf"
+    )]
+    Export(ExportArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Which task, or a copy: the folder of a record, a task or a whole state
+    /// directory [default: the only task]
+    #[arg(value_name = "TASK|FOLDER")]
+    pub(crate) what: Option<String>,
+    /// Every task, and whether one is missing
+    #[arg(long, conflicts_with = "what")]
+    pub(crate) all: bool,
+    /// The public key, as `audit/key.pub` of the state directory has it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// A checkpoint that was kept elsewhere; may be repeated
+    #[arg(long, value_name = "FILE", conflicts_with = "all")]
+    pub(crate) against: Vec<PathBuf>,
+    /// Check this proof instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["what", "all", "against"])]
+    pub(crate) proof: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prove {
+    /// The number of the event
+    pub(crate) event: u64,
+    /// Which task [default: the only one]
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Query {
+    #[command(flatten)]
+    pub(crate) select: Select,
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub(crate) struct Select {
+    /// Only of this task [default: all]
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// Only of this kind, such as denied or merged; may be repeated
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Vec<String>,
+    /// Only what says this somewhere
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) contains: Option<String>,
+    /// Only from this time on, RFC 3339 or the start of it
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// The form
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) select: Select,
+}
+
+/// A form of export, one event a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// JSON as the record has it
+    Jsonl,
+    /// Comma-separated values
+    Csv,
+    /// Open Cybersecurity Schema Framework
+    Ocsf,
+}
+
+impl Format {
+    pub(crate) fn export(self) -> Export {
+        match self {
+            Self::Jsonl => Export::Jsonl,
+            Self::Csv => Export::Csv,
+            Self::Ocsf => Export::Ocsf,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyCommit {
+    /// The commit, in the repository of the folder that this is typed in
+    #[arg(default_value = "HEAD")]
+    pub(crate) commit: String,
+}
