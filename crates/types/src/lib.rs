@@ -7,6 +7,8 @@ pub mod wire;
 #[cfg(feature = "std-vocabulary")]
 mod denial;
 #[cfg(feature = "std-vocabulary")]
+mod effect;
+#[cfg(feature = "std-vocabulary")]
 pub mod env;
 #[cfg(feature = "std-vocabulary")]
 mod event;
@@ -20,14 +22,18 @@ mod redacted;
 mod task;
 #[cfg(feature = "std-vocabulary")]
 mod usage;
+#[cfg(feature = "std-vocabulary")]
+mod word;
 
 #[cfg(feature = "std-vocabulary")]
 pub use self::{
     denial::Denial,
+    effect::{Confidence, Effect, EffectKind, FileClass, Mark, Reversible, Scope, Verdict},
     event::{Event, EventKind},
     host::{HostName, HostNameError},
     money::{Money, MoneyError},
     redacted::Redacted,
     task::{TaskId, TaskIdError},
     usage::Usage,
+    word::UnknownWord,
 };
