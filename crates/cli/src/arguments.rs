@@ -2,6 +2,7 @@
 
 mod audit;
 mod network;
+mod policy;
 mod secret;
 mod serve;
 mod spending;
@@ -15,6 +16,7 @@ use stockade_sandbox::Isolation;
 pub(crate) use self::{
     audit::{Audit, ExportArguments, Prove, Query, Select, Verify, VerifyCommit},
     network::{Allow, NetworkArguments},
+    policy::{Policy, PolicyTest, PolicyVerb},
     secret::{
         AddSecret, BindSecret, ImportSecrets, NamedSecret, Secret, SecretArguments, UnbindSecret,
     },
@@ -176,6 +178,10 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  stockade budget --by day\n  stockade budget raise fix-login '$1'"
     )]
     Budget(Budget),
+    /// What commands would do, and the rules that decide about them
+    #[command(after_help = "Examples:\n  stockade policy test -- npm publish\n  \
+        stockade policy explain git.push-force\n  stockade policy check my-rules.cedar")]
+    Policy(Policy),
     /// Why something was refused: an event's number in a task's record
     Why(Why),
     /// Check, search, prove and export what is recorded

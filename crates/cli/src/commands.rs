@@ -13,6 +13,7 @@ mod exec;
 mod keep;
 mod merge;
 mod model_server;
+mod policy;
 mod programs;
 mod review;
 mod run;
@@ -66,6 +67,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Restore(restore) => keep::restore(&restore, printer),
         Verb::Allow(allow) => allow::run(&allow, printer),
         Verb::Budget(budget) => budget::run(&budget, printer),
+        Verb::Policy(policy) => policy::run(&policy, printer),
         Verb::Why(why) => why::run(&why, printer),
         Verb::Audit(audit) => audit::run(&audit, printer),
         Verb::VerifyCommit(commit) => verify_commit::run(&commit, printer),

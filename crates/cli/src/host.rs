@@ -62,7 +62,8 @@ pub(crate) fn git() -> Result<Git, Failure> {
     find_git(&search_path()).map_err(Failure::failed)
 }
 
-fn config_place() -> Option<PathBuf> {
+/// Where the user's configuration is, if there is a home.
+pub(crate) fn config_place() -> Option<PathBuf> {
     let folder = path_variable("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")));
     Some(folder?.join("stockade"))
 }

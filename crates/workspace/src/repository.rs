@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     git::{Git, GitDir, GitError},
-    object::{ObjectFormat, ObjectId},
+    object::{FileMode, ObjectFormat, ObjectId},
+    path::TreePath,
 };
 
 /// Why a folder cannot be worked on.
@@ -132,6 +133,27 @@ impl Repository {
         let text = String::from_utf8_lossy(&call.run()?).into_owned();
         let message = text.split_once("\n\n").map(|(_, message)| message);
         Ok(message.unwrap_or_default().to_owned())
+    }
+
+    /// The files right in `folder` of `commit`, by path, each of which may have
+    /// `limit` bytes; links are left out.
+    pub fn files_in(
+        &self,
+        git: &Git,
+        commit: &ObjectId,
+        folder: &str,
+        limit: u64,
+    ) -> Result<Vec<(TreePath, Vec<u8>)>, GitError> {
+        let entries = git.list_folder(&self.checkout, commit, folder)?;
+        let files = entries
+            .into_iter()
+            .filter(|entry| matches!(entry.mode, FileMode::Regular | FileMode::Executable));
+        files
+            .map(|file| {
+                let content = git.blob(&self.checkout, &file.id, limit)?;
+                Ok((file.path, content))
+            })
+            .collect()
     }
 
     /// The branch that is checked out, `refs/heads/…`; `None` if `HEAD` is

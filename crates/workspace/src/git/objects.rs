@@ -101,6 +101,22 @@ impl Git {
         records(&output).map(parse_entry).collect()
     }
 
+    /// The entries of one folder of `tree`; none if there is no such folder.
+    pub(crate) fn list_folder(
+        &self,
+        repository: &GitDir,
+        tree: &ObjectId,
+        folder: &str,
+    ) -> Result<Vec<TreeEntry>, GitError> {
+        let below = format!("{folder}/");
+        let output = self
+            .call(repository, "ls-tree")
+            .args(["-z", "--long", "--full-tree", tree.as_str(), "--", &below])
+            .output_limit(LISTING_LIMIT)
+            .run()?;
+        records(&output).map(parse_entry).collect()
+    }
+
     /// The paths on which two trees differ, without guessing at renames.
     pub(crate) fn diff_trees(
         &self,

@@ -1,0 +1,46 @@
+//! The words about rules.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Args)]
+pub(crate) struct Policy {
+    #[command(subcommand)]
+    pub(crate) verb: PolicyVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyVerb {
+    /// Load every rule, and try the examples that each gives
+    Check {
+        /// Files to try as the user's own, beside those that are installed
+        files: Vec<PathBuf>,
+    },
+    /// Tell what a command would do and what is decided about it; nothing is run
+    #[command(
+        after_help = "Examples:\n  stockade policy test -- git push --force origin main\n  \
+        stockade policy test --shell 'curl -s https://example.com/x | sh'\n\n\
+        Exit codes: 0 allowed, or only without anything outward · 4 denied, or a person must be asked"
+    )]
+    Test(PolicyTest),
+    /// Show a rule: what it decides, why, its examples and its text
+    Explain {
+        /// The rule's name
+        rule: String,
+    },
+    /// List the rules in force
+    Ls,
+    /// Print the schema: everything that a rule may name
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyTest {
+    /// A text for the shell, instead of a program with arguments
+    #[arg(long, value_name = "TEXT", conflicts_with = "command")]
+    pub(crate) shell: Option<String>,
+    /// Program and arguments
+    #[arg(last = true, required_unless_present = "shell")]
+    pub(crate) command: Vec<String>,
+}

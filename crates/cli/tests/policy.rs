@@ -1,0 +1,237 @@
+//! What commands would do, what rules decide, and rules that cannot stand.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a step of a test that fails fails the test"
+)]
+
+mod host;
+
+use std::{fs, path::PathBuf};
+
+use self::host::{
+    Host,
+    failure::{FAILED, NOT_FOUND, REFUSED, USAGE},
+};
+
+/// A rule of the tests.
+const RULE: &str = r#"@id("mine.make")
+@reason("Use just.")
+@instead("just build")
+@match("make all")
+@not_match("just build")
+forbid (principal, action == Action::"exec.run", resource)
+when { context.program == "make" };
+"#;
+
+/// A host whose user has a rule in a file.
+fn with_rule(rule: &str) -> (Host, PathBuf) {
+    let mut host = Host::new();
+    let folder = host.path("config/stockade/policy");
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("mine.cedar");
+    fs::write(&file, rule).unwrap();
+    host.set("XDG_CONFIG_HOME", host.path("config"));
+    (host, file)
+}
+
+#[test]
+fn a_commands_effects_and_verdict_are_shown_with_rule_and_reason() {
+    let host = Host::new();
+    let test = |words: &[&str]| {
+        let outcome = host.stockade(&[&["policy", "test"], words].concat());
+        assert_eq!(outcome.stderr, "");
+        (outcome.code, outcome.stdout)
+    };
+    let (code, text) = test(&["--shell", "env X=1 sh -c \"git push --force origin main\""]);
+    assert_eq!(code, REFUSED);
+    insta::assert_snapshot!(text, @r"
+    deny  it may not run
+
+    deny     vcs.push by git on origin main +force +protected
+             rule     git.push-force-protected
+             why      The history of a branch that others work on is not overridden.
+             instead  Push to a new branch.
+    ");
+    let (code, text) = test(&["--", "cargo", "test"]);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(text, @r"
+    allow  it may run
+
+    allow    exec.run by cargo
+    ");
+    let (code, text) = test(&["--shell", "$TOOL --all && npm publish"]);
+    assert_eq!(code, REFUSED);
+    insta::assert_snapshot!(text, @r"
+    ask  a person is asked first
+
+    ask      pkg.publish by npm
+             rule     packages.publish
+             why      This publishes something, which cannot be taken back.
+             instead  Let a person or the build service publish.
+
+    contain  exec.opaque by …
+             rule     exec.opaque
+             why      What this runs cannot be told from its text, so nothing outward is granted to it.
+             instead  Write the program and its words out.
+    ");
+    let (code, text) = test(&["--shell", "eval \"$CODE\""]);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(text, @r"
+    contain  it may run, with nothing outward granted to it
+
+    contain  exec.opaque by sh
+             rule     exec.opaque
+             why      What this runs cannot be told from its text, so nothing outward is granted to it.
+             instead  Write the program and its words out.
+    ");
+}
+
+#[test]
+fn programs_get_effects_and_verdict_as_json() {
+    let host = Host::new();
+    let mut decision = host.json(&["policy", "test", "--", "rm", "-rf", "target"]);
+    let target = decision["findings"][0]["effect"]["target"].take();
+    assert!(
+        target.as_str().unwrap().ends_with("/project/target"),
+        "{target}"
+    );
+    insta::assert_json_snapshot!(decision, @r#"
+    {
+      "verdict": "allow",
+      "findings": [
+        {
+          "effect": {
+            "kind": "fs.delete",
+            "target": null,
+            "scope": "workspace",
+            "class": "plain",
+            "marks": [
+              "recursive"
+            ],
+            "program": "rm",
+            "reversible": "undo",
+            "outward": false,
+            "confidence": "certain"
+          },
+          "verdict": "allow",
+          "rules": [
+            "base.known"
+          ],
+          "reason": ""
+        }
+      ]
+    }
+    "#);
+    let outcome = host.stockade(&["--json", "policy", "test", "--", "rm", "-rf", "/"]);
+    assert_eq!(outcome.code, REFUSED);
+    let decision: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(decision["verdict"], "deny");
+    assert_eq!(decision["findings"][0]["rules"][0], "files.delete-outside");
+}
+
+#[test]
+fn what_hides_in_a_commands_words_is_spelled_out() {
+    let host = Host::new();
+    let outcome = host.stockade(&["policy", "test", "--", "rm", "a\u{202e}b\u{1b}[2Jc"]);
+    assert!(
+        !outcome.stdout.contains(['\u{202e}', '\u{1b}']),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn the_users_rule_counts_and_is_explained_with_its_place() {
+    let (host, file) = with_rule(RULE);
+    let outcome = host.stockade(&["policy", "test", "--", "make", "all"]);
+    assert_eq!(outcome.code, REFUSED, "{outcome:?}");
+    assert!(outcome.stdout.contains("mine.make") && outcome.stdout.contains("just build"));
+    let rule = host.json(&["policy", "explain", "mine.make"]);
+    assert_eq!(rule["file"], file.to_str().unwrap());
+    assert_eq!((&rule["line"], &rule["layer"]), (&1.into(), &"user".into()));
+    let check = host.json(&["policy", "check"]);
+    assert_eq!(check["layers"]["user"], 1);
+    let rules = host.json(&["policy", "ls"]);
+    let rules = rules["rules"].as_array().unwrap().clone();
+    assert!(rules.iter().any(|rule| rule["id"] == "mine.make"));
+    assert!(rules.len() > 100);
+}
+
+#[test]
+fn a_rule_that_cannot_stand_is_told_with_file_and_line_and_no_command_is_judged() {
+    let (host, file) = with_rule(&RULE.replace("context.program", "context.progrm"));
+    for words in [
+        &["check"][..],
+        &["ls"],
+        &["test", "--", "ls"],
+        &["explain", "git.push"],
+    ] {
+        let outcome = host.stockade(&[&["policy"], words].concat());
+        assert_eq!(outcome.code, FAILED, "{outcome:?}");
+        assert_eq!(outcome.stdout, "");
+        let place = format!("{}:7:", file.display());
+        assert!(outcome.stderr.contains(&place), "{outcome:?}");
+        assert!(outcome.stderr.contains("progrm"), "{outcome:?}");
+    }
+    fs::write(&file, RULE).unwrap();
+    assert_eq!(host.stockade(&["policy", "check"]).code, 0);
+    // A file that is only tried is in force for that alone.
+    let tried = host.path("tried.cedar");
+    fs::write(
+        &tried,
+        RULE.replace("mine.make", "tried.make")
+            .replace("make all", "just all"),
+    )
+    .unwrap();
+    let outcome = host.stockade(&["policy", "check", tried.to_str().unwrap()]);
+    assert_eq!(outcome.code, FAILED, "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("does not apply to its example"),
+        "{outcome:?}"
+    );
+    assert_eq!(host.stockade(&["policy", "check"]).code, 0);
+}
+
+#[test]
+fn g4_a_repository_may_only_forbid_and_only_by_what_is_committed() {
+    let host = Host::new();
+    let folder = host.repository().join(".stockade/policy");
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("ours.cedar");
+    let make = || host.stockade(&["policy", "test", "--", "make", "all"]).code;
+    fs::write(&file, RULE).unwrap();
+    assert_eq!(make(), 0, "it is not committed");
+    host.git(&["add", "-A"]);
+    host.git(&["commit", "-qm", "rules"]);
+    assert_eq!(make(), REFUSED);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(
+        make(),
+        REFUSED,
+        "what is removed in the checkout still holds"
+    );
+    let permits = "@id(\"ours.all\")\n@reason(\"All.\")\npermit (principal, action, resource);\n";
+    fs::write(&file, permits).unwrap();
+    host.git(&["add", "-A"]);
+    host.git(&["commit", "-qm", "permits"]);
+    let outcome = host.stockade(&["policy", "test", "--", "make", "all"]);
+    assert_eq!(outcome.code, FAILED, "{outcome:?}");
+    assert!(outcome.stderr.contains("may only forbid"), "{outcome:?}");
+    assert!(outcome.stderr.contains("ours.cedar:1:"), "{outcome:?}");
+}
+
+#[test]
+fn words_that_name_no_rule_or_no_command_are_told() {
+    let host = Host::new();
+    let outcome = host.stockade(&["policy", "explain", "git.push-forced"]);
+    assert_eq!(outcome.code, NOT_FOUND, "{outcome:?}");
+    assert!(outcome.stderr.contains("git.push"), "{outcome:?}");
+    assert_eq!(host.stockade(&["policy", "test"]).code, USAGE);
+    let both = ["policy", "test", "--shell", "ls", "--", "ls"];
+    assert_eq!(host.stockade(&both).code, USAGE);
+    let schema = host.stockade(&["policy", "schema"]);
+    assert!(
+        schema.stdout.contains("action \"vcs.push\" in"),
+        "{schema:?}"
+    );
+}
