@@ -36,12 +36,13 @@ const PROGRAMS: [&str; 7] = [
 ];
 
 /// What of `/etc` appears inside.
-const ETC: [&str; 42] = [
+const ETC: [&str; 43] = [
     "alternatives",
     "bash.bashrc",
     "bash_completion.d",
     "ca-certificates",
     "ca-certificates.conf",
+    "chromium.d",
     "crypto-policies",
     "debian_version",
     "default/locale",

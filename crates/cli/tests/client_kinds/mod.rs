@@ -272,13 +272,7 @@ pub(crate) const CLIENTS: &[Client] = &[
         "dotnet --version",
         "dotnet nuget search nothing --source $U/dotnet",
     ),
-    client("podman", "podman -v", "podman pull web.test/podman"),
     client("gradle", "gradle -v", "gradle --refresh-dependencies"),
-    client(
-        "chromium",
-        "chromium --version",
-        "chromium --headless --no-sandbox --dump-dom $U/chromium",
-    ),
 ];
 
 /// Libraries and programs of PyPI.
