@@ -4,7 +4,7 @@ use crate::probe::Probe;
 
 const RULES: &str = "needs a rule that allows a host; the tests of the rules have such";
 const BINDINGS: &str =
-    "needs credentials that are bound to a host; Stockade binds none but the model's yet";
+    "needs a host that hands out credentials; Stockade does not know such requests yet";
 const MODEL: &str = "needs a model request; the tests of the gateway make them";
 const JUDGED: &str = "needs approvals; Stockade has none yet";
 const TERMINAL: &str = "needs a person's terminal in between; the tests of terminals have one";
