@@ -2,6 +2,7 @@
 //! what it does itself.
 
 mod builtins;
+mod collectors;
 mod interpreters;
 mod line;
 mod wrappers;

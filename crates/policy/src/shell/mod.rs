@@ -6,6 +6,7 @@
 //! opaque, never left out.
 
 mod ansi;
+mod braces;
 mod expand;
 mod nesting;
 mod redirect;
