@@ -149,6 +149,7 @@ impl Reader<'_> {
             }
             (text, _) => {
                 self.add(Effect::new(EffectKind::ExecRun, text));
+                self.file_effect(EffectKind::FsRead, "source", file, &[], state);
                 Stream::Unknown
             }
         }

@@ -121,7 +121,7 @@ impl Reader<'_> {
                         .cloned()
                         .collect();
                     for start in &starts {
-                        let found = below(start);
+                        let found = if chosen { below(start) } else { start.clone() };
                         let command: Vec<_> = command
                             .iter()
                             .map(|word| Word {

@@ -160,7 +160,16 @@ fn scope(parts: &[&str], path: &str, around: &Surroundings) -> Scope {
                 .strip_prefix(folder)
                 .is_some_and(|rest| folder.is_empty() || rest.starts_with('/'))
     };
-    if meant == around.workspace {
+    // What holds the workspace is not the task's, wherever that is.
+    let holds_it = |path: &str| {
+        around
+            .workspace
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
+    if holds_it(meant) {
+        Scope::System
+    } else if meant == around.workspace {
         Scope::WorkspaceRoot
     } else if below(&around.workspace) {
         Scope::Workspace
@@ -206,6 +215,7 @@ mod tests {
             ("/home/agent/.cache/x", Scope::Cache),
             ("/home/agent2", Scope::System),
             ("/dev/sda", Scope::Device),
+            ("/workspace", Scope::System),
             ("/proc/self/root/etc/passwd", Scope::System),
             ("/proc/1/root/workspace/app/x", Scope::Workspace),
         ] {

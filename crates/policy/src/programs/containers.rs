@@ -1,7 +1,7 @@
 use stockade_types::{
     EffectKind::{
-        AuthGrant, ContainerDelete, ContainerRun, FsWrite, InfraApply, NetConnect, PkgPublish,
-        SecretUse,
+        AuthGrant, ContainerDelete, ContainerRun, FsRead, FsWrite, InfraApply, NetConnect,
+        PkgPublish, SecretUse,
     },
     Mark,
 };
@@ -47,6 +47,7 @@ pub(super) const PROGRAMS: &[Program] = &[
             row("swarm|service|stack|node|secret", InfraApply),
             row("context use|create", AuthGrant),
             row("cp", FsWrite).on(Target::Last),
+            row("", FsRead).on(Target::Option(&["--env-file"])),
         ],
     )
     .values(&[
@@ -70,7 +71,6 @@ pub(super) const PROGRAMS: &[Program] = &[
         "--user",
         "--network",
         "--net",
-        "-t",
         "--tag",
         "--entrypoint",
         "--env-file",

@@ -43,17 +43,16 @@ pub(super) const PROGRAMS: &[Program] = &[
         ],
     ),
     program(
-        &[
-            "touch",
-            "mkdir",
-            "mkfifo",
-            "mktemp",
-            "truncate",
-            "fallocate",
-        ],
+        &["mkdir", "mkfifo", "mktemp"],
         &[row("", FsWrite).on(Target::Each)],
     )
-    .values(&["-d", "-t", "-r", "-m", "-s", "-l", "-p"]),
+    .values(&["-m"]),
+    program(&["touch"], &[row("", FsWrite).on(Target::Each)]).values(&["-d", "-t", "-r"]),
+    program(
+        &["truncate", "fallocate"],
+        &[row("", FsWrite).on(Target::Each)],
+    )
+    .values(&["-s", "-l", "-r", "-o"]),
     program(&["tee", "sponge"], &[row("", FsWrite).on(Target::Each)]).special(copies_input),
     program(&["dd"], &[]).special(dd),
     program(
@@ -118,7 +117,6 @@ pub(super) const PROGRAMS: &[Program] = &[
         ],
         &[row("", FsRead).on(Target::Each)],
     )
-    .values(&["-n", "-c", "-d", "-f", "-k", "-t", "-s", "-w"])
     .special(reads),
     program(&["base64"], &[row("", FsRead).on(Target::Each)])
         .values(&["-w"])
@@ -128,7 +126,12 @@ pub(super) const PROGRAMS: &[Program] = &[
             "grep", "egrep", "fgrep", "rg", "ag", "ack", "jq", "yq", "xmllint",
         ],
         &[
-            row("", FsRead).on(Target::Rest),
+            row("", FsRead)
+                .unless(&["-e", "--regexp", "-f", "--file"])
+                .on(Target::Rest),
+            row("", FsRead)
+                .when(&["-e", "--regexp", "-f", "--file"])
+                .on(Target::Each),
             row("", FsRead).on(Target::Option(&["-f", "--file"])),
         ],
     )
@@ -149,7 +152,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     .runs(&["--pre"])
     .special(passes),
     program(&["sed", "gsed"], &[])
-        .values(&["-e", "-f", "-l", "-E"])
+        .values(&["-e", "-f", "-l"])
         .special(sed),
     program(&["awk"], &[])
         .values(&["-F", "-v", "-f", "-i"])
@@ -340,7 +343,10 @@ fn sed(line: &Line, sink: &mut Sink<'_, '_>) {
             if runs || is_unknown(part) && substitutes && in_place && script.several {
                 sink.code(line, part);
             }
-            if let Some(file) = command.strip_prefix("w ") {
+            let written = command
+                .strip_prefix("w ")
+                .or(part.rsplit_once("/w ").map(|(_, file)| file));
+            if let Some(file) = written {
                 sink.path(line, FsWrite, file.trim(), &[]);
             }
         }

@@ -41,7 +41,6 @@ pub(super) const PROGRAMS: &[Program] = &[
             "--input-file",
             "-t",
             "-T",
-            "-d",
         ])
         .runs(&["--use-askpass"])
         .fetches()

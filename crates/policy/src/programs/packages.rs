@@ -2,7 +2,8 @@ mod lines;
 
 use stockade_types::{
     EffectKind::{
-        AuthGrant, ExecRun, InfraAccess, NetConnect, PkgInstall, PkgPublish, SecretRead, SecretUse,
+        AuthGrant, ExecRun, InfraAccess, InfraApply, NetConnect, PkgInstall, PkgPublish,
+        SecretRead, SecretUse,
     },
     Mark,
 };
@@ -68,6 +69,8 @@ pub(super) const PROGRAMS: &[Program] = &[
             row("token create|revoke", SecretUse),
             row("token list", SecretRead),
             row("login|adduser|logout", AuthGrant),
+            row("run|run-script deploy", InfraApply),
+            row("run|run-script release|publish", PkgPublish),
             row("ci", PkgInstall).marks(&[Mark::Scripts]),
             row("config set|delete", PkgInstall)
                 .when(&["registry", "ignore-scripts"])
