@@ -100,6 +100,9 @@ impl Reader<'_> {
         }
         // `deno run FILE`.
         let runs = matches!(line.operand(0), "run" | "test" | "bench") && name != "python";
+        if line.operand(0).ends_with("setup.py") && line.has_any(&["upload"]) {
+            self.add(Effect::new(EffectKind::PkgPublish, name));
+        }
         match line.operands.get(usize::from(runs)) {
             Some(file) if file.text != "-" => Some(self.script_file(name, file, state)),
             _ => Some(self.code_from(name, input)),

@@ -22,6 +22,7 @@ pub(super) const PROGRAMS: &[Program] = &[
         &[
             row("", FsDelete).on(Target::AllButLast),
             row("", FsWrite).on(Target::Last),
+            row("", FsWrite).on(Target::Option(&["-t", "--target-directory"])),
         ],
     )
     .values(&["-t", "-S"]),
@@ -30,7 +31,7 @@ pub(super) const PROGRAMS: &[Program] = &[
         &[
             row("", FsRead).on(Target::AllButLast),
             row("", FsWrite).on(Target::Last),
-            row("", FsWrite).on(Target::Option(&["-t"])),
+            row("", FsWrite).on(Target::Option(&["-t", "--target-directory"])),
         ],
     )
     .values(&["-t", "-S", "-m", "-o", "-g"])

@@ -71,6 +71,9 @@ pub(super) const PROGRAMS: &[Program] = &[
             row("send-email|imap-send", MsgSend),
             row("daemon|instaweb", NetListen).marks(&[Mark::Public]),
             row("send-pack|http-push", VcsPush).on(Target::First),
+            row("lfs push", VcsPush).on(Target::First),
+            row("svn dcommit", VcsPush),
+            row("p4 submit", VcsPush),
             row("remote-ext|remote-fd", NetSession),
         ],
     )
@@ -261,7 +264,9 @@ fn config(line: &Line, sink: &mut Sink<'_, '_>) {
         "edit" => return sink.effect(line, VcsHooks, "", &[]),
         _ => line.operands.get(1..).unwrap_or_default(),
     };
-    let Some(key) = operands.first() else {
+    // A file may be named before the key.
+    let telling = operands.iter().find(|word| setting(&word.text).is_some());
+    let Some(key) = telling.or(operands.first()) else {
         return;
     };
     // With one word the value is shown.

@@ -69,6 +69,7 @@ pub(super) const PROGRAMS: &[Program] = &[
             row("token create|revoke", SecretUse),
             row("token list", SecretRead),
             row("login|adduser|logout", AuthGrant),
+            row("workspace|workspaces", PkgPublish).when(&["publish"]),
             row("run|run-script deploy", InfraApply),
             row("run|run-script release|publish", PkgPublish),
             row("ci", PkgInstall).marks(&[Mark::Scripts]),

@@ -275,6 +275,15 @@ impl Reader<'_> {
                     },
                 }
             }
+            Expr::IndicateErrorIfNullOrUnset {
+                parameter,
+                indirect: false,
+                error_message,
+                ..
+            } => {
+                self.runs_inside(error_message.as_deref().unwrap_or_default(), state);
+                self.lookup(parameter, state)
+            }
             Expr::UseAlternativeValue {
                 parameter,
                 indirect: false,

@@ -192,6 +192,9 @@ pub(super) fn curl(line: &Line, sink: &mut Sink<'_, '_>) {
         sink.on(line, FsWrite, socket, &[Mark::Socket]);
     }
     for address in &given {
+        if let Some(file) = address.text.strip_prefix("file://") {
+            sink.path(line, FsRead, file, &[]);
+        }
         request(line, sink, &address.text, sends, method.as_deref());
         if carries && !marks_of(&address.text).contains(&Mark::Loopback) {
             sink.effect(line, NetUpload, host(&address.text), &[Mark::Payload]);
