@@ -212,7 +212,7 @@ impl Host {
         let folder = self.folder.join(LOG);
         let origin = self.signer.key().name();
         let (mut store, _) = Store::open(&folder, origin, &self.signer, PATIENCE)?;
-        store.append(&[entry.into_bytes()])?;
+        store.append(&[entry.into_bytes()], &mut Vec::new())?;
         store.sign(&self.signer)?;
         Ok(())
     }

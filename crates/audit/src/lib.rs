@@ -18,6 +18,7 @@ mod canonical;
 mod chain;
 mod client;
 mod error;
+mod evidence;
 mod export;
 mod files;
 mod frame;
@@ -38,6 +39,7 @@ mod verify;
 pub use self::{
     client::{RecordError, RecorderClient},
     error::LogError,
+    evidence::{Evidence, key, verify_host},
     export::Export,
     frame::Refusal,
     hash::{Hash, HashError},
@@ -49,5 +51,5 @@ pub use self::{
     read::{ReadError, Records, read},
     record::{Appended, MAX_EVENT_BYTES, Record, RecordKind, Upkeep},
     recorder::{Place, RecorderError, run_recorder},
-    verify::{Evidence, Fault, Verified, VerifyError, checkpoint, key, verify, verify_host},
+    verify::{Fault, Verified, VerifyError, checkpoint, verify},
 };

@@ -88,8 +88,9 @@ impl Log {
         })
     }
 
-    /// Appends events with one write and one `fdatasync`. An event that cannot
-    /// be a record is left out and gets its own error.
+    /// Appends events with one write and one `fdatasync` a bundle. An event that
+    /// cannot be a record is left out and gets its own error; if writing fails,
+    /// none counts as recorded.
     pub fn append_all(
         &mut self,
         events: &[Event],
@@ -101,9 +102,13 @@ impl Log {
             let refused = encode(event, seq).map(|entry| entries.push(entry)).err();
             outcomes.push(refused);
         }
-        let mut heads = self.store.append(&entries)?.into_iter();
+        let mut heads = Vec::with_capacity(entries.len());
+        let appended = self.store.append(&entries, &mut heads);
+        let written = entries.iter().take(heads.len());
         self.unbound
-            .extend(entries.iter().map(|entry| Hash::of_leaf(entry)));
+            .extend(written.map(|entry| Hash::of_leaf(entry)));
+        appended?;
+        let mut heads = heads.into_iter();
         let receipts = outcomes.into_iter().map_while(|refused| match refused {
             Some(error) => Some(Err(error)),
             None => heads.next().map(|head| {
@@ -128,8 +133,7 @@ impl Log {
         let record = Record::now(self.store.size(), RecordKind::Upkeep(upkeep), body);
         let entry = record.encode().map_err(LogError::Encode)?;
         self.unbound.push(Hash::of_leaf(&entry));
-        self.store.append(&[entry])?;
-        Ok(())
+        self.store.append(&[entry], &mut Vec::new())
     }
 }
 
@@ -176,13 +180,14 @@ fn migrate(path: &Path, name: &str, host: &Host) -> Result<(), LogError> {
         last = line.hash;
         batch.push(taken_over(line)?);
         if batch.len() == MIGRATED_AT_ONCE {
-            store.append(&std::mem::take(&mut batch))?;
+            store.append(&std::mem::take(&mut batch), &mut Vec::new())?;
         }
     }
-    store.append(&batch)?;
+    store.append(&batch, &mut Vec::new())?;
     let body = json!({ "records": store.size(), "last_hash": last, "torn": torn });
     let note = Record::now(store.size(), RecordKind::Upkeep(Upkeep::LogMigrated), body);
-    store.append(&[note.encode().map_err(LogError::Encode)?])?;
+    let note = note.encode().map_err(LogError::Encode)?;
+    store.append(&[note], &mut Vec::new())?;
     let checkpoint = store.sign(host.signer())?;
     fs::rename(&beside, path).map_err(&failed)?;
     files::sync_folder(path.parent().unwrap_or(path)).map_err(&failed)?;

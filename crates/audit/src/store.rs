@@ -94,12 +94,13 @@ impl Store {
     }
 
     /// Appends entries, and waits until they are on the disk (`fdatasync`, once
-    /// for all that share a bundle). For each, the state that ends with it.
-    ///
-    /// On an error those of an earlier bundle may be in the log, and the others
-    /// are not.
-    pub(crate) fn append(&mut self, entries: &[Vec<u8>]) -> Result<Vec<TreeHead>, LogError> {
-        let mut heads = Vec::with_capacity(entries.len());
+    /// for all that share a bundle). `heads` gets the state that ends with each;
+    /// on an error, only of those that are in the log.
+    pub(crate) fn append(
+        &mut self,
+        entries: &[Vec<u8>],
+        heads: &mut Vec<TreeHead>,
+    ) -> Result<(), LogError> {
         let mut rest = entries;
         while !rest.is_empty() {
             let room = usize::try_from(WIDTH - self.tiles.unfinished()).unwrap_or_default();
@@ -120,7 +121,7 @@ impl Store {
             self.poisoned = false;
             rest = later;
         }
-        Ok(heads)
+        Ok(())
     }
 
     /// Writes whole entries at the end of the last bundle.

@@ -38,11 +38,25 @@ pub fn run(folder: &Path) -> io::Result<()> {
     stockade_audit::run_recorder(channel, &place).map_err(io::Error::other)
 }
 
-/// Starts the recorder of a task.
+/// Starts the recorder of a task. The one before it may still be signing its
+/// last records.
 pub(crate) fn start(task: &TaskDirectory) -> Result<(Child, RecorderClient), SupervisorError> {
-    let (child, client) = spawn(task)?;
-    let client = client.map_err(|error| SupervisorError::Record(said(&error)))?;
-    Ok((child, client))
+    let deadline = Instant::now() + RELEASED_AFTER;
+    loop {
+        let (mut child, client) = spawn(task)?;
+        match client {
+            Ok(client) => return Ok((child, client)),
+            Err(error) => {
+                // It said why, and ends.
+                let _ = child.wait();
+                let held = matches!(error, RecordError::Refused(Refusal::Locked));
+                if !held || Instant::now() >= deadline {
+                    return Err(SupervisorError::Record(said(&error)));
+                }
+                std::thread::sleep(RETRY);
+            }
+        }
+    }
 }
 
 fn spawn(
@@ -78,18 +92,9 @@ fn with_recorder<T>(
     task: &TaskDirectory,
     work: impl FnOnce(&RecorderClient) -> Result<T, RecordError>,
 ) -> Result<T, SupervisorError> {
-    let deadline = Instant::now() + RELEASED_AFTER;
-    let (mut child, client) = loop {
-        let (mut child, client) = spawn(task)?;
-        match client {
-            Err(RecordError::Refused(Refusal::Locked)) if Instant::now() < deadline => {
-                let _ = child.wait();
-                std::thread::sleep(RETRY);
-            }
-            client => break (child, client),
-        }
-    };
-    let result = client.and_then(|client| work(&client));
+    let (mut child, client) = start(task)?;
+    let result = work(&client);
+    drop(client);
     // Its channel is closed: it signs, and ends.
     let ended = child.wait();
     let result = result.map_err(|error| SupervisorError::Record(said(&error)))?;

@@ -301,7 +301,7 @@ fn a_line_that_is_too_long_for_an_entry_stands_there_by_its_digest() {
 
 /// Runs `examples/append_until_full.rs` as a process of its own, after the
 /// shell commands of `preparation`.
-fn child(place: &Place, preparation: &str) -> Child {
+fn child(place: &Place, preparation: &str, times: &str) -> Child {
     // `cargo test` builds examples beside the tests.
     let tests = std::env::current_exe().unwrap();
     let program = tests
@@ -314,9 +314,10 @@ fn child(place: &Place, preparation: &str) -> Child {
         reason = "a process that can be killed and limited"
     )]
     std::process::Command::new("/bin/sh")
-        .args(["-c", &format!("{preparation} exec \"$0\" \"$1\" \"$2\"")])
+        .args(["-c", &format!("{preparation} \"$0\" \"$@\"")])
         .arg(program)
         .args([&place.log, &place.host])
+        .args(times.split_whitespace())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -341,7 +342,7 @@ fn acknowledged(child: &mut Child) -> impl Iterator<Item = Appended> + use<> {
 fn g5_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged() {
     let place = Place::new();
     for round in 1..=12 {
-        let mut child = child(&place, "");
+        let mut child = child(&place, "exec", "");
         let mut acknowledgements = acknowledged(&mut child);
         let seen = acknowledgements.by_ref().nth(37 * round).unwrap();
         child.kill().unwrap();
@@ -358,7 +359,7 @@ fn g5_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged() {
 fn a_full_disk_is_a_clear_error_and_leaves_a_valid_log() {
     let place = Place::new();
     // 512-byte units; without the signal the kernel answers EFBIG.
-    let mut child = child(&place, "trap '' XFSZ; ulimit -f 33;");
+    let mut child = child(&place, "trap '' XFSZ; ulimit -f 33; exec", "");
     let last = acknowledged(&mut child).last().unwrap();
     assert!(child.wait().unwrap().success());
     let sizes = sizes(&place.log);

@@ -86,15 +86,19 @@ pub(super) fn run(arguments: &Verify, printer: Printer) -> Result<ExitCode, Fail
 
 /// What the arguments name.
 fn subject(arguments: &Verify) -> Result<Subject, Failure> {
-    let folder = arguments.what.as_deref().map(Path::new);
-    if let Some(folder) = folder.filter(|folder| folder.is_dir()) {
-        return copy(folder);
+    let what = arguments.what.as_deref();
+    // What reads like a path is none of a task's names.
+    if let Some(folder) = what.filter(|what| what.contains('/') || what.starts_with('.')) {
+        return copy(Path::new(folder));
     }
     let state = host::state()?;
     let tasks = if arguments.all {
         host::tasks(&state)?
     } else {
-        vec![host::find(&state, arguments.what.as_deref())?]
+        match (host::find(&state, what), what.map(Path::new)) {
+            (Err(_), Some(folder)) if folder.is_dir() => return copy(folder),
+            (task, _) => vec![task?],
+        }
     };
     let live = tasks.iter().filter(|task| task.directory.is_locked());
     Ok(Subject {
