@@ -303,10 +303,18 @@ impl Tail {
         fs::create_dir_all(&parts)?;
         let path = parts.join("0");
         let file = files::create(&path)?;
-        for folder in parts.ancestors().take_while(|above| *above != folder) {
+        // Those further up got a new folder only with every thousandth bundle.
+        let new = if index.is_multiple_of(1000) {
+            usize::MAX
+        } else {
+            2
+        };
+        let above = parts
+            .ancestors()
+            .take_while(|above| above.starts_with(folder));
+        for folder in above.take(new) {
             files::sync_folder(folder)?;
         }
-        files::sync_folder(folder)?;
         Ok(Self {
             file,
             path,
