@@ -31,7 +31,7 @@ pub struct LaunchRequest<'a> {
     pub resume: bool,
     /// The model; without one the user's configuration decides, then the agent.
     pub model: Option<&'a str>,
-    /// What stands for the API key inside; see [`placeholder`](crate::placeholder).
+    /// What stands for the API key inside.
     pub placeholder: &'a str,
     /// `HOME` inside. It must not lie under `/tmp`: Codex then goes without
     /// its helper programs.

@@ -4,7 +4,7 @@ mod host;
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, os::unix::fs::PermissionsExt};
 
-use self::host::{Host, is_root, processes, skip};
+use self::host::{Host, eventually, is_root, processes, skip};
 
 /// `name value` lines as a map.
 fn fields(text: &str) -> BTreeMap<&str, &str> {
@@ -50,11 +50,13 @@ fn g1_seen_from_outside_no_process_inside_has_a_kernel_id_of_root_or_of_another_
     let tasks = [host.start("sleep 1000"), host.start("sleep 1000")];
     let mut seen = Vec::new();
     for task in &tasks {
-        let tree = processes::tree(&task.folder);
-        let inside = tree
-            .iter()
-            .find(|process| process.words[0] == "sleep")
-            .unwrap();
+        let mut inside = None;
+        eventually("the command runs", || {
+            let mut tree = processes::tree(&task.folder).into_iter();
+            inside = tree.find(|process| process.words[0] == "sleep");
+            inside.is_some()
+        });
+        let inside = inside.unwrap();
         let uid = inside.status("Uid").unwrap();
         let uid = uid.split_whitespace().next().unwrap().to_owned();
         assert_ne!(uid, "0");

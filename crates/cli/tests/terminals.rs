@@ -213,6 +213,9 @@ fn a_new_size_of_the_viewers_terminal_reaches_the_one_inside_at_once() {
     let host = Host::new();
     let script = "trap 'echo now $(stty size)' WINCH; echo be''gun; while :; do sleep 0.02; done";
     let task = host.start_with(&["--interactive"], script);
+    eventually("the trap is set", || {
+        host.stockade(&["logs", &task.id]).stdout.contains("begun")
+    });
     let viewer = Terminal::start(host.command(&["attach", &task.id]));
     viewer.wait_for("now 33 101");
     viewer.resize(40, 120);

@@ -656,6 +656,9 @@ impl Supervisor {
         self.fresh.close();
         self.gate.close();
         self.sandbox.end();
+        if self.session.is_none() {
+            self.execs.drain(self.main);
+        }
         if let Some(programs) = &mut self.programs {
             programs.finish();
         }

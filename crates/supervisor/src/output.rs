@@ -11,7 +11,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// The most that a log file takes, in bytes. What comes after is shown to
@@ -57,6 +57,8 @@ struct Inner {
     awaited: bool,
     /// When something was last printed.
     last: Option<Instant>,
+    /// Whether all that was printed has been taken.
+    drained: bool,
     ended: bool,
 }
 
@@ -104,7 +106,16 @@ impl Output {
                 Err(_) => break,
             }
         }
+        self.lock().drained = true;
         self.finish();
+    }
+
+    /// Waits until all that was printed has been taken, for `most` at most;
+    /// whoever printed is gone.
+    pub(crate) fn drain(&self, most: Duration) {
+        let inner = self.lock();
+        let waits = |inner: &mut Inner| !inner.drained;
+        let _ = self.0.changed.wait_timeout_while(inner, most, waits);
     }
 
     /// Nothing more will be printed; viewers see the rest and then the end.

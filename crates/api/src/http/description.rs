@@ -18,7 +18,7 @@ pub fn description() -> Value {
         path[route.method.to_ascii_lowercase()] = operation(route, &mut schemas);
     }
     let problem = schemas.given.subschema_for::<problem::Document<'_>>();
-    json!({
+    let mut description = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Stockade",
@@ -40,7 +40,10 @@ pub fn description() -> Value {
                 },
             },
         },
-    })
+    });
+    // By name, so that it is the same text however the rest of the program is built.
+    description.sort_all_objects();
+    description
 }
 
 /// Schemas of what is taken and of what is given, where a field that is left

@@ -19,7 +19,9 @@ const TIERS_MAX: usize = 4;
 /// What the price of a request depends on, read from its canonical path and a
 /// body that [`super::inspect`] let through.
 pub(crate) fn read(api: ModelApi, path: &str, body: &[u8]) -> ModelCall {
-    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut request: Value = serde_json::from_slice(body).unwrap_or_default();
+    // However a client orders fields, the same call is the same.
+    request.sort_all_objects();
     let number = |pointer: &str| request.pointer(pointer).and_then(Value::as_u64);
     let model = match api {
         ModelApi::Gemini => path
@@ -316,6 +318,21 @@ mod tests {
             { "role": "model", "parts": [{ "functionCall": { "name": "sh", "args": {} } }] },
             { "role": "user", "parts": [{ "functionResponse": { "name": "sh", "response": {} } }] }] });
         assert_eq!(call(ModelApi::Gemini, &gemini).calls.len(), 1);
+    }
+
+    #[test]
+    fn the_same_call_is_the_same_however_its_fields_are_ordered() {
+        let of = |input: &str| {
+            let body = format!(
+                r#"{{"messages":[{{"role":"assistant","content":
+                    [{{"type":"tool_use","id":"1","name":"Bash","input":{input}}}]}}]}}"#
+            );
+            read(ModelApi::Anthropic, "/v1/messages", body.as_bytes()).calls
+        };
+        let one = of(r#"{"a":1,"b":{"c":2,"d":3}}"#);
+        assert_eq!(one.len(), 1);
+        assert_eq!(one, of(r#"{"b":{"d":3,"c":2},"a":1}"#));
+        assert_ne!(one, of(r#"{"b":{"d":3,"c":2},"a":2}"#));
     }
 
     #[test]

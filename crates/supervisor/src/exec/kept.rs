@@ -23,6 +23,9 @@ use stockade_types::wire::{Exec, ExecLimits, Request};
 use super::{GRACE, REST_MAX};
 use crate::{control::Watch, output::Output};
 
+/// How long the rest of what was printed may take, once nobody prints any more.
+const LONGEST_DRAIN: Duration = Duration::from_secs(10);
+
 /// What a command gets and where its output goes.
 pub(crate) struct Command<'a> {
     pub(crate) argv: &'a [String],
@@ -154,6 +157,14 @@ impl Execs {
             }
         }
         self.ended(id, exit);
+    }
+
+    /// Waits until all that command `id` has printed is in its log; everything
+    /// inside is gone, but on a busy machine whoever reads may be behind.
+    pub(crate) fn drain(&self, id: u32) {
+        if let Some(running) = self.known.get(&id) {
+            running.output.drain(LONGEST_DRAIN);
+        }
     }
 
     /// A way to watch command `id`, typing too if `write` and nobody does.
