@@ -68,6 +68,19 @@ fn effect() -> impl Strategy<Value = Effect> {
         .prop_map(|(kind, target, marks)| Effect::new(kind, "program").on(target).marked(marks))
 }
 
+#[test]
+fn g4_a_here_document_in_brackets_that_could_be_arithmetic_is_not_allowed() {
+    let here = "sh <<'E'\nrm -rf /\nE\n";
+    for text in [
+        format!("(( {here}) )"),
+        format!("cat <(( {here})\n)"),
+        format!("echo \"$(( {here})\n)\""),
+        format!("cat >(({here}) )"),
+    ] {
+        assert!(verdict(&text) >= Verdict::Contain, "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_judged(text in "\\PC{0,200}") {

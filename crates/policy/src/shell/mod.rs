@@ -138,7 +138,9 @@ impl<'a> Reader<'a> {
 
     /// Reads `text` as a shell does and follows what it runs.
     pub(crate) fn script(&mut self, text: &str, state: &mut State, input: &Stream) -> Stream {
-        if is_unknown(text) || text.len() > LONGEST_TEXT || nesting::is_too_deep(text) {
+        let unread =
+            text.len() > LONGEST_TEXT || nesting::is_too_deep(text) || nesting::is_ambiguous(text);
+        if is_unknown(text) || unread {
             self.opaque(if is_remote(text) { text } else { "sh" }, &[]);
             return Stream::Unknown;
         }

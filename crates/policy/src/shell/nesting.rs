@@ -41,9 +41,23 @@ pub(super) fn is_too_deep(text: &str) -> bool {
         || text.matches("((").count() > MOST_ARITHMETIC
 }
 
+/// Whether a text may hold a here-document in brackets that could be arithmetic,
+/// too: `((` is then read as two subshells by bash, and in another way here.
+pub(super) fn is_ambiguous(text: &str) -> bool {
+    text.contains("((") && text.contains("<<") && text.contains('\n')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_here_documents_near_arithmetic_are_ambiguous() {
+        assert!(is_ambiguous("(( sh <<E\nrm -rf /\nE\n) )"));
+        assert!(!is_ambiguous("echo $((1 << 2))"));
+        assert!(!is_ambiguous("( sh <<E\nls\nE\n)"));
+        assert!(!is_ambiguous("echo $((1 + 2))\nls"));
+    }
 
     #[test]
     fn deep_texts_are_seen_and_long_flat_ones_are_not() {
