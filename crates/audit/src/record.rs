@@ -92,6 +92,11 @@ impl Record {
         }
     }
 
+    /// When it was written, as the record spells it: RFC 3339 in UTC.
+    pub fn written_at(&self) -> Result<String, time::error::Format> {
+        timestamp::text(&self.at)
+    }
+
     /// The record's one spelling, which is what the log holds.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         let value = serde_json::to_value(self)?;
@@ -134,11 +139,11 @@ pub(crate) mod timestamp {
         at: &OffsetDateTime,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let text = at
-            .to_offset(UtcOffset::UTC)
-            .format(FORMAT)
-            .map_err(S::Error::custom)?;
-        serializer.serialize_str(&text)
+        serializer.serialize_str(&text(at).map_err(S::Error::custom)?)
+    }
+
+    pub(super) fn text(at: &OffsetDateTime) -> Result<String, time::error::Format> {
+        at.to_offset(UtcOffset::UTC).format(FORMAT)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(

@@ -106,10 +106,8 @@ impl Connection {
         direction: &'static str,
         verdict: &'static str,
     ) -> Result<Self, Failure> {
-        // The time as the record spells it.
-        let written = serde_json::to_value(record).map_err(Failure::failed)?;
         let mut connection = Self {
-            at: written["at"].as_str().unwrap_or_default().to_owned(),
+            at: record.written_at().map_err(Failure::failed)?,
             direction,
             verdict,
             ..Self::default()

@@ -53,11 +53,9 @@ pub(crate) fn list(name: &TaskName, printer: Printer) -> Result<ExitCode, Failur
 
 impl Started {
     fn of(record: &Record) -> Result<Self, Failure> {
-        // The time as the record spells it.
-        let written = serde_json::to_value(record).map_err(Failure::failed)?;
         Ok(Self {
             event: record.seq,
-            at: written["at"].as_str().unwrap_or_default().to_owned(),
+            at: record.written_at().map_err(Failure::failed)?,
             told: record.body.clone(),
         })
     }

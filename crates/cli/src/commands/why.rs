@@ -35,9 +35,7 @@ pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure
         };
         return Err(Failure::new(Kind::NotFound, message));
     };
-    // The time as the record spells it, RFC 3339 in UTC.
-    let written = serde_json::to_value(&record).map_err(Failure::failed)?;
-    let at = written["at"].as_str().unwrap_or_default();
+    let at = record.written_at().map_err(Failure::failed)?;
     printer
         .json(&json!({ "event": record.seq, "at": at, "kind": record.kind, "body": record.body }));
     printer.line(&format!("event {} at {at}", record.seq));

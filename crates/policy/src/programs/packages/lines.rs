@@ -37,12 +37,12 @@ pub(super) fn node(line: &Line, sink: &mut Sink<'_, '_>) {
     if verb.is_empty() && line.program == "yarn" {
         return sink.effect(line, PkgInstall, "", &[]);
     }
-    if verb == "dlx" || verb == "exec" || verb == "x" {
-        let words = line.operands.get(1..).unwrap_or_default();
-        return if line.program == "npm" || verb == "dlx" || verb == "x" {
-        } else {
-            sink.start(words);
-        };
+    if matches!(verb, "dlx" | "exec" | "x") {
+        // What the others fetch and run is told by the tables.
+        if verb == "exec" && line.program != "npm" {
+            sink.start(line.operands.get(1..).unwrap_or_default());
+        }
+        return;
     }
     if !adds {
         return;
@@ -62,14 +62,19 @@ pub(super) fn node(line: &Line, sink: &mut Sink<'_, '_>) {
         sink.effect(line, PkgInstall, "", &marks);
     }
     for name in names {
-        let mut marks = marks.clone();
-        if is_place(&name.text) {
-            marks.push(Mark::Url);
-        } else if !is_local(&name.text) {
-            marks.push(Mark::Added);
-        }
-        sink.effect(line, PkgInstall, &name.text, &marks);
+        install(line, sink, &name.text, &marks);
     }
+}
+
+/// Notes that the package `name` is installed, and where it comes from.
+fn install(line: &Line, sink: &mut Sink<'_, '_>, name: &str, marks: &[Mark]) {
+    let mut marks = marks.to_vec();
+    if is_place(name) {
+        marks.push(Mark::Url);
+    } else if !is_local(name) {
+        marks.push(Mark::Added);
+    }
+    sink.effect(line, PkgInstall, name, &marks);
 }
 
 /// Tools that a project has, by the names that everybody knows.
@@ -178,13 +183,7 @@ pub(super) fn python(line: &Line, sink: &mut Sink<'_, '_>) {
     let mut listed = false;
     for name in line.operands.iter().skip(skip) {
         listed = true;
-        let mut marks = marks.clone();
-        if is_place(&name.text) {
-            marks.push(Mark::Url);
-        } else if !is_local(&name.text) {
-            marks.push(Mark::Added);
-        }
-        sink.effect(line, PkgInstall, &name.text, &marks);
+        install(line, sink, &name.text, &marks);
     }
     for file in line.values(&["-r", "--requirement", "-e", "--editable"]) {
         listed = true;
