@@ -201,6 +201,14 @@ pub(crate) fn listen(task: &TaskDirectory) -> Result<UnixListener, SupervisorErr
     UnixListener::bind(&path).map_err(SupervisorError::Control)
 }
 
+/// Takes the socket away, before the task's lock is let go: who comes from then
+/// on hears that nobody is there, however long last words take.
+pub(crate) fn stop_listening(task: &TaskDirectory) {
+    if let Ok((_folder, path)) = socket_path(task) {
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
 /// A connection to a task's control socket, for a client with its own way to
 /// wait; [`Connection`] is one that blocks.
 pub fn connect(task: &TaskDirectory) -> Result<UnixStream, SupervisorError> {

@@ -690,6 +690,7 @@ impl Supervisor {
         // The task and its record are free for others; only last words are
         // still said.
         self.grants.hang_up();
+        control::stop_listening(&self.task);
         drop(self);
         control::wait_for_viewers();
         recorded

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::{
+    Server,
     client::Open,
     exec,
     host::{Host, Task, eventually},
@@ -126,23 +127,30 @@ fn progress(host: &Host, task: &Task) -> u64 {
     text.trim().parse().unwrap_or(0)
 }
 
+/// Runs what prints without end, for a reader that has stopped, until it stands
+/// still; how far it came, in MiB.
+fn unread(host: &Host, task: &Task, server: &Server) -> (Open, u64) {
+    let script = "i=0; while head -c 1048576 /dev/zero | tr '\\0' x; do \
+                  i=$((i+1)); echo $i > progress.new; mv progress.new progress; done";
+    let open = server.open(&exec(task), &json!({ "shell": script }), &[SERVER_SENT]);
+    // It stands still once whatever is between the two is full.
+    let (mut last, mut same) = (u64::MAX, 0);
+    eventually("the command waits for its reader", || {
+        let now = progress(host, task);
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        same >= 20
+    });
+    (open, last)
+}
+
 #[test]
 fn a_reader_that_stops_makes_the_command_wait_and_the_server_stays_small() {
     let (host, task, server) = standing();
     server.exec(&task, "true");
     let before = server.memory();
-    let script = "i=0; while head -c 1048576 /dev/zero | tr '\\0' x; do \
-                  i=$((i+1)); echo $i > progress.new; mv progress.new progress; done";
-    let open = server.open(&exec(&task), &json!({ "shell": script }), &[SERVER_SENT]);
-    // It stands still once whatever is between the two is full.
-    let (mut last, mut same) = (u64::MAX, 0);
-    eventually("the command waits for its reader", || {
-        let now = progress(&host, &task);
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
-        same >= 20
-    });
-    assert!(last < 8, "{last} MiB were printed for nobody");
+    let (open, printed) = unread(&host, &task, &server);
+    assert!(printed < 8, "{printed} MiB were printed for nobody");
     let more = server.memory().saturating_sub(before);
     assert!(more < 4 * 1024, "the server has grown by {more} KiB");
     // Others are served meanwhile.
@@ -151,6 +159,17 @@ fn a_reader_that_stops_makes_the_command_wait_and_the_server_stays_small() {
     eventually("the command has ended", || {
         server.get("/v1/health").done(200)["commands"] == 0
     });
+}
+
+#[test]
+fn who_comes_while_last_words_are_still_said_hears_that_the_sandbox_is_stopped() {
+    let (host, task, server) = standing();
+    let (open, _) = unread(&host, &task, &server);
+    host.json(&["stop", &task.id]);
+    let late = server.post(&exec(&task), &json!({ "argv": ["true"] }));
+    let problem = late.problem(409, "not-running");
+    assert_eq!(problem["detail"], "the sandbox is stopped");
+    drop(open);
 }
 
 #[test]
