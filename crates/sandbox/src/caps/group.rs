@@ -11,16 +11,16 @@ use stockade_types::TaskId;
 use super::{Controller, Hierarchy, hierarchies};
 use crate::spec::{Keeper, Limits};
 
-/// How the folders of groups begin; the task's id and a process's number
-/// follow.
+/// How the folders of groups begin; the task's id and the number of the process
+/// that made them follow.
 const PREFIX: &str = "stockade-";
 /// The period over which processor time is counted, in microseconds: the
 /// kernel's own default.
 const PERIOD: u64 = 100_000;
 /// How long an ended sandbox's last processes keep a group.
 const LONGEST_REMOVAL: Duration = Duration::from_secs(2);
-/// From which age on an empty group is nobody's: a sandbox that is being built
-/// has none in it for some milliseconds.
+/// From which age on an empty group is swept by whoever makes another: who sees
+/// other process numbers could take its maker for gone.
 const ABANDONED: Duration = Duration::from_mins(1);
 
 /// The groups of one sandbox, one for each hierarchy in which it has a cap.
@@ -182,14 +182,49 @@ fn sweep_folder(parent: &Path, age: Duration) {
         return;
     };
     for entry in entries.flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let abandoned = is_abandoned(&entry.file_name().to_string_lossy());
         let made = entry.metadata().and_then(|metadata| metadata.modified());
         let old = made.is_ok_and(|made| {
             let now = SystemTime::now();
             now.duration_since(made).unwrap_or_default() >= age
         });
-        if ours && old {
+        if abandoned && old {
             let _ = fs::remove_dir(entry.path());
         }
+    }
+}
+
+/// Whether the group `name` is ours and its maker is gone. Until a sandbox is
+/// built nobody is in its group, which must not be taken from under it.
+fn is_abandoned(name: &str) -> bool {
+    let maker = name
+        .strip_prefix(PREFIX)
+        .and_then(|rest| rest.rsplit_once('-'));
+    maker.is_some_and(|(_, maker)| !Path::new("/proc").join(maker).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_groups_whose_maker_is_gone_are_swept() {
+        let parent = tempfile::tempdir().unwrap();
+        let [gone, here, other] = [
+            format!("{PREFIX}t-0-{}", u32::MAX),
+            format!("{PREFIX}t-0-{}", std::process::id()),
+            "user.slice".to_owned(),
+        ]
+        .map(|name| parent.path().join(name));
+        for folder in [&gone, &here, &other] {
+            fs::create_dir(folder).unwrap();
+        }
+        sweep_folder(parent.path(), ABANDONED);
+        assert!(gone.exists(), "it was made just now");
+        sweep_folder(parent.path(), Duration::ZERO);
+        assert_eq!(
+            [&gone, &here, &other].map(|it| it.exists()),
+            [false, true, true]
+        );
     }
 }
