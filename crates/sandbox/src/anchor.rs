@@ -23,15 +23,17 @@ use rustix::{
     fs::{Mode, OFlags},
     net::{AddressFamily, SocketFlags, SocketType, socket_with},
     process::{
-        DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, set_dumpable_behavior,
-        set_parent_process_death_signal, waitpid,
+        Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, set_parent_process_death_signal, waitpid,
     },
     pty::OpenptFlags,
     thread::{LinkNameSpaceType, UnshareFlags},
 };
 use serde::{Deserialize, Serialize};
 
-use self::{fresh::Nursery, process_one::Program};
+use self::{
+    fresh::Nursery,
+    process_one::{Memory, Program},
+};
 use crate::{
     channel::Channel,
     error::{During, Layer, SandboxError},
@@ -159,7 +161,8 @@ impl Anchor {
         let mounts = sources.lay_over()?;
         let terminals = root::new_terminals()?;
         let program = Program::new(spec)?;
-        let first = program.start(spec, UnshareFlags::NEWPID, || {
+        // A copy, so that the supervisor can cap it while it builds.
+        let first = program.start(spec, UnshareFlags::NEWPID, Memory::Copied, &|| {
             kernel::unshare(UnshareFlags::NEWNS)
                 .during(Layer::Namespaces, "make a mount namespace")?;
             root::build(spec, &mounts, &terminals)
@@ -171,8 +174,7 @@ impl Anchor {
         let (socket, (landlock_abi, checked_inside)) = first.stands()?;
         let ended =
             pidfd_open(init, PidfdFlags::empty()).during(Layer::Processes, "watch process 1")?;
-        set_dumpable_behavior(DumpableBehavior::NotDumpable)
-            .during(Layer::Processes, "hide the anchor")?;
+        identity::refuse_dumps()?;
         if let Some(seconds) = spec.limits.seconds {
             // Its end is the end of process 1, and so of everything inside.
             kernel::end_after(seconds);

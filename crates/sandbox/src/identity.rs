@@ -51,6 +51,11 @@ pub(crate) fn enter_user_namespace(
     write("gid_map", format!("{INSIDE_ID} {} 1", outside.gid))
 }
 
+/// Closes this process's `/proc` entries and memory to others of its user.
+pub(crate) fn refuse_dumps() -> Result<(), SandboxError> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Layer::Processes, "hide the anchor")
+}
+
 /// A user namespace that maps files of the host's root to `identity`; only
 /// its mapping is used, for an id-mapped mount (mount_setattr(2)).
 pub(crate) fn owner_map(identity: Identity) -> Result<rustix::fd::OwnedFd, SandboxError> {

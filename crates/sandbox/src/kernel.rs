@@ -17,7 +17,7 @@ use std::{
     process::Command,
 };
 
-use rustix::{fd::RawFd, process::Pid};
+use rustix::{fd::RawFd, process::Pid, thread::UnshareFlags};
 
 use crate::seccomp::Instruction;
 
@@ -107,17 +107,14 @@ pub(crate) enum Fork {
 /// Starts a copy of this process. Refuses in a process with more than one
 /// thread, where the child could inherit a lock that nobody will ever open.
 pub(crate) fn fork() -> io::Result<Fork> {
-    fork_into(rustix::thread::UnshareFlags::empty())
+    fork_into(UnshareFlags::empty())
 }
 
 /// [`fork`] into new `namespaces` (clone(2)). Not by clone3(2), which filters
 /// from outside, such as those of containers and of Stockade, refuse because
 /// they cannot look at its flags.
-pub(crate) fn fork_into(namespaces: rustix::thread::UnshareFlags) -> io::Result<Fork> {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if threads != 1 {
-        return Err(io::Error::other("more than one thread"));
-    }
+pub(crate) fn fork_into(namespaces: UnshareFlags) -> io::Result<Fork> {
+    refuse_threads()?;
     let flags = libc::c_long::from(namespaces.bits()) | libc::c_long::from(libc::SIGCHLD);
     let none = std::ptr::null::<libc::c_void>();
     // SAFETY: memory is copied, not shared, and there is one thread, so the
@@ -127,6 +124,87 @@ pub(crate) fn fork_into(namespaces: rustix::thread::UnshareFlags) -> io::Result<
     match i32::try_from(id).ok().and_then(Pid::from_raw) {
         Some(id) => Ok(Fork::Parent(id)),
         None => Ok(Fork::Child),
+    }
+}
+
+/// Runs `child` in a new process in new `namespaces` that shares this one's
+/// memory, while this one waits until it executes a program or ends (vfork(2)).
+/// No page is copied, which is most of what [`fork_into`] costs.
+///
+/// What `child` has allocated when it executes a program is never freed.
+pub(crate) fn fork_sharing_memory(namespaces: UnshareFlags, child: &dyn Fn()) -> io::Result<Pid> {
+    extern "C" fn begin(child: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: what `clone` was given below, alive while the caller waits.
+        let child = unsafe { *child.cast::<&dyn Fn()>() };
+        child();
+        1
+    }
+    refuse_threads()?;
+    let stack = Stack::new()?;
+    let flags = libc::c_int::try_from(namespaces.bits())
+        .map_err(|_| io::ErrorKind::InvalidInput)?
+        | libc::CLONE_VM
+        | libc::CLONE_VFORK
+        | libc::SIGCHLD;
+    // SAFETY: the child has a stack of its own and shares the rest with a
+    // caller that does not run before it is gone from this memory, and that is
+    // its only thread: the two are never in it at once. Of the caller's values
+    // it gets references only, so that it drops none; descriptors are its own
+    // copies. A panic does not pass the `extern "C"` frame.
+    let result = unsafe {
+        libc::clone(
+            begin,
+            stack.top(),
+            flags,
+            (&raw const child).cast_mut().cast(),
+        )
+    };
+    let id = check(result.into())?;
+    let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+    id.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn refuse_threads() -> io::Result<()> {
+    match std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count) {
+        1 => Ok(()),
+        _ => Err(io::Error::other("more than one thread")),
+    }
+}
+
+/// The stack of a process that shares memory, above a page that nobody may
+/// touch.
+struct Stack(*mut libc::c_void);
+
+impl Stack {
+    const GUARD: usize = 64 << 10;
+    const SIZE: usize = 1 << 20;
+
+    fn new() -> io::Result<Self> {
+        // SAFETY: a new private mapping, at a place that the kernel chooses;
+        // its lowest part is then closed, and nothing refers to either yet.
+        unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let base = libc::mmap(std::ptr::null_mut(), Self::SIZE, access, flags, -1, 0);
+            if base == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            let stack = Self(base);
+            check(libc::mprotect(base, Self::GUARD, libc::PROT_NONE).into())?;
+            Ok(stack)
+        }
+    }
+
+    /// Its end: stacks grow downwards.
+    fn top(&self) -> *mut libc::c_void {
+        self.0.wrapping_byte_add(Self::SIZE)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new` with this size; whoever ran on it is gone.
+        unsafe { libc::munmap(self.0, Self::SIZE) };
     }
 }
 
@@ -153,11 +231,17 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Becomes the executable in `program`, with `name` as its only argument and
-/// no environment. Returns only on failure.
-pub(crate) fn execute(program: impl AsFd, arguments: &[&CStr]) -> io::Error {
-    let arguments = arguments.iter().map(|argument| argument.as_ptr());
-    let arguments: Vec<_> = arguments.chain([std::ptr::null()]).collect();
+/// Becomes the executable in `program`, with at most three `arguments` and no
+/// environment. Returns only on failure. Allocates nothing, which a process
+/// that shares memory would leave behind.
+pub(crate) fn execute(program: impl AsFd, given: &[&CStr]) -> io::Error {
+    let mut arguments = [std::ptr::null(); 4];
+    if given.len() >= arguments.len() {
+        return io::ErrorKind::InvalidInput.into();
+    }
+    for (place, argument) in arguments.iter_mut().zip(given) {
+        *place = argument.as_ptr();
+    }
     let environment = [std::ptr::null::<libc::c_char>()];
     // SAFETY: both arrays end in a null pointer and live across the call, as
     // do the strings they point to (execveat(2)).
@@ -213,7 +297,7 @@ fn close_on_exec_from(number: RawFd) -> io::Result<()> {
 }
 
 /// `unshare(2)`.
-pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> io::Result<()> {
+pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: unsharing descriptors is what could break other threads'
     // assumptions; no caller asks for it, and callers have one thread.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)

@@ -22,9 +22,12 @@ const NEWEST: ABI = ABI::V6;
 /// A folder of the root that no rule mentions. It is there to be refused.
 pub(crate) const PROBE: &str = "/.landlock";
 
-/// Restricts this process and all it starts to the folders of `spec`, and
+/// A folder, and what may be done below it.
+pub(crate) type Rule = (PathBuf, BitFlags<AccessFs>);
+
+/// Restricts this process and all it starts to the folders of `rules`, and
 /// returns the ABI of the kernel.
-pub(crate) fn restrict(spec: &SandboxSpec) -> Result<u32, SandboxError> {
+pub(crate) fn restrict(rules: &[Rule]) -> Result<u32, SandboxError> {
     let abi = layers::landlock_abi()?;
     let step = |step: &'static str| {
         move |error: ::landlock::RulesetError| SandboxError {
@@ -39,13 +42,13 @@ pub(crate) fn restrict(spec: &SandboxSpec) -> Result<u32, SandboxError> {
         .and_then(|ruleset| ruleset.scope(Scope::from_all(NEWEST)))
         .and_then(Ruleset::create)
         .map_err(step("make the rules"))?;
-    for (path, rights) in rules(spec) {
+    for (path, rights) in rules {
         // A folder that this sandbox does not have needs no rule.
-        let Ok(folder) = open_inside(&path) else {
+        let Ok(folder) = open_inside(path) else {
             continue;
         };
         ruleset = ruleset
-            .add_rule(PathBeneath::new(folder, rights))
+            .add_rule(PathBeneath::new(folder, *rights))
             .map_err(step("add a rule"))?;
     }
     let status = ruleset.restrict_self().map_err(step("enforce the rules"))?;
@@ -56,7 +59,8 @@ pub(crate) fn restrict(spec: &SandboxSpec) -> Result<u32, SandboxError> {
     Ok(abi)
 }
 
-fn rules(spec: &SandboxSpec) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
+/// The rules for the folders of `spec`.
+pub(crate) fn rules(spec: &SandboxSpec) -> Vec<Rule> {
     let all = AccessFs::from_all(NEWEST);
     let read = AccessFs::from_read(NEWEST);
     let device = read | AccessFs::WriteFile | AccessFs::IoctlDev | AccessFs::Truncate;
@@ -86,10 +90,9 @@ fn rules(spec: &SandboxSpec) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
 
 /// Without the rules below others that allow at least as much: each costs every
 /// sandbox several system calls.
-fn needed(rules: Vec<(PathBuf, BitFlags<AccessFs>)>) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
+fn needed(rules: Vec<Rule>) -> Vec<Rule> {
     let all = rules.clone();
-    let covers = |(above, more): &(PathBuf, BitFlags<AccessFs>),
-                  (path, rights): &(PathBuf, BitFlags<AccessFs>)| {
+    let covers = |(above, more): &Rule, (path, rights): &Rule| {
         path != above && path.starts_with(above) && more.contains(*rights)
     };
     let kept = rules.into_iter();

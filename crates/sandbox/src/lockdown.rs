@@ -12,32 +12,48 @@ use crate::{
     spec::{INSIDE_ID, Identity, Limits, SandboxSpec},
 };
 
-/// Enters the inner user namespace, which owns nothing, and locks this
-/// process for good. Returns the kernel's Landlock ABI.
-pub(crate) fn lock(spec: &SandboxSpec, filter: &[Instruction]) -> Result<u32, SandboxError> {
-    let me = Identity {
-        uid: INSIDE_ID,
-        gid: INSIDE_ID,
-    };
-    // Set before the inner namespace is made, the cap on processes holds for
-    // all sandboxes of the task together: they count in the outer one, whose
-    // count starts at none (setrlimit(2), user_namespaces(7)).
-    limit(spec.limits)?;
-    identity::enter_user_namespace(me, UnshareFlags::empty())?;
-    drop_capabilities()?;
-    rustix::thread::set_no_new_privs(true).during(Layer::Privileges, "set no_new_privs")?;
-    // The last change of credentials is behind: the signal now stays set.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .during(Layer::Processes, "tie process 1 to its parent")?;
-    let abi = if spec.nested {
-        // Whom Landlock restricts at all may rename less under rules of his
-        // own, and mount nothing.
-        layers::landlock_abi()?
-    } else {
-        landlock::restrict(spec)?
-    };
-    seccomp::install(filter)?;
-    Ok(abi)
+/// What locks every process 1 of a task, worked out once.
+#[derive(Debug)]
+pub(crate) struct Locks {
+    filter: Vec<Instruction>,
+    rules: Vec<landlock::Rule>,
+}
+
+impl Locks {
+    pub(crate) fn new(spec: &SandboxSpec) -> Self {
+        Self {
+            filter: seccomp::filter(spec.nested),
+            rules: landlock::rules(spec),
+        }
+    }
+
+    /// Enters the inner user namespace, which owns nothing, and locks this
+    /// process for good. Returns the kernel's Landlock ABI.
+    pub(crate) fn close(&self, spec: &SandboxSpec) -> Result<u32, SandboxError> {
+        let me = Identity {
+            uid: INSIDE_ID,
+            gid: INSIDE_ID,
+        };
+        // Set before the inner namespace is made, the cap on processes holds for
+        // all sandboxes of the task together: they count in the outer one, whose
+        // count starts at none (setrlimit(2), user_namespaces(7)).
+        limit(spec.limits)?;
+        identity::enter_user_namespace(me, UnshareFlags::empty())?;
+        drop_capabilities()?;
+        rustix::thread::set_no_new_privs(true).during(Layer::Privileges, "set no_new_privs")?;
+        // The last change of credentials is behind: the signal now stays set.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .during(Layer::Processes, "tie process 1 to its parent")?;
+        let abi = if spec.nested {
+            // Whom Landlock restricts at all may rename less under rules of his
+            // own, and mount nothing.
+            layers::landlock_abi()?
+        } else {
+            landlock::restrict(&self.rules)?
+        };
+        seccomp::install(&self.filter)?;
+        Ok(abi)
+    }
 }
 
 fn limit(limits: Limits) -> Result<(), SandboxError> {

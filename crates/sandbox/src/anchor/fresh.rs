@@ -15,7 +15,11 @@ use rustix::{
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space},
 };
 
-use super::{Told, process_one::Program, tell};
+use super::{
+    Told,
+    process_one::{Memory, Program},
+    tell,
+};
 use crate::{
     channel::Channel,
     error::{During, Layer, SandboxError},
@@ -103,7 +107,7 @@ impl Nursery {
             .during(Layer::Namespaces, "find the mounts to copy")?;
         let namespaces = UnshareFlags::NEWPID | UnshareFlags::NEWIPC;
         let spec = &self.spec;
-        let started = self.program.start(spec, namespaces, || {
+        let started = self.program.start(spec, namespaces, Memory::Shared, &|| {
             enter(mounts.as_fd(), LinkNameSpaceType::Mount)
                 .and_then(|()| kernel::unshare(UnshareFlags::NEWNS))
                 .during(Layer::Namespaces, "copy the mounts")?;

@@ -16,9 +16,10 @@ use rustix::{
 use crate::{
     channel::Channel,
     error::{During, Layer, SandboxError},
+    identity,
     kernel::{self, Fork},
-    lockdown, sealed,
-    seccomp::{self, Instruction},
+    lockdown::Locks,
+    sealed,
     spec::SandboxSpec,
     verify,
 };
@@ -33,7 +34,17 @@ static INSIDE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stockade-inside
 #[derive(Debug)]
 pub(super) struct Program {
     file: File,
-    filter: Vec<Instruction>,
+    arguments: Vec<&'static CStr>,
+    locks: Locks,
+}
+
+/// What the process that becomes process 1 begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Memory {
+    /// A copy of the anchor's, which goes on beside it.
+    Copied,
+    /// The anchor's own, which waits: much quicker.
+    Shared,
 }
 
 /// A process that becomes process 1, or says why not.
@@ -52,7 +63,8 @@ impl Program {
         let file = sealed::executable("init", INSIDE);
         Ok(Self {
             file: file.during(Layer::Processes, "prepare process 1")?,
-            filter: seccomp::filter(spec.nested),
+            arguments: arguments(spec),
+            locks: Locks::new(spec),
         })
     }
 
@@ -62,27 +74,40 @@ impl Program {
         &self,
         spec: &SandboxSpec,
         namespaces: UnshareFlags,
-        lay_out: impl FnOnce() -> Result<(), SandboxError>,
+        memory: Memory,
+        lay_out: &dyn Fn() -> Result<(), SandboxError>,
     ) -> Result<Started, SandboxError> {
         let (socket, inside) = Channel::pair().during(Layer::Processes, "make a channel")?;
         let (answer, tell) =
             pipe_with(PipeFlags::CLOEXEC).during(Layer::Processes, "make a pipe")?;
-        match kernel::fork_into(namespaces).during(Layer::Namespaces, "start process 1")? {
-            Fork::Child => {
-                let failed = become_init(spec, &self.filter, lay_out, &tell).and_then(|()| {
-                    kernel::keep_only(inside.as_fd(), INIT_SOCKET)
-                        .and_then(|()| Err(kernel::execute(&self.file, &arguments(spec))))
-                        .during(Layer::Processes, "execute process 1")
-                });
-                let _ = report(&tell, &failed.map(|()| (0, Vec::new())));
-                kernel::exit_now(1)
-            }
-            Fork::Parent(init) => Ok(Started {
-                init,
-                socket,
-                answer,
+        let child = || {
+            let failed = become_init(spec, &self.locks, lay_out, &tell).and_then(|()| {
+                kernel::keep_only(inside.as_fd(), INIT_SOCKET)
+                    .and_then(|()| Err(kernel::execute(&self.file, &self.arguments)))
+                    .during(Layer::Processes, "execute process 1")
+            });
+            let _ = report(&tell, &failed.map(|()| (0, Vec::new())));
+        };
+        let forked = match memory {
+            Memory::Shared => kernel::fork_sharing_memory(namespaces, &child),
+            Memory::Copied => kernel::fork_into(namespaces).map(|fork| match fork {
+                Fork::Parent(init) => init,
+                Fork::Child => {
+                    child();
+                    kernel::exit_now(1)
+                }
             }),
+        };
+        if let Memory::Shared = memory {
+            // The child changed it for both, to write its own maps of ids.
+            identity::refuse_dumps()?;
         }
+        let init = forked.during(Layer::Namespaces, "start process 1")?;
+        Ok(Started {
+            init,
+            socket,
+            answer,
+        })
     }
 }
 
@@ -104,8 +129,8 @@ fn arguments(spec: &SandboxSpec) -> Vec<&'static CStr> {
 /// Everything the child does before it executes process 1.
 fn become_init(
     spec: &SandboxSpec,
-    filter: &[Instruction],
-    lay_out: impl FnOnce() -> Result<(), SandboxError>,
+    locks: &Locks,
+    lay_out: &dyn Fn() -> Result<(), SandboxError>,
     tell: &OwnedFd,
 ) -> Result<(), SandboxError> {
     set_parent_process_death_signal(Some(Signal::KILL))
@@ -121,7 +146,7 @@ fn become_init(
         .and_then(|()| rustix::stdio::dup2_stderr(&null))
         .during(Layer::Processes, "let go of the anchor's descriptors")?;
     rustix::process::setsid().during(Layer::Processes, "start a session")?;
-    let abi = lockdown::lock(spec, filter)?;
+    let abi = locks.close(spec)?;
     let passed = verify::inside(spec.nested)?;
     report(tell, &Ok((abi, passed))).during(Layer::Processes, "report")
 }
