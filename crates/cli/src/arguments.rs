@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stockade_sandbox::Isolation;
+use stockade_supervisor::Cache;
 
 pub(crate) use self::{
     audit::{Audit, ExportArguments, Prove, Query, Select, Verify, VerifyCommit},
@@ -307,7 +308,10 @@ pub(crate) struct Run {
     /// Hide the content of these files of the repository, such as '*.secret'; remembered
     #[arg(long, value_name = "PATTERN")]
     pub(crate) hide: Vec<String>,
-    /// Let go of the paths that are remembered for the repository
+    /// Let it use a copy of these package managers' caches, such as cargo,npm; remembered
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = values::cache())]
+    pub(crate) cache: Vec<Cache>,
+    /// Let go of the paths and caches that are remembered for the repository
     #[arg(long)]
     pub(crate) forget_paths: bool,
     /// Cap on the memory of everything inside, such as 512M, 4G [default: three quarters]

@@ -3,7 +3,8 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use stockade_supervisor::{
-    Config, Host, PASSED, StateDirectory, SupervisorError, TaskDirectory, TaskStatus, find_git,
+    Cache, Config, Host, PASSED, StateDirectory, SupervisorError, TaskDirectory, TaskStatus,
+    find_git,
 };
 use stockade_types::env;
 use stockade_vault::Catalogue;
@@ -105,8 +106,19 @@ pub(crate) fn host() -> Result<Host, Failure> {
         config: config()?,
         catalogue: catalogue()?,
         rustup_home: path_variable("RUSTUP_HOME"),
+        caches: caches(),
         passed,
     })
+}
+
+/// Where the package managers of this user keep what they have downloaded.
+fn caches() -> Vec<(Cache, PathBuf)> {
+    let folder = |cache: Cache| {
+        let said = path_variable(cache.variable());
+        let usual = || Some(cache.usual(&home()?));
+        Some((cache, said.or_else(usual)?))
+    };
+    Cache::ALL.into_iter().filter_map(folder).collect()
 }
 
 /// A task and what is known of it.

@@ -174,6 +174,7 @@ fn mirror(view: &mut View, path: &Path, hidden: Vec<PathBuf>) {
             target: path.to_owned(),
             access: Access::ReadOnly,
             hidden,
+            over: None,
         });
     }
 }

@@ -84,12 +84,7 @@ impl Sources {
                 (tree, Some(layers))
             }
             Tree::Overlay { lower, layers } => {
-                let lower = take(Layer::Workspace, lower, INERT | READ_ONLY)?;
-                if let Some(map) = map {
-                    lower
-                        .map_owner(map)
-                        .during(Layer::Workspace, "map the owner of the base tree")?;
-                }
+                let lower = take_lower(Layer::Workspace, lower, map)?;
                 let tree = Source::Own {
                     upper: "upper".into(),
                     work: "work/upper".into(),
@@ -104,7 +99,7 @@ impl Sources {
             .map(|grant| {
                 Ok((
                     grant.clone(),
-                    Source::of(grant, layers.map(PathBuf::as_path))?,
+                    Source::of(grant, layers.map(PathBuf::as_path), map)?,
                 ))
             })
             .collect::<Result<Vec<_>, SandboxError>>()?;
@@ -155,13 +150,21 @@ impl Sources {
 impl Source {
     /// The source of a grant. Without `layers` nothing can be laid over, and
     /// everything is a clone.
-    fn of(grant: &Grant, layers: Option<&Path>) -> Result<Self, SandboxError> {
+    fn of(
+        grant: &Grant,
+        layers: Option<&Path>,
+        map: Option<&OwnedFd>,
+    ) -> Result<Self, SandboxError> {
         let source = &grant.source;
         let attributes = match grant.access {
             Access::ReadOnly => INERT | READ_ONLY,
             Access::ReadWrite => INERT,
         };
         let own = layers.is_some() && source.parent() == layers;
+        if grant.over.is_some() && !own {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput))
+                .during(Layer::Files, format!("lay out {}", source.display()));
+        }
         match (source.parent(), source.file_name()) {
             // The same name on both sides tells nothing new.
             _ if layers.is_none() || grant.target == *source => {
@@ -170,7 +173,11 @@ impl Source {
             (_, Some(name)) if own && grant.access == Access::ReadWrite => Ok(Self::Own {
                 upper: name.into(),
                 work: Path::new("work").join(name),
-                over: None,
+                over: grant
+                    .over
+                    .as_deref()
+                    .map(|over| take_lower(Layer::Files, over, map))
+                    .transpose()?,
             }),
             _ if grant.access == Access::ReadWrite => {
                 Ok(Self::Clone(take(Layer::Files, source, attributes)?))
@@ -185,6 +192,16 @@ impl Source {
             }),
         }
     }
+}
+
+/// What a layer of the task's own is laid over, its files the task's.
+fn take_lower(layer: Layer, path: &Path, map: Option<&OwnedFd>) -> Result<Detached, SandboxError> {
+    let lower = take(layer, path, INERT | READ_ONLY)?;
+    if let Some(map) = map {
+        let step = || format!("map the owner of {}", path.display());
+        lower.map_owner(map).during(layer, step())?;
+    }
+    Ok(lower)
 }
 
 fn take(layer: Layer, path: &Path, attributes: u64) -> Result<Detached, SandboxError> {

@@ -59,6 +59,10 @@ pub struct Grant {
     pub access: Access,
     /// Paths below it, relative, that appear empty: secrets.
     pub hidden: Vec<PathBuf>,
+    /// A folder of the host that it begins with and that stays as it is; for a
+    /// folder of the task's own, where one can be laid over another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<PathBuf>,
 }
 
 /// What may be done with a grant.

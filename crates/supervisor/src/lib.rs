@@ -6,6 +6,7 @@
 //! [`Connection`] reaches it. Each of Stockade's processes is this executable
 //! with a hidden argument, see [`Part`].
 
+mod caches;
 mod caps;
 mod checks;
 mod config;
@@ -36,6 +37,7 @@ mod state;
 mod task;
 
 pub use self::{
+    caches::Cache,
     checks::{CheckResult, Judged, run_checks},
     config::{Config, Hide},
     contract::{AgentLine, Assurance, Cap, Contract, Strength},

@@ -41,6 +41,7 @@ use stockade_workspace::{
 };
 
 use crate::{
+    caches::Cache,
     config::Config,
     contract::{Assurance, Contract},
     disk,
@@ -65,12 +66,23 @@ pub struct Host {
     pub search_path: OsString,
     /// Where Rust's toolchains are, if the user said so.
     pub rustup_home: Option<PathBuf>,
+    /// Where the caches of package managers would be.
+    pub caches: Vec<(Cache, PathBuf)>,
     /// The user's configuration.
     pub config: Config,
     /// The user's secrets, without their values.
     pub catalogue: Catalogue,
     /// Variables that are handed inside as they are.
     pub passed: Vec<(String, String)>,
+}
+
+impl Host {
+    /// Where the cache is, if there is one.
+    fn cache(&self, cache: Cache) -> Option<&Path> {
+        let folders = self.caches.iter().filter(|(known, _)| *known == cache);
+        let mut folders = folders.map(|(_, folder)| &**folder);
+        folders.find(|folder| cache.is_in(folder))
+    }
 }
 
 /// How many bytes a task may send where nothing else is said: far more than any
@@ -263,6 +275,9 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     sandbox
         .grants
         .extend(extra.grants(&host.config.hidden_paths()));
+    sandbox
+        .grants
+        .extend(cached(host, &extra.caches, back_end, &filled)?);
     let routes = if ruled.model {
         agent.routes.clone()
     } else {
@@ -270,7 +285,11 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     };
     let kind = agent.kind.map(|kind| kind.to_string());
     let secrets_used = of_task(&host.catalogue, &wish.secrets, kind.as_deref(), &routes)?;
-    let environment = environment::inside(host, &task, &agent.launch, &secrets_used);
+    let mut environment = environment::inside(host, &task, &agent.launch, &secrets_used);
+    environment.extend(extra.caches.iter().map(|cache| {
+        let folder = cache.inside().to_string_lossy().into_owned();
+        (cache.variable().to_owned(), folder)
+    }));
     let mut plan = Plan {
         format: FORMAT,
         task: task.id().clone(),
@@ -347,6 +366,26 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         files: agent.launch.files,
         extra,
     })
+}
+
+/// What a task whose own folders are in `layers` sees of caches.
+fn cached(
+    host: &Host,
+    caches: &[Cache],
+    back_end: BackEnd,
+    layers: &Path,
+) -> Result<Vec<Grant>, SupervisorError> {
+    if back_end == BackEnd::Checkout && !caches.is_empty() {
+        let reason = "a cache cannot be used with a plain checkout, over which nothing can be \
+                      laid; leave out `--backend checkout`, or add `--forget-paths`";
+        return Err(refused(reason));
+    }
+    let found = caches
+        .iter()
+        .filter_map(|cache| Some((cache, host.cache(*cache)?)));
+    found
+        .map(|(cache, folder)| cache.grant(&host.state, folder, layers))
+        .collect()
 }
 
 /// Who runs, once it is found and configured.
@@ -428,6 +467,7 @@ impl Agent {
                 target: mount.target.clone(),
                 access: Access::ReadOnly,
                 hidden: Vec::new(),
+                over: None,
             })
             .collect();
         let routes = vec![route(&template, &placeholder, wish)?];
@@ -464,6 +504,7 @@ impl Agent {
                 target: BUILT_IN.into(),
                 access: Access::ReadOnly,
                 hidden: Vec::new(),
+                over: None,
             }],
         })
     }
@@ -590,6 +631,7 @@ fn sandbox(
             target: target.into(),
             access,
             hidden: Vec::new(),
+            over: None,
         });
     }
     // Pinned: what the agent's tree says of its repository cannot be changed.

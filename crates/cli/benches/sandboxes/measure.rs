@@ -157,6 +157,7 @@ fn spec(folder: &Path) -> SandboxSpec {
         target: stockade_sandbox::INSIDE_HOME.into(),
         access: stockade_sandbox::Access::ReadWrite,
         hidden: Vec::new(),
+        over: None,
     };
     let mut grants = view.grants;
     grants.push(home);

@@ -1,5 +1,18 @@
 //! How values of options are read.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use stockade_supervisor::Cache;
+
+/// Reads the name of a package manager whose cache can be used.
+pub(super) fn cache() -> impl TypedValueParser<Value = Cache> {
+    let names = PossibleValuesParser::new(Cache::ALL.map(Cache::name));
+    names.try_map(|text| {
+        let mut caches = Cache::ALL.into_iter();
+        let found = caches.find(|cache| cache.name() == text);
+        found.ok_or("no such cache")
+    })
+}
+
 /// Reads `NAME=VALUE`.
 pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     text.split_once('=')

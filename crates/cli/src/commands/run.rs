@@ -105,6 +105,7 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
             read: arguments.ro.clone(),
             write: arguments.rw.clone(),
             hide: arguments.hide.clone(),
+            caches: arguments.cache.clone(),
             ..ExtraPaths::default()
         },
         forget_extra: arguments.forget_paths,

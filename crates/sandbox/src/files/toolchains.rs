@@ -123,6 +123,7 @@ fn read_only(source: PathBuf, target: &Path, patterns: &[PathBuf]) -> Grant {
         target: target.to_owned(),
         access: Access::ReadOnly,
         hidden,
+        over: None,
     }
 }
 

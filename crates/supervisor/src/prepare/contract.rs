@@ -106,6 +106,9 @@ fn weaker(plan: &Plan, back_end: BackEnd) -> Vec<String> {
 /// The task's own folders are the same in each contract but for their id.
 fn line(grant: &Grant, plan: &Plan) -> String {
     let target = grant.target.display();
+    if grant.over.is_some() {
+        return format!("{target} (a copy of your cache; what is written stays in the task)");
+    }
     let source = grant.source.display().to_string();
     let own = source.contains(plan.task.as_str()) || source.contains("/pool/");
     let source = if own {

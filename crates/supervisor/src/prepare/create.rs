@@ -68,8 +68,15 @@ impl Prepared {
         for file in &self.files {
             write(&home, file).map_err(SupervisorError::state(home.join(&file.path)))?;
         }
+        let layers = self.plan.sandbox.grants.iter();
+        let layers = layers.filter(|grant| grant.over.is_some());
+        let layers: Vec<_> = layers.map(|grant| grant.source.clone()).collect();
+        for layer in &layers {
+            fs::create_dir(layer).map_err(SupervisorError::state(layer))?;
+        }
         if let Some(identity) = self.plan.sandbox.identity {
-            for path in [home, created.space.agent_git()] {
+            let own = [home, created.space.agent_git()];
+            for path in own.into_iter().chain(layers) {
                 hand_over(&path, identity).map_err(SupervisorError::state(&path))?;
             }
             give_tree(&self.plan, &created.space)?;

@@ -13,6 +13,7 @@ use stockade_workspace::Repository;
 
 use super::Host;
 use crate::{
+    caches::Cache,
     error::SupervisorError,
     state::{StateDirectory, read_json, write_json},
     task::FORMAT,
@@ -30,6 +31,9 @@ pub struct ExtraPaths {
     pub write: Vec<PathBuf>,
     /// Patterns of files whose content is hidden.
     pub hide: Vec<String>,
+    /// Package managers whose caches it may use.
+    #[serde(default)]
+    pub caches: Vec<Cache>,
 }
 
 /// Places that belong to the kernel, to services or to nobody: sockets and
@@ -69,11 +73,22 @@ impl ExtraPaths {
         hide.extend(self.hide.iter().cloned());
         hide.sort();
         hide.dedup();
+        let mut caches = remembered.caches;
+        caches.retain(|cache| host.cache(*cache).is_some());
+        for cache in &self.caches {
+            if host.cache(*cache).is_none() {
+                return Err(no_cache(*cache, host));
+            }
+        }
+        caches.extend(&self.caches);
+        caches.sort();
+        caches.dedup();
         Ok(Self {
             format: FORMAT,
             read,
             write,
             hide,
+            caches,
         })
     }
 
@@ -89,6 +104,7 @@ impl ExtraPaths {
             target: path.clone(),
             access,
             hidden: secrets_below(path, hidden),
+            over: None,
         };
         let read = self.read.iter().map(|path| grant(path, Access::ReadOnly));
         let write = self.write.iter().map(|path| grant(path, Access::ReadWrite));
@@ -107,7 +123,11 @@ impl ExtraPaths {
         repository: &str,
     ) -> Result<(), SupervisorError> {
         let path = state.project_paths(repository);
-        if self.read.is_empty() && self.write.is_empty() && self.hide.is_empty() {
+        let nothing = Self {
+            format: self.format,
+            ..Self::default()
+        };
+        if *self == nothing {
             return match fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     Err(SupervisorError::state(&path)(error))
@@ -117,6 +137,19 @@ impl ExtraPaths {
         }
         write_json(&path, self)
     }
+}
+
+fn no_cache(cache: Cache, host: &Host) -> SupervisorError {
+    let folders = host.caches.iter().filter(|(known, _)| *known == cache);
+    let folders: Vec<_> = folders
+        .map(|(_, folder)| folder.display().to_string())
+        .collect();
+    SupervisorError::Refused(format!(
+        "there is no cache of {} in `{}`; say where it is with {}",
+        cache.name(),
+        folders.join("`, `"),
+        cache.variable()
+    ))
 }
 
 /// A path that a task may be shown, as it really is.
