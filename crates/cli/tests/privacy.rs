@@ -18,6 +18,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 use self::host::{Host, eventually, is_root, processes, skip};
@@ -211,6 +212,38 @@ fn g1_two_tasks_share_no_scratch_folder_no_memory_and_no_socket() {
     );
     let (_, text) = host.exec(&first, look);
     assert!(text.contains("connected attached"), "{text}");
+}
+
+#[test]
+fn g1_scratch_folders_of_the_host_stay_as_they_are() {
+    let host = Host::new();
+    let name = format!("stockade-test-{}", std::process::id());
+    let script = format!("for d in /tmp /var/tmp /dev/shm; do echo 1 > $d/{name}; ls $d; done");
+    assert_eq!(host.look(&script), format!("{name}\n").repeat(3));
+    for folder in ["/tmp", "/var/tmp", "/dev/shm"] {
+        assert!(!Path::new(folder).join(&name).exists(), "{folder}");
+    }
+}
+
+#[test]
+fn g1_a_process_of_the_host_is_unseen_and_cannot_be_signalled() {
+    let host = Host::new();
+    let mut sleep = host.other_command("sleep");
+    let mut sleep = sleep.arg("1000").stdout(Stdio::null()).spawn().unwrap();
+    // Low numbers are taken inside too.
+    let number = sleep.id();
+    assert!(number > 1000, "{number}");
+    let script = format!(
+        "for s in 0 9 15; do kill -$s {number} 2>/dev/null && echo signalled; done; \
+         cat /proc/{number}/environ /proc/{number}/cmdline 2>/dev/null && echo read; \
+         ps -e -o args= | grep -F 'sleep 1000' | grep -v grep; \
+         kill -9 -1 2>/dev/null; echo after"
+    );
+    let said = host.look(&script);
+    let ended = sleep.try_wait().unwrap();
+    sleep.kill().unwrap();
+    sleep.wait().unwrap();
+    assert_eq!((&*said, ended), ("after\n", None));
 }
 
 #[test]
