@@ -183,6 +183,10 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:\n  stockade policy test -- npm publish\n  \
         stockade policy explain git.push-force\n  stockade policy check my-rules.cedar")]
     Policy(Policy),
+    /// List what a task has fetched: where from, when, and its digest
+    #[command(after_help = "Examples:\n  stockade provenance fix-login\n  \
+        stockade provenance fix-login --json")]
+    Provenance(TaskName),
     /// Why something was refused: an event's number in a task's record
     Why(Why),
     /// Check, search, prove and export what is recorded

@@ -15,6 +15,7 @@ mod merge;
 mod model_server;
 mod policy;
 mod programs;
+mod provenance;
 mod review;
 mod run;
 mod secret;
@@ -68,6 +69,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Allow(allow) => allow::run(&allow, printer),
         Verb::Budget(budget) => budget::run(&budget, printer),
         Verb::Policy(policy) => policy::run(&policy, printer),
+        Verb::Provenance(name) => provenance::run(&name, printer),
         Verb::Why(why) => why::run(&why, printer),
         Verb::Audit(audit) => audit::run(&audit, printer),
         Verb::VerifyCommit(commit) => verify_commit::run(&commit, printer),

@@ -1,8 +1,11 @@
-use aho_corasick::AhoCorasick;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, Uri, header, request::Parts};
+use stockade_scan::KnownValues;
 
-use crate::{redact::forms, reply::Refusal, settings::ModelRoute};
+use crate::{reply::Refusal, settings::ModelRoute};
+
+/// The placeholders of a task, each with the name of what it stands for.
+pub(crate) type Placeholders = KnownValues<String>;
 
 /// Headers in which a credential may stand. On a model host only the route's
 /// own may, and only with our placeholder in it: a key of somebody else would
@@ -135,14 +138,40 @@ pub(crate) fn refuse_foreign_parameters(parts: &Parts, own: &[&str]) -> Result<(
     let query = parts.uri.query().unwrap_or_default();
     for pair in query.split(['&', ';']) {
         let name = unescaped(pair.split('=').next().unwrap_or_default());
-        let bare: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-        let listed = CREDENTIAL_PARAMETERS.contains(&&*bare.to_ascii_lowercase());
+        let listed = names_credential(&name);
         if (listed || name.starts_with('$')) && !own.contains(&&*name) {
             let name = crate::record::bounded(&name);
             return Err(foreign(&format!("the query parameter `{name}`")));
         }
     }
     Ok(())
+}
+
+fn names_credential(parameter: &str) -> bool {
+    let characters = parameter.chars().filter(char::is_ascii_alphanumeric);
+    let bare: String = characters.collect();
+    CREDENTIAL_PARAMETERS.contains(&&*bare.to_ascii_lowercase())
+}
+
+/// The same, and names that only end like one: of what is left out too much
+/// does no harm.
+fn may_hold_credential(parameter: &str) -> bool {
+    let lower = parameter.to_ascii_lowercase();
+    let ends = ["signature", "sig", "token", "key", "secret", "password"];
+    names_credential(parameter) || ends.iter().any(|end| lower.ends_with(end))
+}
+
+/// `url` as the record may have it: without the values of parameters that
+/// carry credentials.
+pub(crate) fn without_credentials(url: &str) -> String {
+    let Some((path, query)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if may_hold_credential(&unescaped(name)) => format!("{name}=…"),
+        _ => pair.to_owned(),
+    });
+    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
 fn foreign(place: &str) -> Refusal {
@@ -163,39 +192,6 @@ pub(crate) fn from_basic(value: &str) -> Option<Vec<u8>> {
     let (scheme, encoded) = value.split_once(' ')?;
     let is_basic = scheme.eq_ignore_ascii_case("basic");
     is_basic.then(|| STANDARD.decode(encoded).ok())?
-}
-
-/// Finds placeholders in requests, in every form in which a secret would be
-/// looked for in a reply: who tries to send one away may encode it first. Case
-/// does not matter, since header names have none.
-pub(crate) struct Detector {
-    automaton: AhoCorasick,
-    /// Whose each form is.
-    owners: Vec<String>,
-}
-
-impl Detector {
-    /// What finds placeholders, each with the name of its secret.
-    pub(crate) fn new<'a>(
-        placeholders: impl Iterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, aho_corasick::BuildError> {
-        let mut patterns = Vec::new();
-        let mut owners = Vec::new();
-        for (name, placeholder) in placeholders {
-            patterns.extend(forms(placeholder));
-            owners.resize(patterns.len(), name.to_owned());
-        }
-        let automaton = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .build(patterns)?;
-        Ok(Self { automaton, owners })
-    }
-
-    /// The secret whose placeholder stands in `text`.
-    pub(crate) fn find(&self, text: impl AsRef<[u8]>) -> Option<&str> {
-        let hit = self.automaton.find(text.as_ref())?;
-        Some(&self.owners[hit.pattern()])
-    }
 }
 
 /// The name of the first query parameter that carries a credential, or that
@@ -241,26 +237,37 @@ pub(crate) fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// Where a placeholder stands in the head of a request, other than in `slots`.
-/// Of the URL, `url` is what is left without its own slots.
-pub(crate) fn misplaced(
+/// The place in the head of a request, other than `slots`, in which one of
+/// `known` stands. Of the URL, `url` is what is left without its own slots.
+pub(crate) fn place_in_head<'k, T>(
     parts: &Parts,
     url: &str,
-    placeholders: &Detector,
+    known: &'k KnownValues<T>,
     slots: &[&HeaderName],
-) -> Option<Refusal> {
-    let in_url = placeholders.find(url);
-    if let Some(secret) = in_url.or_else(|| placeholders.find(unescaped(url))) {
-        return Some(misplaced_in("the URL", secret));
+) -> Option<(String, &'k T)> {
+    let in_url = known.find(url).or_else(|| known.find(unescaped(url)));
+    if let Some(found) = in_url {
+        return Some(("the URL".to_owned(), found));
     }
     parts.headers.iter().find_map(|(name, value)| {
         let searched = (!slots.contains(&name)).then_some(value.as_bytes());
-        let in_value = || searched.and_then(|value| placeholders.find(value));
-        let secret = placeholders.find(name.as_str()).or_else(in_value)?;
+        let in_value = || searched.and_then(|value| known.find(value));
+        let found = known.find(name.as_str()).or_else(in_value)?;
         // The name may itself be hostile; it is a token and short enough to show.
         let name = crate::record::bounded(name.as_str());
-        Some(misplaced_in(&format!("the `{name}` header"), secret))
+        Some((format!("the `{name}` header"), found))
     })
+}
+
+/// The refusal of a placeholder in the head of a request, other than in `slots`.
+pub(crate) fn misplaced(
+    parts: &Parts,
+    url: &str,
+    placeholders: &Placeholders,
+    slots: &[&HeaderName],
+) -> Option<Refusal> {
+    let (place, secret) = place_in_head(parts, url, placeholders, slots)?;
+    Some(misplaced_in(&place, secret))
 }
 
 /// The refusal of the placeholder of `secret`, found in `place`.
@@ -398,8 +405,17 @@ mod tests {
     }
 
     #[test]
+    fn a_url_in_the_record_keeps_no_value_of_a_credential() {
+        assert_eq!(
+            without_credentials("https://a.test/x?v=1&X-Amz-Signature=abc&token=d"),
+            "https://a.test/x?v=1&X-Amz-Signature=…&token=…"
+        );
+        assert_eq!(without_credentials("/a"), "/a");
+    }
+
+    #[test]
     fn a_placeholder_anywhere_else_is_an_alarm() {
-        let all = Detector::new([("KEY", PLACEHOLDER)].into_iter()).unwrap();
+        let all = Placeholders::new([("KEY".to_owned(), PLACEHOLDER)]).unwrap();
         let own = HeaderName::from_static("x-api-key");
         let escaped = PLACEHOLDER.replace('-', "%2d");
         let cases = [

@@ -120,6 +120,12 @@ pub enum SettingsError {
     /// Too many secrets.
     #[error("a task has at most 64 secrets; bind fewer to this agent")]
     Secrets,
+    /// Too many values that must not leave.
+    #[error("a gateway looks for at most 512 values that must not leave")]
+    Guarded,
+    /// The search for what must not leave cannot be built.
+    #[error("what must not leave cannot be searched for: {0}")]
+    Search(String),
     /// An endpoint whose method or path cannot be matched.
     #[error("`{text}` is not an endpoint: {reason}")]
     Endpoint {

@@ -50,6 +50,23 @@ impl Target {
         }
     }
 
+    /// The whole URL of what `asked`, a path or a URL, means here.
+    pub(crate) fn url(&self, asked: &str) -> String {
+        let scheme = self.scheme();
+        let authority = if self.address.port() == scheme.default_port() && self.name.is_some() {
+            self.host()
+        } else {
+            self.label()
+        };
+        let path = match asked.split_once("://") {
+            Some((_, rest)) if !asked.starts_with('/') => {
+                rest.find('/').map_or("/", |at| &rest[at..])
+            }
+            _ => asked,
+        };
+        format!("{}://{authority}{path}", scheme.name())
+    }
+
     /// `name:port` or `address:port`.
     pub(crate) fn label(&self) -> String {
         match &self.name {

@@ -24,9 +24,9 @@ mod exchange;
 mod head;
 mod meter;
 mod model;
+mod outbound;
 mod path;
 mod record;
-mod redact;
 mod reply;
 mod resolver;
 mod rules;
@@ -40,15 +40,18 @@ pub use self::{
     authority::CertificateAuthority,
     error::{GatewayError, ResolveError, SettingsError},
     meter::{Bill, Meter, Metered, ModelCall, Spent, ToolCall, Unpaid},
+    outbound::{Fingerprints, OwnSources},
     record::{EventSink, SinkError},
-    redact::{RedactedStream, Redactor},
     resolver::{Resolver, SystemResolver},
-    rules::{Destination, HostPattern, HostRule, LiveRules, Looks, RuleError, RulePath, RulesFull},
+    rules::{
+        Carries, Destination, HostPattern, HostRule, LiveRules, Looks, RuleError, RulePath,
+        RulesFull,
+    },
     secrets::{LiveSecrets, SecretSource, SecretValue},
     server::{Gateway, Listeners, OriginalDestination},
     settings::{
-        BoundSecret, Endpoint, ModelApi, ModelRoute, PathPattern, Scheme, SecretSlot, SecretText,
-        Service, Settings, Upstream, UpstreamHost,
+        BoundSecret, Endpoint, GuardedValue, ModelApi, ModelRoute, PathPattern, Scheme, SecretSlot,
+        SecretText, Service, Settings, Upstream, UpstreamHost,
     },
     upstream::{UpstreamAccess, system_roots},
 };

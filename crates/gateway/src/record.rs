@@ -37,9 +37,14 @@ const TEXT_MAX: usize = 256;
 
 /// `text` as it may enter the record: bounded, without control characters.
 pub(crate) fn bounded(text: &str) -> String {
+    bounded_to(text, TEXT_MAX)
+}
+
+/// The same with another bound.
+pub(crate) fn bounded_to(text: &str, most: usize) -> String {
     let mut result = String::new();
     for character in text.chars() {
-        if result.len() >= TEXT_MAX {
+        if result.len() >= most {
             result.push('…');
             break;
         }

@@ -41,6 +41,8 @@ pub(crate) struct Refusal {
     /// A placeholder was used where it has no business: somebody inside is
     /// trying to move a key.
     pub(crate) alarm: bool,
+    /// What was sent had been planted.
+    pub(crate) honeytoken: bool,
 }
 
 impl Refusal {
@@ -52,6 +54,7 @@ impl Refusal {
             allow: None,
             card: None,
             alarm: false,
+            honeytoken: false,
         }
     }
 
@@ -78,6 +81,15 @@ impl Refusal {
     pub(crate) fn alarming(mut self) -> Self {
         self.alarm = true;
         self
+    }
+
+    /// An alarm that ends in the task's being frozen.
+    pub(crate) fn of_honeytoken(self) -> Self {
+        Self {
+            alarm: true,
+            honeytoken: true,
+            ..self
+        }
     }
 
     /// The refusal of `what` in the form that people and agents read.

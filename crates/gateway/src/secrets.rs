@@ -12,6 +12,7 @@ use std::{
 };
 
 use http::{HeaderName, request::Parts};
+use stockade_scan::{BuildError, KnownValues, Redactor};
 use stockade_types::Redacted;
 use stockade_vault::SecretName;
 use tokio::sync::watch;
@@ -19,9 +20,8 @@ use tokio::sync::watch;
 use self::fill::{BodyKind, header_of};
 pub(crate) use self::fill::{Fill, without};
 use crate::{
-    credential::Detector,
+    credential::{self, Placeholders},
     exchange::Head,
-    redact::Redactor,
     rules::{Asked, Destination},
     settings::{BoundSecret, SecretSlot},
 };
@@ -51,7 +51,31 @@ struct All {
     /// Told when one is taken back.
     taken_back: watch::Sender<()>,
     /// Finds all values that were used so far.
-    redactor: Mutex<Arc<Redactor>>,
+    used: Mutex<Arc<Used>>,
+}
+
+/// What finds the values that were used so far: what came back of them, and
+/// what is sent on.
+#[derive(Debug)]
+struct Used {
+    redactor: Arc<Redactor>,
+    known: KnownValues<String>,
+}
+
+impl Used {
+    fn new(values: &[(&Bound, Vec<Redacted<String>>)]) -> Result<Self, BuildError> {
+        let each = values.iter().flat_map(|(bound, values)| {
+            let values = values.iter();
+            values.map(move |value| (*bound, value.expose().as_str()))
+        });
+        let replaced = each
+            .clone()
+            .map(|(bound, value)| (value, &*bound.placeholder));
+        Ok(Self {
+            redactor: Arc::new(Redactor::of(replaced)?),
+            known: KnownValues::new(each.map(|(bound, value)| (bound.name.to_string(), value)))?,
+        })
+    }
 }
 
 /// One secret, while the task runs.
@@ -69,7 +93,7 @@ impl LiveSecrets {
     ///
     /// # Errors
     /// If what replies are searched with cannot be built.
-    pub fn new(secrets: &[BoundSecret]) -> Result<Self, aho_corasick::BuildError> {
+    pub fn new(secrets: &[BoundSecret]) -> Result<Self, BuildError> {
         let bound = secrets.iter().map(|secret| {
             Arc::new(Bound {
                 name: secret.name.clone(),
@@ -82,7 +106,7 @@ impl LiveSecrets {
         Ok(Self(Arc::new(All {
             bound: bound.collect(),
             taken_back: watch::Sender::new(()),
-            redactor: Mutex::new(Arc::new(Redactor::of([])?)),
+            used: Mutex::new(Arc::new(Used::new(&[])?)),
         })))
     }
 
@@ -98,9 +122,9 @@ impl LiveSecrets {
     }
 
     /// What stands for them inside, each with the secret's name.
-    pub(crate) fn placeholders(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn placeholders(&self) -> impl Iterator<Item = (String, &str)> {
         let bound = self.0.bound.iter();
-        bound.map(|bound| (bound.name.as_str(), &*bound.placeholder))
+        bound.map(|bound| (bound.name.to_string(), &*bound.placeholder))
     }
 
     /// Whether a secret may be sent to `destination` at all.
@@ -154,7 +178,7 @@ impl LiveSecrets {
         &self,
         head: &Head<'_>,
         body: &[u8],
-        placeholders: &Detector,
+        placeholders: &Placeholders,
     ) -> Option<Vec<Fill>> {
         let kind = BodyKind::of(&head.parts.headers)?;
         let asked = head.asked();
@@ -173,19 +197,32 @@ impl LiveSecrets {
         (!found.is_empty() && placeholders.find(&rest).is_none()).then_some(found)
     }
 
-    /// What finds every value that was used so far.
+    /// What finds every value that was used so far, in replies.
     pub(crate) fn redactor(&self) -> Arc<Redactor> {
-        let redactor = self.0.redactor.lock();
-        Arc::clone(&redactor.unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.now_used().redactor)
+    }
+
+    /// The place in a request's head in which a value stands that was used so
+    /// far, and its name.
+    pub(crate) fn used_in_head(&self, parts: &Parts, url: &str) -> Option<(String, String)> {
+        let used = self.now_used();
+        let (place, name) = credential::place_in_head(parts, url, &used.known, &[])?;
+        Some((place, name.clone()))
+    }
+
+    /// The name of a secret whose value was used so far and stands in `text`.
+    pub(crate) fn used_in(&self, text: &[u8]) -> Option<String> {
+        self.now_used().known.find(text).cloned()
+    }
+
+    fn now_used(&self) -> Arc<Used> {
+        let used = self.0.used.lock();
+        Arc::clone(&used.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Remembers `value`, which is about to be sent, so that it is found when
     /// it comes back.
-    pub(crate) fn used(
-        &self,
-        secret: &Bound,
-        value: &Redacted<String>,
-    ) -> Result<(), aho_corasick::BuildError> {
+    pub(crate) fn used(&self, secret: &Bound, value: &Redacted<String>) -> Result<(), BuildError> {
         {
             let mut used = secret.used.lock().unwrap_or_else(PoisonError::into_inner);
             if used.contains(value) {
@@ -196,17 +233,9 @@ impl LiveSecrets {
             }
             used.push(value.clone());
         }
-        let mut redactor = self
-            .0
-            .redactor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
         let values: Vec<_> = self.0.bound.iter().map(|bound| bound.values()).collect();
-        let pairs = values.iter().flat_map(|(bound, values)| {
-            let values = values.iter();
-            values.map(|value| (value.expose().as_str(), &*bound.placeholder))
-        });
-        *redactor = Arc::new(Redactor::of(pairs)?);
+        *used = Arc::new(Used::new(&values)?);
         Ok(())
     }
 

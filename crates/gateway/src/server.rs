@@ -14,6 +14,7 @@ use crate::{
     error::GatewayError,
     exchange::{Court, Gatekeeper},
     meter::Meter,
+    outbound::OwnSources,
     record::{self, EventSink, Record},
     rules::LiveRules,
     secrets::{LiveSecrets, SecretSource},
@@ -57,6 +58,8 @@ pub struct Gateway {
     pub secrets: LiveSecrets,
     /// Who knows their values.
     pub source: Arc<dyn SecretSource>,
+    /// Who knows the fingerprints of the repository's own files.
+    pub sources: Arc<dyn OwnSources>,
     /// The task's certificate authority.
     pub authority: CertificateAuthority,
     /// Sockets from inside.
@@ -97,6 +100,7 @@ impl Gateway {
                 rules: self.rules,
                 secrets: self.secrets,
                 source: self.source,
+                sources: self.sources,
                 meter: Arc::clone(&self.meter),
             },
             &Arc::new(self.upstream),

@@ -39,6 +39,9 @@ pub struct Contract {
     /// Each secret that it may use without holding it, and where.
     #[serde(default)]
     pub secrets: Vec<String>,
+    /// What is planted to catch whoever searches for keys.
+    #[serde(default)]
+    pub honeytoken: Option<String>,
     /// Bindings of secrets that the repository asks for and does not get.
     #[serde(default)]
     pub asked_secrets: Vec<String>,
@@ -261,6 +264,9 @@ impl Contract {
         }
         for secret in &self.secrets {
             line("secret", secret);
+        }
+        if let Some(planted) = &self.honeytoken {
+            line("honeytoken", planted);
         }
         for asked in &self.asked_secrets {
             line(

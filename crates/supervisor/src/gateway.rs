@@ -29,6 +29,8 @@ use zeroize::Zeroizing;
 pub use self::process::run;
 use crate::{
     error::SupervisorError,
+    fingerprints::Fingerprints,
+    guarded::{self, HiddenValue},
     meter::Meter,
     part::{self, Part},
     secrets::HeldSecrets,
@@ -72,6 +74,14 @@ enum Told {
         grant: u64,
         secret: SecretName,
     },
+    /// The fingerprints of the repository's files, in a file, or why there are
+    /// none.
+    Fingerprints {
+        ask: u64,
+        answer: Result<(), String>,
+        #[serde(skip)]
+        file: Option<OwnedFd>,
+    },
 }
 
 /// What the gateway sends.
@@ -100,6 +110,9 @@ enum Heard {
         ask: u64,
         secret: SecretName,
     },
+    Fingerprints {
+        ask: u64,
+    },
     Failed(String),
 }
 
@@ -112,6 +125,9 @@ pub struct Keys {
     pub(crate) secrets: BTreeMap<SecretName, SecretText>,
     /// The caller's environment, if a secret comes from a command.
     pub(crate) environment: Environment,
+    /// Values of files that are hidden, with how each is called.
+    #[serde(default)]
+    pub(crate) hidden: Vec<(String, SecretText)>,
 }
 
 impl Keys {
@@ -120,9 +136,19 @@ impl Keys {
         self.models.insert(name.to_owned(), SecretText(key));
     }
 
+    /// Has the values of hidden files looked for in all that leaves.
+    pub fn guard(&mut self, hidden: Vec<HiddenValue>) {
+        let hidden = hidden.into_iter();
+        self.hidden = hidden
+            .map(|(name, value)| (name, SecretText(value)))
+            .collect();
+    }
+
     /// All that must not be seen inside.
     pub(crate) fn values(&self) -> impl Iterator<Item = &String> {
+        let hidden = self.hidden.iter().map(|(_, value)| value);
         let values = self.models.values().chain(self.secrets.values());
+        let values = values.chain(hidden);
         values.map(|SecretText(value)| value.expose())
     }
 }
@@ -231,6 +257,7 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
             .iter()
             .map(|secret| secret.bound.clone())
             .collect(),
+        guarded: guarded::of(plan, keys),
         byte_limit: plan.byte_limit,
     })
 }
@@ -313,12 +340,14 @@ impl Networks {
 
 impl EventChannel {
     /// Passes every event to `record`, every question of money to `meter` and
-    /// every one of a secret's value to `secrets`, until the gateway is gone.
+    /// every one of a secret's value to `secrets`, until the gateway is gone;
+    /// what may take time is answered by a thread of its own.
     /// What could not be recorded, reserved or got is told, and does not happen.
     pub(crate) fn pump(
         &self,
         meter: &Meter,
         secrets: &HeldSecrets,
+        fingerprints: &Fingerprints,
         mut record: impl FnMut(&Event) -> bool,
     ) {
         loop {
@@ -349,6 +378,14 @@ impl EventChannel {
                     });
                     continue;
                 }
+                Ok(Heard::Fingerprints { ask }) => {
+                    let channel = Arc::clone(&self.channel);
+                    let fingerprints = fingerprints.clone();
+                    std::thread::spawn(move || {
+                        let _ = tell_fingerprints(&channel, ask, &fingerprints);
+                    });
+                    continue;
+                }
                 Ok(Heard::Secret { ask, secret }) => told_secret(ask, secrets, &secret),
                 _ => return,
             };
@@ -362,6 +399,20 @@ impl EventChannel {
 fn told_secret(ask: u64, secrets: &HeldSecrets, secret: &SecretName) -> Told {
     let answer = secrets.value(secret).map(SecretText);
     Told::Secret { ask, answer }
+}
+
+fn tell_fingerprints(channel: &Channel, ask: u64, fingerprints: &Fingerprints) -> io::Result<()> {
+    let (answer, made) = match fingerprints.file() {
+        Ok(file) => (Ok(()), Some(file)),
+        Err(reason) => (Err(reason), None),
+    };
+    let descriptors: Vec<_> = made.iter().map(AsFd::as_fd).collect();
+    let told = Told::Fingerprints {
+        ask,
+        answer,
+        file: None,
+    };
+    send(channel, &told, &descriptors)
 }
 
 fn send(

@@ -22,6 +22,8 @@ pub(crate) enum Happening {
     Tick,
     /// The time of the task is up.
     TimeUp,
+    /// Something inside tried to send a key that was planted.
+    HoneytokenSent,
     /// Everything inside together uses more than it may.
     CapPassed(Denial),
 }

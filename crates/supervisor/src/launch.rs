@@ -74,7 +74,9 @@ pub struct Times {
 pub fn begin(host: &Host, prepared: &Prepared, keys: &Keys) -> Result<Times, SupervisorError> {
     let clock = Instant::now();
     let made = prepared.create(host)?;
-    match start(&prepared.task, keys) {
+    let mut keys = keys.clone();
+    keys.guard(prepared.hidden_values(host)?);
+    match start(&prepared.task, &keys) {
         Ok(()) => Ok(Times {
             made,
             start: clock.elapsed(),

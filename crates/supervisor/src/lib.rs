@@ -15,10 +15,13 @@ mod control;
 mod disk;
 mod error;
 mod exec;
+mod fingerprints;
 mod found;
 pub mod gateway;
 mod git;
+mod guarded;
 mod happening;
+mod honeytoken;
 mod identities;
 mod launch;
 pub mod life;
@@ -49,6 +52,8 @@ pub use self::{
         Piece, Report, SessionRequest, SessionText, Stdin,
     },
     git::find_git,
+    guarded::{HiddenValue, hidden_values},
+    honeytoken::Honeytoken,
     identities::Identities,
     launch::{Times, begin, look_into, resume, start},
     meter::{raise, raised},

@@ -27,6 +27,7 @@ use crate::{
     disk,
     error::SupervisorError,
     exec::{Command, Context, ExecError, Execs, Fault, FreshPool, Gate, Refusals, exit_code},
+    fingerprints::Fingerprints,
     gateway::{GatewayProcess, Keys},
     happening::{Happening, watch_part},
     meter::{self, Meter},
@@ -57,6 +58,9 @@ const QUIET: Duration = Duration::from_secs(4);
 const LOOKED_FOR: Duration = Duration::from_secs(5);
 /// The exit code of a command that was killed: 128 and the signal's number.
 const KILLED: i32 = 128 + 9;
+/// Why a task is frozen that touched the bait.
+const HONEYTOKEN_SENT: &str = "it tried to send the honeytoken; look at `stockade why`, then let it go on with \
+     `stockade resume` or end it with `stockade stop`";
 /// The largest set of keys that is read.
 const KEYS_MAX: u64 = 1 << 20;
 
@@ -204,9 +208,13 @@ impl Supervisor {
         let noted = Arc::clone(&refusals);
         let secrets = HeldSecrets::new(&plan, keys);
         let held = secrets.clone();
+        let (alarms, fingerprints) = (happenings.clone(), Fingerprints::of(&task));
         std::thread::spawn(move || {
-            events.pump(&asked, &held, |event| {
+            events.pump(&asked, &held, &fingerprints, |event| {
                 let recorded = gateway_record.record(event).is_ok();
+                if event.body["honeytoken"] == true {
+                    let _ = alarms.send(Happening::HoneytokenSent);
+                }
                 noted.note(event);
                 recorded
             });
@@ -278,6 +286,8 @@ impl Supervisor {
         let of_models = self.plan.routes.iter().map(|route| &route.placeholder);
         let of_secrets = self.plan.secrets.iter();
         let of_secrets = of_secrets.map(|secret| &secret.bound.placeholder);
+        let planted = self.plan.honeytoken.iter();
+        let planted = planted.map(|planted| planted.value().to_owned());
         let secrets = keys.values().chain(of_models).chain(of_secrets);
         let secrets = secrets.filter(|secret| !secret.is_empty()).cloned();
         let keys = self.plan.placeholder_variables().map(str::to_owned);
@@ -289,8 +299,9 @@ impl Supervisor {
             cwd: self.plan.main.cwd.clone(),
             env: self.environment(),
             kept: keys.chain(trust).collect(),
-            secrets: secrets.collect(),
+            secrets: secrets.chain(planted).collect(),
             redactors: OnceLock::new(),
+            formats: OnceLock::new(),
             refusals,
             task: self.task.clone(),
             space: Box::new(move || save::space(&task).map_err(|error| error.to_string())),
@@ -402,6 +413,12 @@ impl Supervisor {
                     reason: denial.to_string(),
                 }))
             }
+            Happening::HoneytokenSent => {
+                if self.status.state == TaskState::Running {
+                    self.freeze(true, Some(HONEYTOKEN_SENT))?;
+                }
+                Ok(None)
+            }
             Happening::Asked(asked) => self.answer(asked),
             Happening::Tick => {
                 self.save_turn()?;
@@ -492,8 +509,8 @@ impl Supervisor {
             Request::Shell { argv, cwd } => self.shell(&argv, cwd.as_deref())?,
             // Clients' threads run these themselves.
             Request::Exec(_) | Request::Session(_) => refuse("it came to the wrong place"),
-            Request::Pause => self.freeze(true)?,
-            Request::Resume => self.freeze(false)?,
+            Request::Pause => self.freeze(true, None)?,
+            Request::Resume => self.freeze(false, None)?,
             Request::Snapshot => self.snapshot("asked for")?,
             Request::Allow { rule, seconds } => self.allow(asked.peer, rule, seconds)?,
             Request::TakeBack { secret } => self.take_back(asked.peer, &secret)?,
@@ -600,14 +617,19 @@ impl Supervisor {
         })
     }
 
-    fn freeze(&mut self, freeze: bool) -> Result<Reply, SupervisorError> {
+    fn freeze(&mut self, freeze: bool, cause: Option<&str>) -> Result<Reply, SupervisorError> {
         let state = if freeze {
-            TaskState::Paused
+            let cause = cause.map(str::to_owned);
+            TaskState::Paused { cause }
         } else {
             TaskState::Running
         };
         self.gate.freeze(freeze).map_err(SupervisorError::Control)?;
-        note(&self.record, EventKind::Paused, json!({ "paused": freeze }))?;
+        let mut body = json!({ "paused": freeze });
+        if let Some(cause) = cause {
+            body["cause"] = json!(cause);
+        }
+        note(&self.record, EventKind::Paused, body)?;
         self.status = self.status.in_state(state);
         self.task.write(STATUS, &self.status)?;
         Ok(Reply::Once(Answer::Done))

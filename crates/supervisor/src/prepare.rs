@@ -46,6 +46,7 @@ use crate::{
     contract::{Assurance, Contract},
     disk,
     error::SupervisorError,
+    honeytoken::Honeytoken,
     network::Network,
     project::{Project, after_setup},
     secrets::{WantedSecrets, not_given, of_task},
@@ -312,6 +313,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         deny: ruled.deny.clone(),
         services: wish.network.services.clone(),
         secrets: secrets_used,
+        honeytoken: Some(Honeytoken::new()),
         publish: wish.network.publish.clone(),
         caps: Caps {
             task: wish.cap.or(host.config.budget.task),
@@ -351,6 +353,8 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     };
     let keys = plan.routes.iter().map(|route| route.key.clone()).collect();
     let notes = agent.launch.notes.clone();
+    let planted = plan.honeytoken.iter().map(Honeytoken::file);
+    let files = agent.launch.files.into_iter().chain(planted).collect();
     Ok(Prepared {
         task,
         plan,
@@ -363,7 +367,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         back_end,
         with_dirty: wish.with_dirty,
         secrets,
-        files: agent.launch.files,
+        files,
         extra,
     })
 }

@@ -10,7 +10,9 @@ use stockade_gateway::{Endpoint, HostRule, ModelApi, Service, Upstream};
 use stockade_sandbox::SandboxSpec;
 use stockade_types::{HostName, TaskId};
 
-use crate::{contract::Contract, publish::Published, secrets::PlannedSecret};
+use crate::{
+    contract::Contract, honeytoken::Honeytoken, publish::Published, secrets::PlannedSecret,
+};
 
 /// The version of the files that hold a plan and a state.
 pub const FORMAT: u32 = 1;
@@ -49,6 +51,9 @@ pub struct Plan {
     /// The secrets that it may use without holding them.
     #[serde(default)]
     pub secrets: Vec<PlannedSecret>,
+    /// A key that opens nothing, planted in the home.
+    #[serde(default)]
+    pub honeytoken: Option<Honeytoken>,
     /// Ports of the sandbox that can be reached on this machine.
     #[serde(default)]
     pub publish: Vec<Published>,
@@ -161,7 +166,11 @@ pub enum TaskState {
     /// It runs.
     Running,
     /// It is frozen.
-    Paused,
+    Paused {
+        /// By what, if that was not a person.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
+    },
     /// Its command ended.
     Done {
         /// With this code, or 128 and the signal's number.
@@ -193,7 +202,7 @@ impl TaskState {
         match self {
             Self::Preparing => "preparing",
             Self::Running => "running",
-            Self::Paused => "paused",
+            Self::Paused { .. } => "paused",
             Self::Done { .. } => "done",
             Self::Stopped { .. } => "stopped",
             Self::Failed { .. } => "failed",
@@ -203,7 +212,7 @@ impl TaskState {
 
     /// Whether a supervisor should be alive.
     pub fn is_live(&self) -> bool {
-        matches!(self, Self::Preparing | Self::Running | Self::Paused)
+        matches!(self, Self::Preparing | Self::Running | Self::Paused { .. })
     }
 }
 

@@ -17,13 +17,14 @@ use serde_json::Value;
 
 /// The rooms, each of which may depend on those before it. `ARCHITECTURE.md`
 /// says what each holds.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "types",
     "audit",
     "policy",
     "approval",
     "budget",
     "vault",
+    "scan",
     "inside",
     "sandbox",
     "workspace",

@@ -69,6 +69,9 @@ impl Decisions {
             Choice::Accept => None,
             Choice::Hunks(_) => Some("only some of its hunks were accepted"),
             Choice::Reject if self.about(file).is_some() => Some("rejected"),
+            Choice::Reject if !file.findings.is_empty() => {
+                Some("held back: it holds what looks like a key and needs an approval of its own")
+            }
             Choice::Reject if file.held_back => Some(
                 "held back: it acts on your machine by itself and needs an approval of its own",
             ),

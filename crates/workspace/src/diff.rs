@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use similar::{Algorithm, ChangeTag, DiffOp, TextDiff};
+use stockade_scan::{Finding, Scanner};
 
 use crate::{
     files::FileError,
@@ -89,6 +90,9 @@ pub struct FileDiff {
     pub too_large: Option<u64>,
     /// Why to look twice, the worst first.
     pub marks: Vec<Mark>,
+    /// Keys, or what looks like them, that it did not hold before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// It stays out of a merge until it is accepted by itself.
     pub held_back: bool,
 }
@@ -141,9 +145,10 @@ impl TaskSpace {
         git: &Git,
         repository: &Repository,
         imported: &Imported,
+        scanner: &Scanner,
     ) -> Result<Review, DiffError> {
         let import = self.import_repository(repository)?;
-        compare_commits(git, &import, &imported.base, &imported.commit)
+        compare_commits(git, &import, &imported.base, &imported.commit, scanner)
     }
 
     /// The hunks of one file; none if it is binary or too large.
@@ -168,6 +173,7 @@ pub(crate) fn compare_commits(
     import: &GitDir,
     base: &ObjectId,
     result: &ObjectId,
+    scanner: &Scanner,
 ) -> Result<Review, DiffError> {
     let changes = git.diff_trees(import, base, result)?;
     let rules = RiskRules::new()?;
@@ -175,7 +181,7 @@ pub(crate) fn compare_commits(
     let texts = texts(git, import, &changes, &sizes)?;
     let mut files: Vec<_> = changes
         .iter()
-        .map(|change| describe(change, &rules, &sizes, &texts))
+        .map(|change| describe(change, &rules, scanner, &sizes, &texts))
         .collect();
     files.sort_by(|a, b| (a.risk(), &a.path).cmp(&(b.risk(), &b.path)));
     Ok(Review {
@@ -316,11 +322,17 @@ fn texts(
 }
 
 /// As git decides it: a zero byte near the start.
-fn is_binary(content: &[u8]) -> bool {
+pub(crate) fn is_binary(content: &[u8]) -> bool {
     content.iter().take(8000).any(|byte| *byte == 0)
 }
 
-fn describe(change: &Change, rules: &RiskRules, sizes: &Sizes, texts: &Texts) -> FileDiff {
+fn describe(
+    change: &Change,
+    rules: &RiskRules,
+    scanner: &Scanner,
+    sizes: &Sizes,
+    texts: &Texts,
+) -> FileDiff {
     let version = |side: &Option<(FileMode, ObjectId)>| {
         side.as_ref().map(|(mode, blob)| Version {
             mode: *mode,
@@ -342,13 +354,17 @@ fn describe(change: &Change, rules: &RiskRules, sizes: &Sizes, texts: &Texts) ->
         Some(side) if side.mode != FileMode::Gitlink => texts.get(&side.blob),
         _ => Some(&empty),
     };
-    let (mut marks, held_back) = rules.by_path(&change.path);
+    let (mut marks, mut held_back) = rules.by_path(&change.path);
     marks.extend(risk::by_mode(
         old.as_ref().map(|v| v.mode),
         new.as_ref().map(|v| v.mode),
     ));
     let (mut added, mut removed, mut binary, mut too_large) = (0, 0, false, None);
+    let mut findings = Vec::new();
     if let (Some(old), Some(new)) = (text(&old), text(&new)) {
+        findings = scanner.find_new(old, new);
+        marks.extend(risk::by_findings(&findings));
+        held_back |= !findings.is_empty();
         binary = is_binary(old) || is_binary(new);
         if !binary {
             marks.extend(risk::by_text(&change.path, old, new));
@@ -399,6 +415,7 @@ fn describe(change: &Change, rules: &RiskRules, sizes: &Sizes, texts: &Texts) ->
         binary,
         too_large,
         marks,
+        findings,
         held_back,
     }
 }

@@ -49,7 +49,7 @@ pub use self::{
     },
     object::{FileMode, ObjectFormat, ObjectId, ObjectIdError},
     path::{TreePath, TreePathError},
-    pool::{Base, MaskedFile, Pool, PoolEntry, PoolError},
+    pool::{Base, HiddenError, HiddenFile, MaskedFile, Pool, PoolEntry, PoolError},
     remove::folder as remove_folder,
     repository::{Repository, RepositoryError},
     risk::{Mark, Risk},

@@ -1,6 +1,6 @@
 //! One command in a sandbox.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hyper::{Response, StatusCode};
@@ -112,6 +112,9 @@ pub(crate) struct Outcome {
     denials: Vec<Denial>,
     /// How many refusals there were.
     denials_count: u64,
+    /// The kinds of key that seem to be in what it printed.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    keys: BTreeSet<String>,
     /// What it printed, if both outputs are one.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<Printed>,
@@ -229,6 +232,7 @@ impl Outcome {
                 })
                 .collect(),
             denials_count: result.denials_count,
+            keys: result.keys,
             output: result.output.map(Printed::from),
             stdout: result.stdout.map(Printed::from),
             stderr: result.stderr.map(Printed::from),

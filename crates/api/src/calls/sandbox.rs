@@ -63,11 +63,9 @@ impl From<TaskStatus> for Sandbox {
         let state = status.state.name().to_owned();
         let (exit, reason) = match status.state {
             TaskState::Done { exit, cause } => (Some(exit), cause),
+            TaskState::Paused { cause } => (None, cause),
             TaskState::Stopped { reason } | TaskState::Failed { reason } => (None, Some(reason)),
-            TaskState::Preparing
-            | TaskState::Running
-            | TaskState::Paused
-            | TaskState::Merged { .. } => (None, None),
+            TaskState::Preparing | TaskState::Running | TaskState::Merged { .. } => (None, None),
         };
         Self {
             id: status.id.to_string(),

@@ -181,6 +181,7 @@ pub(crate) fn plan(
         provenance: &provenance,
         identity: &form.identity,
         signer: form.signer.as_ref(),
+        scanner: &work.scanner,
     };
     let (space, git, repository) = (&work.space, &work.git, &work.repository);
     let plan = if form.keep_commits {
@@ -316,7 +317,7 @@ fn short(text: &str) -> &str {
 }
 
 /// Who approves from this command line: a process, not proof of a person.
-fn approver() -> String {
+pub(crate) fn approver() -> String {
     format!("local process, uid {}", rustix::process::getuid().as_raw())
 }
 

@@ -9,7 +9,7 @@ use stockade_workspace::{Choice, FileDiff, Hunk, Risk, Status, TreePath, visible
 
 use crate::{
     arguments::{Diff, Resume, Review, TaskName},
-    commands::{tasks, work::Work},
+    commands::{merge::approver, provenance, tasks, work::Work},
     failure::{Failure, Kind},
     print::{Printer, Tone},
     terminal,
@@ -218,8 +218,24 @@ fn decide_by_name(work: &Work, name: &str, choice: &Choice) -> Result<usize, Fai
             )
         }
     };
-    work.space.decide(file, choice).map_err(Failure::failed)?;
+    decide(work, file, choice)?;
     Ok(1)
+}
+
+/// Records a choice; one that takes what looks like a key is an override.
+fn decide(work: &Work, file: &FileDiff, choice: Choice) -> Result<(), Failure> {
+    if choice != Choice::Reject && !file.findings.is_empty() {
+        work.record(
+            EventKind::Overridden,
+            json!({
+                "path": path(&file.path),
+                "findings": file.findings,
+                "choice": choice,
+                "by": approver(),
+            }),
+        )?;
+    }
+    work.space.decide(file, choice).map_err(Failure::failed)
 }
 
 /// Goes through the files with a person.
@@ -258,7 +274,7 @@ fn ask_about_each(work: &Work, printer: Printer) -> Result<(), Failure> {
                 EventKind::Reviewed,
                 json!({ "path": path(&file.path), "choice": choice }),
             )?;
-            work.space.decide(file, choice).map_err(Failure::failed)?;
+            decide(work, file, choice)?;
         }
     }
     Ok(())
@@ -293,6 +309,22 @@ fn ask(question: &str) -> String {
     }
 }
 
+/// What of all that was fetched is listed in a review.
+const FETCHED_SHOWN: usize = 8;
+
+/// Says what the work may have been made from.
+fn fetched(work: &Work, printer: Printer) -> Result<(), Failure> {
+    let fetched = provenance::of(&work.directory)?;
+    for one in fetched.iter().take(FETCHED_SHOWN) {
+        printer.line(&format!("fetched  {}", one.line(printer)));
+    }
+    if let Some(more @ 1..) = fetched.len().checked_sub(FETCHED_SHOWN) {
+        let slug = &work.status.slug;
+        printer.line(&format!("fetched  {more} more: stockade provenance {slug}"));
+    }
+    Ok(())
+}
+
 fn summary(work: &Work, printer: Printer) -> Result<(), Failure> {
     let decisions = work.space.decisions().map_err(Failure::failed)?;
     for file in &work.review.files {
@@ -306,6 +338,7 @@ fn summary(work: &Work, printer: Printer) -> Result<(), Failure> {
         marks(file, printer);
     }
     absent(work, printer);
+    fetched(work, printer)?;
     let slug = &work.status.slug;
     let held = work
         .review

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use stockade_supervisor::{
-    Answer, Connection, PLAN, Plan, Request, TaskState, gateway::Keys, resume as start_again,
-    unlock,
+    Answer, Connection, HiddenValue, Host, PLAN, Plan, Request, SupervisorError, TaskState,
+    gateway::Keys, hidden_values, resume as start_again, unlock,
 };
 use stockade_types::Redacted;
-use stockade_workspace::visible;
+use stockade_workspace::{Repository, TaskSpace, visible};
 
 use crate::{
     arguments::{Resume, Stop, TaskName},
@@ -40,8 +40,10 @@ fn row(task: &Task, printer: Printer) -> String {
         TaskState::Running | TaskState::Merged { .. } | TaskState::Done { exit: 0, .. } => {
             Tone::Good
         }
-        TaskState::Failed { .. } | TaskState::Done { .. } => Tone::Bad,
-        TaskState::Preparing | TaskState::Paused | TaskState::Stopped { .. } => Tone::Notice,
+        TaskState::Failed { .. }
+        | TaskState::Done { .. }
+        | TaskState::Paused { cause: Some(_) } => Tone::Bad,
+        TaskState::Preparing | TaskState::Paused { .. } | TaskState::Stopped { .. } => Tone::Notice,
     };
     let detail = match state {
         TaskState::Done {
@@ -49,6 +51,9 @@ fn row(task: &Task, printer: Printer) -> String {
         } if *exit != 0 => format!("exit {exit}"),
         TaskState::Stopped { reason }
         | TaskState::Failed { reason }
+        | TaskState::Paused {
+            cause: Some(reason),
+        }
         | TaskState::Done {
             cause: Some(reason),
             ..
@@ -123,6 +128,13 @@ pub(crate) fn resume(arguments: &Resume, printer: Printer) -> Result<ExitCode, F
             .map_err(|_| Failure::new(Kind::Refused, format!("{} is not set", route.key)))?;
         keys.add_model(&route.key, Redacted::new(key));
     }
+    match hidden_values_of(&host, &task) {
+        Ok(hidden) => keys.guard(hidden),
+        // The repository may have been moved away; the task needs it no more.
+        Err(error) => printer.note(&format!(
+            "what leaves is not searched for values of hidden files: {error}"
+        )),
+    }
     unlock(
         &plan,
         &host.catalogue,
@@ -136,6 +148,16 @@ pub(crate) fn resume(arguments: &Resume, printer: Printer) -> Result<ExitCode, F
         return Ok(ExitCode::SUCCESS);
     }
     watch::follow(&task.directory, printer)
+}
+
+/// What the files hold that are hidden from the task.
+fn hidden_values_of(host: &Host, task: &Task) -> Result<Vec<HiddenValue>, SupervisorError> {
+    let refused = |error: &dyn std::fmt::Display| SupervisorError::Refused(error.to_string());
+    let repository = Repository::discover(&host.git, &task.status.repository)?;
+    let space = TaskSpace::open(host.state.path(), task.directory.id());
+    let space = space.map_err(|error| refused(&error))?;
+    let patterns = host.config.secrets(&host.state, &repository)?;
+    hidden_values(&host.git, &repository, space.pool(), &patterns)
 }
 
 pub(crate) fn stop(arguments: &Stop, printer: Printer) -> Result<ExitCode, Failure> {

@@ -1,16 +1,17 @@
 //! The work of an ended task, imported and compared.
 
 use serde_json::{Value, json};
+use stockade_scan::Scanner;
 use stockade_supervisor::{
-    PLAN, Plan, StateDirectory, TaskDirectory, TaskStatus, recorder, with_disk,
+    PLAN, Plan, StateDirectory, TaskDirectory, TaskStatus, hidden_values, recorder, with_disk,
 };
-use stockade_types::{Event, EventKind};
+use stockade_types::{Event, EventKind, Redacted};
 use stockade_workspace::{
     FileDiff, Git, Hunk, Imported, Repository, Review, Skipped, SnapshotLimits, TaskSpace,
 };
 
 use crate::{
-    commands::review::path,
+    commands::{provenance, review::path},
     failure::{Failure, Kind},
     host,
 };
@@ -25,6 +26,8 @@ pub(crate) struct Work {
     pub(crate) space: TaskSpace,
     pub(crate) imported: Imported,
     pub(crate) review: Review,
+    /// What finds keys in it.
+    pub(crate) scanner: Scanner,
     /// What the snapshot could not take.
     pub(crate) left_out: Vec<Skipped>,
     /// How many more it could not take.
@@ -68,8 +71,9 @@ impl Work {
         let imported = space
             .import(&git, &repository, &snapshot)
             .map_err(Failure::failed)?;
+        let scanner = scanner(state, &git, &repository, &space, &plan)?;
         let review = space
-            .review(&git, &repository, &imported)
+            .review(&git, &repository, &imported, &scanner)
             .map_err(Failure::failed)?;
         Ok(Self {
             directory,
@@ -80,6 +84,7 @@ impl Work {
             space,
             imported,
             review,
+            scanner,
             left_out: snapshot.skipped,
             left_out_more: snapshot.skipped_more,
         })
@@ -110,6 +115,7 @@ impl Work {
                 "too_large": file.too_large,
                 "risk": file.risk(),
                 "marks": file.marks,
+                "findings": file.findings,
                 "held_back": file.held_back,
                 "choice": decisions.about(file),
                 "hunks": self.hunks(file)?,
@@ -125,8 +131,31 @@ impl Work {
             "refused": self.imported.refused.iter().map(|refused| json!({ "path": path(&refused.path), "reason": refused.reason })).collect::<Vec<_>>(),
             "left_out": self.left_out.iter().map(|skipped| json!({ "path": path(&skipped.path), "reason": skipped.reason })).collect::<Vec<_>>(),
             "left_out_more": self.left_out_more,
+            "fetched": provenance::of(&self.directory)?,
         }))
     }
+}
+
+/// What finds keys in the work: by their format, and those that are known
+/// without asking for a passphrase.
+fn scanner(
+    state: &StateDirectory,
+    git: &Git,
+    repository: &Repository,
+    space: &TaskSpace,
+    plan: &Plan,
+) -> Result<Scanner, Failure> {
+    let patterns = host::config()?.secrets(state, repository)?;
+    let mut known = hidden_values(git, repository, space.pool(), &patterns)?;
+    for route in &plan.routes {
+        let key = std::env::var(&route.key).ok().filter(|key| !key.is_empty());
+        known.extend(key.map(|key| (route.key.clone(), Redacted::new(key))));
+    }
+    let planted = plan.honeytoken.iter();
+    let planted = planted.map(|planted| ("the honeytoken".to_owned(), planted.value()));
+    let known = known.iter();
+    let known = known.map(|(name, value)| (name.clone(), value.expose().as_str()));
+    Scanner::new(known.chain(planted)).map_err(Failure::failed)
 }
 
 /// Adds an event to the record of a task that does not run.

@@ -10,6 +10,7 @@
 mod host;
 
 mod inside;
+mod scanning;
 mod slots;
 mod sources;
 

@@ -17,10 +17,11 @@ use tokio::sync::Semaphore;
 use super::{intake::Intake, model::Route, ruled::Hosts};
 use crate::{
     budget::ByteBudget,
-    credential::{self, Detector},
-    error::GatewayError,
+    credential::{self, Placeholders},
+    error::{GatewayError, SettingsError},
     head::{self, Target},
     meter::Meter,
+    outbound::{self, Outbound, OwnSources},
     path::{self, PathRefusal},
     record::{Record, bounded},
     reply::{Refusal, ReplyBody},
@@ -49,7 +50,9 @@ pub(crate) struct Gatekeeper {
     pub(super) source: Arc<dyn SecretSource>,
     /// The placeholders of all routes and secrets; one of them on another's
     /// host is as misplaced as anywhere else.
-    pub(super) placeholders: Detector,
+    pub(super) placeholders: Placeholders,
+    /// Finds what must not leave, wherever it is sent.
+    pub(super) outbound: Outbound,
     pub(super) budget: ByteBudget,
     pub(super) meter: Arc<dyn Meter>,
     pub(super) intake: Intake,
@@ -86,6 +89,7 @@ pub(crate) struct Court {
     pub(crate) rules: LiveRules,
     pub(crate) secrets: LiveSecrets,
     pub(crate) source: Arc<dyn SecretSource>,
+    pub(crate) sources: Arc<dyn OwnSources>,
     pub(crate) meter: Arc<dyn Meter>,
 }
 
@@ -98,13 +102,12 @@ impl Gatekeeper {
     ) -> Result<Self, GatewayError> {
         settings.validate()?;
         let routes = settings.routes.iter();
-        let of_routes = routes.map(|route| (&*route.secret_name, &*route.placeholder));
-        let placeholders =
-            Detector::new(of_routes.chain(court.secrets.placeholders())).map_err(|_| {
-                crate::error::SettingsError::Placeholder {
-                    name: "every route".into(),
-                }
-            })?;
+        let of_routes = routes.map(|route| (route.secret_name.clone(), &*route.placeholder));
+        let search = |error: stockade_scan::BuildError| SettingsError::Search(error.to_string());
+        let placeholders = Placeholders::new(of_routes.chain(court.secrets.placeholders()));
+        let placeholders = placeholders.map_err(search)?;
+        let outbound = Outbound::new(&settings.guarded, &settings.routes, court.sources);
+        let outbound = outbound.map_err(search)?;
         let connector = Connector::new(Arc::clone(access), court.rules.clone())?;
         let mut routes = HashMap::new();
         for route in settings.routes {
@@ -118,6 +121,7 @@ impl Gatekeeper {
             secrets: court.secrets,
             source: court.source,
             placeholders,
+            outbound,
             budget: ByteBudget::new(settings.byte_limit),
             meter: court.meter,
             intake: Intake::new(),
@@ -191,6 +195,10 @@ impl Gatekeeper {
         if let Some(refusal) = misplaced {
             return Err(refusal);
         }
+        self.outbound.judge_head(head.parts, &url)?;
+        if let Some((place, name)) = self.secrets.used_in_head(head.parts, &url) {
+            return Err(outbound::guarded(&name, &place));
+        }
         let destination = head.target.destination();
         if self.secrets.go_to(destination) && route.is_none() {
             let headers = self.secrets.headers_at(destination);
@@ -209,6 +217,15 @@ impl Gatekeeper {
         }
     }
 
+    /// Refuses a body, to whatever host, that holds what must not leave.
+    pub(super) fn judge_known(&self, body: &[u8]) -> Result<(), Refusal> {
+        self.outbound.judge_body(body)?;
+        match self.secrets.used_in(body) {
+            Some(name) => Err(outbound::guarded(&name, "the request body")),
+            None => Ok(()),
+        }
+    }
+
     pub(super) async fn record_refusal(&self, target: &Target, parts: &Parts, refusal: &Refusal) {
         let mut body = json!({
             "host": target.host(), "port": target.address.port(), "method": bounded(parts.method.as_str()),
@@ -217,6 +234,9 @@ impl Gatekeeper {
         });
         if let Some(card) = &refusal.card {
             body["card"] = json!(card);
+        }
+        if refusal.honeytoken {
+            body["honeytoken"] = json!(true);
         }
         self.record.denied(body, refusal.alarm).await;
     }

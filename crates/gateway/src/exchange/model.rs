@@ -5,6 +5,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde_json::json;
+use stockade_scan::Redactor;
 use tokio::time::timeout;
 
 use super::{
@@ -20,7 +21,6 @@ use crate::{
     model::{self, UsageMeter},
     path,
     record::{Reserved, bounded},
-    redact::Redactor,
     reply::{self, MALFORMED, Refusal, ReplyBody},
     settings::{Endpoint, ModelRoute},
     upstream::{self, Connector, UpstreamClient},
@@ -144,6 +144,7 @@ impl Gatekeeper {
         if let Some(secret) = self.placeholders.find(body) {
             return Err(credential::misplaced_in("the request body", secret));
         }
+        self.judge_known(body)?;
         if *method == Method::POST {
             if !route.provider_fetch {
                 model::inspect(route.api, body)?;

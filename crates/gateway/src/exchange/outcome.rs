@@ -8,17 +8,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::response::Parts;
+use http::{header, response::Parts};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use stockade_scan::{RedactedStream, Redactor};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{
     head,
     meter::Spent,
     model::UsageMeter,
-    record::{Record, Reserved, bounded},
-    redact::{RedactedStream, Redactor},
+    record::{Record, Reserved, bounded, bounded_to},
     upstream::Dialled,
 };
 
@@ -37,7 +38,12 @@ pub(crate) struct Outcome {
     ended: &'static str,
     meter: Option<UsageMeter>,
     reserved: Option<Reserved>,
+    /// Of what was received, where that is kept.
+    digest: Option<Sha256>,
 }
+
+/// Characters of a URL that the record keeps.
+const URL_MAX: usize = 1024;
 
 impl Outcome {
     /// The outcome of the request that `intent` describes, of which `sent`
@@ -56,6 +62,7 @@ impl Outcome {
             ended: "client-left",
             meter: None,
             reserved: None,
+            digest: None,
         }
     }
 
@@ -78,11 +85,21 @@ impl Outcome {
         self.body["sent_body"] = json!(bytes);
     }
 
+    /// What comes is told by where it is from and by its digest.
+    pub(crate) fn fetched(&mut self, url: &str) {
+        self.body["url"] = json!(bounded_to(url, URL_MAX));
+        self.digest = Some(Sha256::new());
+    }
+
     /// The head of a reply has come.
     pub(crate) fn answered(&mut self, head: &Parts) {
         self.body["status"] = json!(head.status.as_u16());
         if let Some(Dialled(address)) = head.extensions.get() {
             self.body["address"] = json!(address.ip());
+        }
+        let encoding = head.headers.get(header::CONTENT_ENCODING);
+        if let Some(encoding) = encoding.and_then(|encoding| encoding.to_str().ok()) {
+            self.body["encoding"] = json!(bounded(encoding));
         }
     }
 
@@ -102,6 +119,12 @@ impl Drop for Outcome {
         self.body["ended"] = json!(self.ended);
         if self.found > 0 {
             self.body["secret_echoes_replaced"] = json!(self.found);
+        }
+        // Half a reply is another one.
+        if let Some(digest) = self.digest.take()
+            && self.ended == "complete"
+        {
+            self.body["sha256"] = json!(hex::encode(digest.finalize()));
         }
         if let Some(usage) = self.meter.as_mut().and_then(UsageMeter::finish) {
             self.body["usage"] = json!(usage);
@@ -187,12 +210,15 @@ impl InwardBody {
         if let Some(meter) = &mut outcome.meter {
             meter.see(&chunk);
         }
+        if let Some(digest) = &mut outcome.digest {
+            digest.update(&chunk);
+        }
         let Some((redactor, stream)) = &mut self.search else {
             self.note_end();
             return chunk;
         };
         let passed = stream.push(redactor, chunk);
-        outcome.found = stream.found;
+        outcome.found = stream.found();
         passed
     }
 

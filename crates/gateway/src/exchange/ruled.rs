@@ -24,7 +24,7 @@ use crate::{
     record::bounded,
     reply::{self, Card, MALFORMED, Refusal, ReplyBody},
     rules::{self, HostPattern, HostRule, Looks, Mismatch, Verdict},
-    secrets::Fill,
+    secrets::{self, Fill},
     settings::{Service, Upstream, UpstreamHost},
     upstream::{self, Connector, DialError, UpstreamClient},
 };
@@ -161,6 +161,9 @@ impl Gatekeeper {
             let misplaced = || credential::misplaced_in("the request body", secret);
             fills.extend(fields.ok_or_else(misplaced)?);
         }
+        self.judge_known(&held.bytes)?;
+        let url = secrets::without(&fills, &head.parts.uri);
+        self.judge_content(head, &url, &held.bytes).await?;
         let upstream = self.hosts.upstream(head.target);
         let substitution = self.substitution(fills, &upstream).await?;
         let searched = self.secrets.go_to(head.target.destination());
@@ -192,6 +195,7 @@ impl Gatekeeper {
             .await?;
         let mut outcome = Outcome::new(self.record.clone(), &intent, sent);
         outcome.sent_body(body_length);
+        outcome.fetched(&credential::without_credentials(&head.target.url(&url)));
         let asking = self.hosts.client(&upstream).request(request);
         let answered = match substitution.cut(&self.secrets) {
             None => timeout(REPLY_WAIT, asking).await,
@@ -228,6 +232,19 @@ impl Gatekeeper {
             head.target.label()
         );
         Ok(reply::upstream_failed(None, &message))
+    }
+
+    /// Refuses what looks like keys or sources where no rule lets them through.
+    async fn judge_content(&self, head: &Head<'_>, url: &str, body: &[u8]) -> Result<(), Refusal> {
+        let carries = head.rules.carries(&head.asked());
+        let judged = self.outbound.judge_content(url, body, carries).await;
+        judged.map_err(|(refusal, needed)| {
+            let rule = offered(head).map(|rule| HostRule {
+                carries: needed,
+                ..rule
+            });
+            refusal.with_allow(rule.map(|rule| self.command(&rule)))
+        })
     }
 
     /// What a wildcard or a network lets through is looked at more closely.

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::rule::{Destination, HostRule};
+use super::rule::{Carries, Destination, HostRule};
 use crate::settings::Scheme;
 
 /// How many rules may allow, and how many may deny.
@@ -135,6 +135,17 @@ impl Snapshot {
             }
         }
         Verdict::Unruled(nearest)
+    }
+
+    /// What the rules that allow `asked` let it hold.
+    pub(crate) fn carries(&self, asked: &Asked<'_>) -> Carries {
+        let now = Instant::now();
+        let holding = self.allow.iter().filter(|granted| granted.holds(now));
+        let allowing = holding.filter(|granted| asked.is_allowed_by(&granted.rule));
+        allowing.fold(Carries::default(), |all, granted| Carries {
+            keys: all.keys || granted.rule.carries.keys,
+            sources: all.sources || granted.rule.carries.sources,
+        })
     }
 
     /// The rule that denies `asked`, if one does.

@@ -16,7 +16,7 @@ pub use self::{
     looks::Looks,
     part::RuleError,
     path::RulePath,
-    rule::{Destination, HostRule},
+    rule::{Carries, Destination, HostRule},
 };
 pub(crate) use self::{
     information::bits,

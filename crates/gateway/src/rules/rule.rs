@@ -10,8 +10,8 @@ use crate::settings::Scheme;
 /// it allows (`GET` and `HEAD`, https, the usual port) and wide when it denies
 /// (every method, both schemes, every port).
 ///
-/// People write it as `METHODS SCHEME://HOST:PORTS/PATH max=SIZE budget=SIZE`,
-/// of which only the host must be there.
+/// People write it as `METHODS SCHEME://HOST:PORTS/PATH max=SIZE budget=SIZE
+/// carries=keys,sources`, of which only the host must be there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostRule {
@@ -29,6 +29,17 @@ pub struct HostRule {
     pub max_request: Option<u64>,
     /// How much may be sent by this rule in all, in bytes.
     pub budget: Option<u64>,
+    /// What requests may hold that is refused otherwise.
+    pub carries: Carries,
+}
+
+/// What is searched for in requests, and may be in some.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carries {
+    /// What looks like a key.
+    pub keys: bool,
+    /// Pieces of the repository's own files.
+    pub sources: bool,
 }
 
 /// The methods that are passed on at all.

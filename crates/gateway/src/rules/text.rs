@@ -6,7 +6,7 @@ use super::{
     host::{HostPattern, network},
     part::{Part, RuleError},
     path::RulePath,
-    rule::{HostRule, METHODS, REQUEST_MAX},
+    rule::{Carries, HostRule, METHODS, REQUEST_MAX},
 };
 use crate::settings::Scheme;
 
@@ -17,7 +17,8 @@ const PORTS_MAX: usize = 16;
 impl FromStr for HostRule {
     type Err = RuleError;
 
-    /// Reads `[METHODS] [http[s]://]HOST[:PORTS][/PATH] [max=SIZE] [budget=SIZE]`.
+    /// Reads `[METHODS] [http[s]://]HOST[:PORTS][/PATH] [max=SIZE] [budget=SIZE]
+    /// [carries=keys,sources]`.
     fn from_str(whole: &str) -> Result<Self, Self::Err> {
         let start = Part {
             whole,
@@ -104,6 +105,7 @@ fn target_of(target: &Part<'_>) -> Result<HostRule, RuleError> {
         methods: None,
         max_request: None,
         budget: None,
+        carries: Carries::default(),
     })
 }
 
@@ -240,10 +242,11 @@ fn read_option(rule: &mut HostRule, option: &Part<'_>) -> Result<(), RuleError> 
     let (slot, most) = match name {
         "max" => (&mut rule.max_request, REQUEST_MAX),
         "budget" => (&mut rule.budget, 1 << 40),
+        "carries" => return read_carries(rule, option, value),
         _ => {
             return option.fail(
-                "after the host only `max=SIZE` (one request) and `budget=SIZE` (all of them) may \
-                 follow; methods come first, as in `GET,POST example.com`",
+                "after the host only `max=SIZE` (one request), `budget=SIZE` (all of them) and \
+                 `carries=keys,sources` may follow; methods come first, as in `GET,POST example.com`",
             );
         }
     };
@@ -254,6 +257,22 @@ fn read_option(rule: &mut HostRule, option: &Part<'_>) -> Result<(), RuleError> 
                 "`{name}=` is written once, with a size such as 64K or 8M, at most {}",
                 size_text(most)
             ));
+        }
+    }
+    Ok(())
+}
+
+fn read_carries(rule: &mut HostRule, option: &Part<'_>, value: &str) -> Result<(), RuleError> {
+    for what in value.split(',') {
+        let slot = match what {
+            "keys" => &mut rule.carries.keys,
+            "sources" => &mut rule.carries.sources,
+            _ => {
+                return option.fail("write `carries=keys`, `carries=sources` or both with a comma");
+            }
+        };
+        if std::mem::replace(slot, true) {
+            return option.fail(format!("{what} is there twice"));
         }
     }
     Ok(())
@@ -305,7 +324,12 @@ impl fmt::Display for HostRule {
                 write!(formatter, " {name}={}", size_text(size))?;
             }
         }
-        Ok(())
+        match (self.carries.keys, self.carries.sources) {
+            (true, true) => formatter.write_str(" carries=keys,sources"),
+            (true, false) => formatter.write_str(" carries=keys"),
+            (false, true) => formatter.write_str(" carries=sources"),
+            (false, false) => Ok(()),
+        }
     }
 }
 
@@ -342,6 +366,8 @@ mod tests {
             "192.0.2.1:443/8",
             "https://[2001:db8::1]:8443/a",
             "[2001:db8::/32]",
+            "POST a.test max=8M carries=keys",
+            "a.test carries=keys,sources",
         ] {
             let rule: HostRule = text.parse().unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(rule.to_string(), text);
@@ -379,6 +405,8 @@ mod tests {
             ("a.test//b", 7, "empty segment"),
             ("a.test POST", 8, "methods come first"),
             ("a.test max=x", 8, "64K"),
+            ("a.test carries=all", 8, "carries=sources"),
+            ("a.test carries=keys,keys", 8, "twice"),
             ("a.test max=1G", 8, "32M"),
             ("a.test\nb.test", 7, "single spaces"),
         ] {

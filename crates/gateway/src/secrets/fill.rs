@@ -227,7 +227,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        credential::Detector,
+        credential::Placeholders,
         exchange::Head,
         head::Target,
         rules::{Asked, Destination, LiveRules},
@@ -323,7 +323,7 @@ mod tests {
             compares_paths: false,
             rules: LiveRules::default().now(),
         };
-        let all = Detector::new(secrets.placeholders()).unwrap();
+        let all = Placeholders::new(secrets.placeholders()).unwrap();
         let fills = secrets.in_body(&head, body.as_bytes(), &all)?;
         let filled = fills[0].body(body.as_bytes(), VALUE).unwrap();
         Some(String::from_utf8(filled).unwrap())

@@ -1,3 +1,4 @@
+mod guarded;
 mod secret;
 mod upstream;
 
@@ -7,6 +8,7 @@ use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use stockade_types::{HostName, Redacted, TaskId};
 
+pub use self::guarded::GuardedValue;
 pub use self::secret::{BoundSecret, SecretSlot, SecretText};
 pub use self::upstream::{Scheme, Upstream, UpstreamHost};
 use crate::{
@@ -36,6 +38,9 @@ pub struct Settings {
     /// What stands for secrets inside, and where it is replaced.
     #[serde(default)]
     pub secrets: Vec<BoundSecret>,
+    /// What must not leave, wherever it stands.
+    #[serde(default)]
+    pub guarded: Vec<GuardedValue>,
     /// How many bytes the whole task may send outward (heads and bodies).
     pub byte_limit: u64,
 }
@@ -221,6 +226,7 @@ impl Settings {
             service.upstream.check()?;
         }
         BoundSecret::check_all(&self.secrets, &self.routes)?;
+        GuardedValue::check_all(&self.guarded)?;
         if let Some(objection) = self.allow.iter().find_map(HostRule::objection) {
             return Err(SettingsError::Rule(objection));
         }
@@ -292,6 +298,7 @@ mod tests {
             deny: Vec::new(),
             services: Vec::new(),
             secrets: Vec::new(),
+            guarded: Vec::new(),
             byte_limit: 1,
         }
     }

@@ -25,6 +25,8 @@ mod refusals;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod scanning;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 mod support;

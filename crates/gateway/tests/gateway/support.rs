@@ -29,10 +29,12 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
 use stockade_gateway::{
-    Bill, CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, LiveSecrets, Meter,
-    Metered, ModelApi, ModelCall, ModelRoute, OriginalDestination, ResolveError, Resolver,
-    SecretSource, SecretValue, Settings, SinkError, Spent, Unpaid, Upstream, UpstreamAccess,
+    Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Listeners, LiveRules,
+    LiveSecrets, Meter, Metered, ModelApi, ModelCall, ModelRoute, OriginalDestination, OwnSources,
+    ResolveError, Resolver, SecretSource, SecretValue, Settings, SinkError, Spent, Unpaid,
+    Upstream, UpstreamAccess,
 };
+use stockade_scan::SourceIndexBuilder;
 use stockade_types::{Event, EventKind, HostName, Redacted, TaskId};
 use stockade_vault::SecretName;
 use tokio::{
@@ -123,6 +125,23 @@ struct OneValue;
 impl SecretSource for OneValue {
     fn value<'a>(&'a self, _: &'a SecretName) -> SecretValue<'a> {
         Box::pin(async { Ok(Redacted::new(SECRET.to_owned())) })
+    }
+}
+
+/// The fingerprints of a repository of one file.
+struct OneFile;
+
+/// Its content, of which no line is like another.
+pub(crate) fn own_source() -> String {
+    let line = |n: u64| format!("let v{n} = f({});\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    (1..400).map(line).collect()
+}
+
+impl OwnSources for OneFile {
+    fn fingerprints(&self) -> Fingerprints<'_> {
+        let mut builder = SourceIndexBuilder::default();
+        builder.add(own_source().as_bytes());
+        Box::pin(async { Ok(builder.finish()) })
     }
 }
 
@@ -284,6 +303,7 @@ pub(crate) fn settings(upstream: &str) -> Settings {
         deny: Vec::new(),
         services: Vec::new(),
         secrets: Vec::new(),
+        guarded: Vec::new(),
         byte_limit: 1 << 30,
     }
 }
@@ -339,6 +359,7 @@ impl Harness {
             settings,
             secrets,
             source: Arc::new(OneValue),
+            sources: Arc::new(OneFile),
             rules: rules.clone(),
             authority,
             listeners: Listeners {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use stockade_gateway::{RedactedStream, Redactor};
+use stockade_scan::{RedactedStream, Redactor};
 
 /// What stands in place of a key.
 pub(super) const REMOVED: &str = "[removed by stockade]";

@@ -16,7 +16,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::json;
-use stockade_gateway::Redactor;
+use stockade_scan::{Formats, Redactor};
 use stockade_types::{
     Event, EventKind,
     wire::{Exec, ExitStatus},
@@ -60,6 +60,7 @@ pub(crate) struct Context {
     /// Keys and placeholders, which do not stand in collected output.
     pub(crate) secrets: Vec<String>,
     pub(crate) redactors: OnceLock<Arc<Vec<Redactor>>>,
+    pub(crate) formats: OnceLock<Option<Arc<Formats>>>,
     pub(crate) refusals: Arc<Refusals>,
     /// Whose commands these are.
     pub(crate) task: TaskDirectory,
@@ -288,7 +289,7 @@ impl Context {
                     let _ = std::fs::remove_file(self.task.exec_output(old));
                 }
                 let log = Log::new(self.task.exec_output(id));
-                Sink::collected(log, &self.redactors(), sources)
+                Sink::collected(log, &self.redactors(), self.formats(), sources)
             }
         }
     }
@@ -343,6 +344,11 @@ impl Context {
             )
         };
         Arc::clone(self.redactors.get_or_init(make))
+    }
+
+    fn formats(&self) -> Option<Arc<Formats>> {
+        let make = || Formats::new().ok().map(Arc::new);
+        self.formats.get_or_init(make).clone()
     }
 
     /// Without the record, nothing may go on.

@@ -1,5 +1,7 @@
 //! How a command ended.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use stockade_workspace::TreeChanges;
 
@@ -45,6 +47,10 @@ pub struct ExecResult {
     /// What it printed to standard error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr: Option<ExecText>,
+    /// The kinds of key that seem to be in what it printed, such as
+    /// `a GitHub token`. Keys that are known are taken out of it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub keys: BTreeSet<String>,
     /// Whether the whole text is kept in the task's folder, where
     /// `stockade logs --exec` finds it: only if it was cut.
     pub log: bool,
@@ -75,6 +81,7 @@ impl ExecResult {
             output: None,
             stdout: None,
             stderr: None,
+            keys: BTreeSet::new(),
             log: false,
             session_over: false,
             files: None,

@@ -5,7 +5,10 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileExt,
+    },
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,11 +18,12 @@ use std::{
 };
 
 use stockade_gateway::{
-    Bill, CertificateAuthority, EventSink, Gateway, Listeners, LiveRules, LiveSecrets, Meter,
-    Metered, ModelCall, OriginalDestination, SecretSource, SecretText, SecretValue, Settings,
-    SinkError, Spent, Unpaid, UpstreamAccess,
+    Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Listeners, LiveRules,
+    LiveSecrets, Meter, Metered, ModelCall, OriginalDestination, OwnSources, SecretSource,
+    SecretText, SecretValue, Settings, SinkError, Spent, Unpaid, UpstreamAccess,
 };
 use stockade_sandbox::Channel;
+use stockade_scan::{INDEX_BYTES_MAX, SourceIndex};
 use stockade_types::Event;
 use stockade_vault::SecretName;
 use tokio::sync::{mpsc, oneshot};
@@ -86,6 +90,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         rules,
         secrets,
         source: Arc::clone(&sink) as Arc<dyn SecretSource>,
+        sources: Arc::clone(&sink) as Arc<dyn OwnSources>,
         settings,
         authority,
         listeners,
@@ -127,12 +132,16 @@ struct Recorded {
 impl Recorded {
     /// Takes answers until the supervisor is gone.
     fn pump(&self) {
-        while let Ok((told, descriptors)) = receive(&self.channel) {
-            let ask = match &told {
+        while let Ok((mut told, mut descriptors)) = receive(&self.channel) {
+            let ask = match &mut told {
                 Told::Recorded { event } | Told::NotRecorded { event } => *event,
                 Told::Reserved { ask, .. }
                 | Told::Settled { ask, .. }
                 | Told::Secret { ask, .. } => *ask,
+                Told::Fingerprints { ask, file, .. } => {
+                    *file = descriptors.pop();
+                    *ask
+                }
                 Told::TakeBack { grant, secret } => {
                     self.secrets.take_back(secret);
                     let granted = Heard::Granted {
@@ -266,11 +275,38 @@ impl SecretSource for Recorded {
     }
 }
 
+impl OwnSources for Recorded {
+    fn fingerprints(&self) -> Fingerprints<'_> {
+        Box::pin(async move {
+            let asked = self.ask(|ask| Heard::Fingerprints { ask }).await;
+            let Ok(Told::Fingerprints { answer, file, .. }) = asked else {
+                return Err("the supervisor did not tell their fingerprints".to_owned());
+            };
+            answer?;
+            let index = file.and_then(|file| read_index(file).ok()).flatten();
+            index.ok_or_else(|| "their fingerprints cannot be read".to_owned())
+        })
+    }
+}
+
+/// Reads an index from a file in memory, whose own place others may have moved.
+fn read_index(file: OwnedFd) -> io::Result<Option<SourceIndex>> {
+    let file = std::fs::File::from(file);
+    let mut bytes = vec![0; INDEX_BYTES_MAX];
+    let mut length = 0;
+    loop {
+        match file.read_at(&mut bytes[length..], length as u64)? {
+            0 => return Ok(SourceIndex::from_bytes(&bytes[..length])),
+            read => length += read,
+        }
+    }
+}
+
 fn tell(channel: &Channel, message: &Heard) -> io::Result<()> {
     channel.send(&serde_json::to_vec(message)?, &[])
 }
 
-fn receive(channel: &Channel) -> io::Result<(Told, Vec<rustix::fd::OwnedFd>)> {
+fn receive(channel: &Channel) -> io::Result<(Told, Vec<OwnedFd>)> {
     let received = channel
         .receive(MESSAGE_MAX)?
         .ok_or(io::ErrorKind::UnexpectedEof)?;

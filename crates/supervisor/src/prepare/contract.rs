@@ -8,6 +8,7 @@ use stockade_workspace::{BackEnd, PoolEntry, visible};
 use super::{Agent, groups};
 use crate::{
     contract::{AgentLine, Assurance, Cap, Contract, Strength},
+    honeytoken::Honeytoken,
     network::Ruled,
     project::Project,
     task::{Plan, Route},
@@ -72,6 +73,7 @@ pub(super) fn of(
             .collect(),
         keys: plan.routes.iter().map(|route| route.key.clone()).collect(),
         secrets: plan.secret_lines(),
+        honeytoken: plan.honeytoken.as_ref().map(|_| Honeytoken::in_words()),
         asked_secrets: Vec::new(),
         setup: project.setup.run.clone(),
         caps,

@@ -15,6 +15,7 @@ use super::{Host, Prepared, workspace};
 use crate::{
     disk::NewDisk,
     error::SupervisorError,
+    guarded::{HiddenValue, hidden_values},
     identities::Identities,
     state::StateDirectory,
     task::{PLAN, Plan, STATUS},
@@ -34,6 +35,11 @@ impl Prepared {
             Some(bytes) => NewDisk::while_creating(bytes, |disk| self.fill(host, Some(disk))),
             None => self.fill(host, None),
         }
+    }
+
+    /// What the files hold that are hidden from it.
+    pub(crate) fn hidden_values(&self, host: &Host) -> Result<Vec<HiddenValue>, SupervisorError> {
+        hidden_values(&host.git, &self.repository, &self.pool, &self.secrets)
     }
 
     fn fill(&self, host: &Host, disk: Option<&NewDisk>) -> Result<Made, SupervisorError> {

@@ -176,7 +176,7 @@ impl TaskSpace {
         let mut steps = Vec::new();
         for (of, message) in self.agents_commits(git)? {
             let (commit, refused) = self.bring_back(git, import, &of, "A step\n", 0)?;
-            let review = diff::compare_commits(git, import, base, &commit)?;
+            let review = diff::compare_commits(git, import, base, &commit, request.scanner)?;
             let refused = refused.into_iter().map(|file| (file.path, file.reason));
             let objected = review.files.iter().filter_map(|file| {
                 let reason = decisions.objection(file, Undecided::Accept)?;
@@ -200,7 +200,8 @@ impl TaskSpace {
             });
         }
         if git.tree(import, &before)? != git.tree(import, request.accepted)? {
-            let review = diff::compare_commits(git, import, base, request.accepted)?;
+            let review =
+                diff::compare_commits(git, import, base, request.accepted, request.scanner)?;
             steps.push(Step {
                 commit: request.accepted.clone(),
                 of: None,

@@ -7,6 +7,7 @@ mod manifest;
 mod message;
 
 use serde::{Deserialize, Serialize};
+use stockade_scan::Scanner;
 
 pub use self::{
     keep::{KeepError, KeptCommit, KeptFile},
@@ -108,6 +109,8 @@ pub struct MergeRequest<'a> {
     pub identity: &'a Identity,
     /// How it is signed, if it is. What is approved is the signed commit.
     pub signer: Option<&'a Signer>,
+    /// What finds keys in states that the work went through.
+    pub scanner: &'a Scanner,
 }
 
 /// How a merge would go.

@@ -2,6 +2,10 @@
 //! and shared by every task that starts from it.
 
 mod build;
+mod fingerprints;
+mod hidden;
+
+pub use self::hidden::{HiddenError, HiddenFile};
 
 use std::path::{Path, PathBuf};
 

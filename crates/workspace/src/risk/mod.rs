@@ -4,6 +4,7 @@ mod rules;
 
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
+use stockade_scan::Finding;
 
 use self::rules::{RULES, Rule};
 use crate::{object::FileMode, path::TreePath};
@@ -16,6 +17,8 @@ pub enum Risk {
     RunsByItself,
     /// Changes what git itself does.
     ChangesGit,
+    /// Holds a key, or what looks like one.
+    Credential,
     /// Configures another agent, which may then run things.
     AgentSettings,
     /// Runs in continuous integration, with its secrets.
@@ -104,6 +107,27 @@ impl RiskRules {
         }
         (marks, held_back)
     }
+}
+
+/// Findings that are named one by one.
+const FINDINGS_NAMED: usize = 8;
+
+/// The marks that follow from keys that a text holds.
+pub(crate) fn by_findings(findings: &[Finding]) -> Vec<Mark> {
+    let named = findings.iter().take(FINDINGS_NAMED);
+    let mut marks: Vec<_> = named
+        .map(|found| {
+            let reason = format!("Line {} holds {}.", found.line, found.what);
+            mark(Risk::Credential, crate::visible::line(reason.as_bytes()))
+        })
+        .collect();
+    if let Some(more @ 1..) = findings.len().checked_sub(FINDINGS_NAMED) {
+        marks.push(mark(
+            Risk::Credential,
+            format!("It holds {more} more such values."),
+        ));
+    }
+    marks
 }
 
 fn mark(risk: Risk, reason: impl Into<String>) -> Mark {

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::support::{Bench, agent_side, fingerprint, put, with_each_git};
+use crate::support::{Bench, agent_side, fingerprint, put, scanner, with_each_git};
 use stockade_workspace::{
     BackEnd, Identity, MergePlan, MergeRequest, Provenance, TaskSpace, Trash, Undecided,
 };
@@ -127,7 +127,9 @@ fn every_verb(bench: &Bench, space: &TaskSpace) {
     let space = TaskSpace::open(&bench.state(), space.id()).unwrap();
     let first = bench.snapshot(&space);
     let imported = space.import(git, &repository, &first).unwrap();
-    let review = space.review(git, &repository, &imported).unwrap();
+    let review = space
+        .review(git, &repository, &imported, &scanner())
+        .unwrap();
     for file in &review.files {
         space.hunks(git, &repository, file).unwrap();
     }
@@ -153,6 +155,7 @@ fn every_verb(bench: &Bench, space: &TaskSpace) {
         provenance: &provenance,
         identity: &identity,
         signer: None,
+        scanner: &scanner(),
     };
     match space.plan_merge(git, &repository, &request).unwrap() {
         MergePlan::Ready(approval) => {
@@ -265,7 +268,9 @@ fn a_task_changes_nothing_in_the_users_checkout_before_the_merge() {
         let snapshot = bench.snapshot(&space);
         let repository = bench.repository();
         let imported = space.import(&bench.git, &repository, &snapshot).unwrap();
-        space.review(&bench.git, &repository, &imported).unwrap();
+        space
+            .review(&bench.git, &repository, &imported, &scanner())
+            .unwrap();
         assert_eq!(outside_git(), before);
     });
 }

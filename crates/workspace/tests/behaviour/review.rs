@@ -8,7 +8,7 @@ use std::{
 
 use stockade_workspace::{BackEnd, Choice, Risk, Status, TreePath, Undecided};
 
-use crate::support::{Bench, agent_side, delete, file, put, review, with_each_git};
+use crate::support::{Bench, KNOWN, agent_side, delete, file, put, review, scanner, with_each_git};
 
 #[test]
 fn files_are_sorted_by_what_they_would_run_and_counted() {
@@ -59,6 +59,77 @@ fn files_are_sorted_by_what_they_would_run_and_counted() {
             .unwrap();
         assert_eq!(hunks[0].lines[0].text, "let a = 1; // \\u{202e}");
     });
+}
+
+#[test]
+fn g3_a_key_in_a_change_is_named_by_line_and_held_back_until_its_file_is_accepted() {
+    let bench = Bench::new();
+    let key = ["ghp_zQWBuTSOoRi4A9spHc", "VY5ncnsDkxkJ0mLq17"].concat();
+    bench.write("old.txt", format!("{key}\n"));
+    bench.commit("a key that is there already");
+    let space = bench.task(1, BackEnd::Checkout);
+    let side = agent_side(&space);
+    put(&side, "old.txt", format!("first\n{key}\n"));
+    put(&side, "new.txt", format!("one\ntwo = {key}\n"));
+    put(&side, "known.py", format!("\n\nconnect(\"{KNOWN}\")\n"));
+    put(
+        &side,
+        "data.bin",
+        [b"\0\x01".as_slice(), key.as_bytes()].concat(),
+    );
+    put(&side, "plain.txt", "nothing\n");
+    let review = review(&bench, &space);
+    for (path, line, what) in [
+        ("new.txt", 2, "what looks like a GitHub token"),
+        ("known.py", 3, "the value of DB_PASSWORD of .env"),
+        ("data.bin", 1, "what looks like a GitHub token"),
+    ] {
+        let file = file(&review, path);
+        let told: Vec<_> = file.findings.iter().map(|f| (f.line, &*f.what)).collect();
+        assert_eq!(told, [(line, what)], "{path}");
+        assert!(file.held_back && file.risk() == Risk::Credential, "{path}");
+        let shown = serde_json::to_string(&file.marks).unwrap();
+        assert!(!shown.contains(&key) && !shown.contains(KNOWN), "{shown}");
+    }
+    for path in ["old.txt", "plain.txt"] {
+        assert!(file(&review, path).findings.is_empty() && !file(&review, path).held_back);
+    }
+    let repository = bench.repository();
+    let accepted = || {
+        let all = Undecided::Accept;
+        space
+            .accepted(&bench.git, &repository, &review, all)
+            .unwrap()
+    };
+    let left: Vec<_> = accepted()
+        .left_out
+        .iter()
+        .map(|left| left.path.to_string())
+        .collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(
+        accepted()
+            .left_out
+            .iter()
+            .all(|left| left.reason.contains("looks like a key"))
+    );
+    space
+        .decide(file(&review, "new.txt"), Choice::Accept)
+        .unwrap();
+    assert_eq!(accepted().left_out.len(), 2);
+    // Not the same contents, so not what was accepted.
+    put(&side, "new.txt", format!("one\ntwo = {key}\nthree\n"));
+    let imported = crate::support::import(&bench, &space);
+    let again = space
+        .review(&bench.git, &repository, &imported, &scanner())
+        .unwrap();
+    assert!(
+        space
+            .decisions()
+            .unwrap()
+            .about(file(&again, "new.txt"))
+            .is_none()
+    );
 }
 
 #[test]

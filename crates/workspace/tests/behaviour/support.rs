@@ -11,6 +11,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
+use stockade_scan::Scanner;
 use stockade_types::TaskId;
 use stockade_workspace::{
     Approval, BackEnd, FileDiff, Git, Identity, Imported, MergeError, MergePlan, MergeRequest,
@@ -279,10 +280,18 @@ pub(crate) fn import(bench: &Bench, space: &TaskSpace) -> Imported {
         .unwrap()
 }
 
+/// A value that the tests' reviewer knows.
+pub(crate) const KNOWN: &str = "pa55word-of-the-database";
+
+/// What finds it, and keys.
+pub(crate) fn scanner() -> Scanner {
+    Scanner::new([("DB_PASSWORD of .env".to_owned(), KNOWN)]).unwrap()
+}
+
 pub(crate) fn review(bench: &Bench, space: &TaskSpace) -> Review {
     let imported = import(bench, space);
     space
-        .review(&bench.git, &bench.repository(), &imported)
+        .review(&bench.git, &bench.repository(), &imported, &scanner())
         .unwrap()
 }
 
@@ -312,7 +321,9 @@ pub(crate) fn plan_as(
 ) -> Result<MergePlan, MergeError> {
     let repository = bench.repository();
     let imported = import(bench, space);
-    let review = space.review(&bench.git, &repository, &imported).unwrap();
+    let review = space
+        .review(&bench.git, &repository, &imported, &scanner())
+        .unwrap();
     let accepted = space
         .accepted(&bench.git, &repository, &review, Undecided::Accept)
         .unwrap();
@@ -335,6 +346,7 @@ pub(crate) fn plan_as(
         provenance: &provenance,
         identity: &identity,
         signer: None,
+        scanner: &scanner(),
     };
     if keep {
         space.plan_kept_merge(&bench.git, &repository, &imported, &accepted, &request)

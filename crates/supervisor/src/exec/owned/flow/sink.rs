@@ -1,9 +1,9 @@
 //! What becomes of what a command prints.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use stockade_gateway::Redactor;
+use stockade_scan::{FormatStream, Formats, Redactor};
 
 use super::super::super::{
     clean::{Cleaner, Shown},
@@ -25,6 +25,14 @@ pub(in super::super) struct Collected {
     /// One for each source.
     texts: Vec<(Cleaner, Text)>,
     log: Log,
+    keys: Option<KeySearch>,
+}
+
+/// What looks like keys in all that a command prints.
+struct KeySearch {
+    formats: Arc<Formats>,
+    /// One for each source.
+    streams: Vec<FormatStream>,
 }
 
 impl Sink {
@@ -33,10 +41,19 @@ impl Sink {
         Self::Shown(each.collect())
     }
 
-    pub(in super::super) fn collected(log: Log, keys: &Arc<Vec<Redactor>>, sources: usize) -> Self {
-        let text = |_| (Cleaner::new(Arc::clone(keys)), Text::default());
+    pub(in super::super) fn collected(
+        log: Log,
+        known: &Arc<Vec<Redactor>>,
+        formats: Option<Arc<Formats>>,
+        sources: usize,
+    ) -> Self {
+        let text = |_| (Cleaner::new(Arc::clone(known)), Text::default());
         let texts = (0..sources).map(text).collect();
-        Self::Collected(Box::new(Collected { texts, log }))
+        let keys = formats.map(|formats| KeySearch {
+            formats,
+            streams: (0..sources).map(|_| FormatStream::default()).collect(),
+        });
+        Self::Collected(Box::new(Collected { texts, log, keys }))
     }
 
     pub(super) fn is_collected(&self) -> bool {
@@ -76,6 +93,7 @@ impl Sink {
         let Self::Collected(collected) = self else {
             return;
         };
+        result.keys = collected.keys.map(KeySearch::finish).unwrap_or_default();
         result.log = collected.log.is_kept();
         let whole = if result.log {
             format!("all of it: stockade logs --exec {id}")
@@ -99,17 +117,39 @@ impl Collected {
     fn push(&mut self, source: usize, bytes: &[u8]) {
         if let Some((cleaner, text)) = self.texts.get_mut(source) {
             let cleaned = cleaner.push(bytes);
+            if let Some(keys) = &mut self.keys {
+                keys.push(source, &cleaned);
+            }
             text.push(&cleaned);
             self.log.push(&cleaned, text.is_cut());
         }
     }
 
     fn finish(&mut self) {
-        for (cleaner, text) in &mut self.texts {
+        for (source, (cleaner, text)) in self.texts.iter_mut().enumerate() {
             let rest = cleaner.finish();
+            if let Some(keys) = &mut self.keys {
+                keys.push(source, &rest);
+            }
             text.push(&rest);
             self.log.push(&rest, text.is_cut());
         }
+    }
+}
+
+impl KeySearch {
+    fn push(&mut self, source: usize, text: &[u8]) {
+        if let Some(stream) = self.streams.get_mut(source) {
+            stream.push(&self.formats, text);
+        }
+    }
+
+    /// The kinds of key that were found.
+    fn finish(self) -> BTreeSet<String> {
+        let formats = &self.formats;
+        let each = self.streams.into_iter();
+        let found = each.flat_map(|stream| stream.finish(formats));
+        found.map(|finding| finding.kind.to_owned()).collect()
     }
 }
 
@@ -122,4 +162,29 @@ fn send(source: usize, bytes: &[u8], sending: &mut Vec<u8>) {
         error: source == 1,
     };
     sending.extend(encode_line(&answer).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_key_in_output_is_told_by_its_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let formats = Some(Arc::new(Formats::new().unwrap()));
+        let log = Log::new(folder.path().join("log"));
+        let mut sink = Sink::collected(log, &Arc::default(), formats, 2);
+        // Of a token that its issuer has long taken back, cut where it was printed.
+        for part in ["token ghp_zQWBuTSOoRi4A9spHc", "VY5ncnsDkxkJ0mLq17\n"] {
+            sink.push(1, part.as_bytes(), &mut Vec::new());
+            sink.push(0, b"plain\n", &mut Vec::new());
+        }
+        sink.finish(&mut Vec::new());
+        let mut result = ExecResult::exited(1, 0);
+        sink.report(1, &mut result);
+        assert_eq!(
+            result.keys.into_iter().collect::<Vec<_>>(),
+            ["a GitHub token"]
+        );
+    }
 }

@@ -1,9 +1,7 @@
-use aho_corasick::{AhoCorasick, MatchKind};
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
-};
+use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 use bytes::Bytes;
+
+use crate::forms::forms;
 
 /// Finds secrets in text that comes back, in every form that an echo server
 /// is likely to give them, and puts the placeholder of each in its place.
@@ -27,7 +25,7 @@ impl Redactor {
     ///
     /// # Errors
     /// If the secret has more forms than can be searched for at once.
-    pub fn new(secret: &str, placeholder: &str) -> Result<Self, aho_corasick::BuildError> {
+    pub fn new(secret: &str, placeholder: &str) -> Result<Self, BuildError> {
         Self::of([(secret, placeholder)])
     }
 
@@ -37,7 +35,7 @@ impl Redactor {
     /// As [`Redactor::new`].
     pub fn of<'a>(
         secrets: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, aho_corasick::BuildError> {
+    ) -> Result<Self, BuildError> {
         let mut patterns = Vec::new();
         let mut placeholders = Vec::new();
         for (secret, placeholder) in secrets {
@@ -60,7 +58,7 @@ impl Redactor {
     }
 
     /// `text` with every form of the secret replaced, if there was any.
-    pub(crate) fn clean(&self, text: &[u8]) -> Option<Vec<u8>> {
+    pub fn clean(&self, text: &[u8]) -> Option<Vec<u8>> {
         self.automaton
             .is_match(text)
             .then(|| self.replace(text, &mut 0).0)
@@ -105,7 +103,7 @@ impl Redactor {
 pub struct RedactedStream {
     held: Vec<u8>,
     /// Forms of the secret that were replaced.
-    pub(crate) found: u64,
+    found: u64,
 }
 
 impl RedactedStream {
@@ -129,80 +127,24 @@ impl RedactedStream {
         redactor.replace(&text, &mut self.found).0.into()
     }
 
+    /// How many forms of a secret were replaced so far.
+    pub fn found(&self) -> u64 {
+        self.found
+    }
+
     /// The rest, when the stream has ended.
     pub fn finish(&mut self) -> Bytes {
         std::mem::take(&mut self.held).into()
     }
 }
 
-/// The forms in which `secret` is looked for.
-pub(crate) fn forms(secret: &str) -> Vec<Vec<u8>> {
-    let raw = secret.as_bytes();
-    let mut forms = vec![
-        raw.to_vec(),
-        hex::encode(raw).into(),
-        hex::encode_upper(raw).into(),
-    ];
-    for offset in 0..3 {
-        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
-            forms.extend(base64_at(&engine, raw, offset));
-        }
-    }
-    let percent: String = raw.iter().map(|&byte| percent(byte)).collect();
-    forms.push(percent.to_ascii_lowercase_escapes());
-    forms.push(percent.into_bytes());
-    if let Ok(quoted) = serde_json::to_string(secret) {
-        forms.push(quoted.trim_matches('"').as_bytes().to_vec());
-        forms.push(quoted.trim_matches('"').replace('/', "\\/").into_bytes());
-    }
-    forms
-}
-
-/// What `raw` looks like in base64 when it begins `offset` bytes into a group
-/// of three, without the characters that depend on its neighbours.
-fn base64_at(engine: &impl Engine, raw: &[u8], offset: usize) -> Option<Vec<u8>> {
-    let mut padded = vec![0; offset];
-    padded.extend_from_slice(raw);
-    let text = engine.encode(&padded).into_bytes();
-    let (first, end) = ((offset * 8).div_ceil(6), padded.len() * 8 / 6);
-    text.get(first..end).map(<[u8]>::to_vec)
-}
-
-fn percent(byte: u8) -> String {
-    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-        char::from(byte).to_string()
-    } else {
-        format!("%{byte:02X}")
-    }
-}
-
-trait LowercaseEscapes {
-    fn to_ascii_lowercase_escapes(&self) -> Vec<u8>;
-}
-
-impl LowercaseEscapes for String {
-    /// `%2F` as `%2f`; some encoders write it so.
-    fn to_ascii_lowercase_escapes(&self) -> Vec<u8> {
-        let mut bytes = self.clone().into_bytes();
-        let mut at = 0;
-        while at < bytes.len() {
-            let end = (at + 3).min(bytes.len());
-            if bytes[at] == b'%' {
-                bytes[at..end].make_ascii_lowercase();
-                at = end;
-            } else {
-                at += 1;
-            }
-        }
-        bytes
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::forms::base64_at;
 
     const SECRET: &str = "sk-decoy/9+Secret_Value";
     const PLACEHOLDER: &str = "sk-placeholder-000000";
@@ -219,7 +161,10 @@ mod tests {
     }
 
     fn encodings() -> Vec<Vec<u8>> {
-        use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+        use base64::{
+            Engine as _,
+            engine::general_purpose::{STANDARD, URL_SAFE},
+        };
         let mut all = vec![
             SECRET.into(),
             hex::encode(SECRET).into(),
