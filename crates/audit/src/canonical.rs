@@ -5,6 +5,13 @@ use std::fmt::Write as _;
 
 use serde_json::{Number, Value};
 
+/// The one spelling of `value`.
+pub fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_value(value, &mut text);
+    text
+}
+
 /// Appends the canonical form of `value`.
 pub(crate) fn write_value(value: &Value, text: &mut String) {
     match value {

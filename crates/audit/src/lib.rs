@@ -37,6 +37,7 @@ mod tiles;
 mod verify;
 
 pub use self::{
+    canonical::canonical,
     client::{RecordError, RecorderClient},
     error::LogError,
     evidence::{Evidence, key, verify_host},

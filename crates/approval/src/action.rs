@@ -1,0 +1,162 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use stockade_audit::{Hash, canonical};
+use stockade_types::{Effect, EffectKind, HostName, Reversible, TaskId};
+
+/// The form in which actions are digested; another form is another version.
+const VERSION: u8 = 1;
+/// Methods that ask a server for something and leave nothing there.
+const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
+
+/// Something that needs a person's approval, as it was parsed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Action {
+    /// Requests to a host that no rule names.
+    Request {
+        /// The method, in upper case.
+        method: String,
+        /// `https` or `http`.
+        scheme: String,
+        /// The host.
+        host: HostName,
+        /// The TCP port.
+        port: u16,
+    },
+    /// A command inside.
+    Command {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// The folder in which it would run.
+        cwd: String,
+        /// What it would do.
+        effects: Vec<Effect>,
+    },
+}
+
+impl Action {
+    /// What is approved: SHA-256 over the task and every word of the action, in
+    /// the one spelling of RFC 8785.
+    pub fn digest(&self, task: &TaskId) -> ActionDigest {
+        let form = json!({ "version": VERSION, "task": task, "action": self });
+        ActionDigest(Hash::of(canonical(&form).as_bytes()))
+    }
+
+    /// Whether it changes or tells something outside the machine, beyond asking
+    /// for it.
+    pub fn outward(&self) -> bool {
+        match self {
+            Self::Request { method, .. } => !reads(method),
+            Self::Command { effects, .. } => effects.iter().any(|effect| effect.outward),
+        }
+    }
+
+    /// Whether it can be taken back; of several effects, the worst counts.
+    pub fn reversible(&self) -> Reversible {
+        match self {
+            Self::Request { method, .. } if reads(method) => Reversible::Yes,
+            Self::Request { .. } => EffectKind::NetUpload.reversible(),
+            Self::Command { effects, .. } => {
+                let worst = effects.iter().map(|effect| effect.reversible).max();
+                worst.unwrap_or(Reversible::No)
+            }
+        }
+    }
+
+    /// Whether only a person who shows presence may approve it.
+    pub fn is_grave(&self) -> bool {
+        self.outward() && self.reversible() == Reversible::No
+    }
+}
+
+fn reads(method: &str) -> bool {
+    READING.contains(&method)
+}
+
+/// Names exactly one action of one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ActionDigest(Hash);
+
+impl fmt::Display for ActionDigest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, host: &str) -> Action {
+        Action::Request {
+            method: method.to_owned(),
+            scheme: "https".to_owned(),
+            host: host.parse().unwrap(),
+            port: 443,
+        }
+    }
+
+    fn command(effects: Vec<Effect>) -> Action {
+        Action::Command {
+            argv: vec!["git".to_owned(), "push".to_owned()],
+            cwd: "/workspace/a".to_owned(),
+            effects,
+        }
+    }
+
+    #[test]
+    fn g4_whatever_differs_in_an_action_its_task_or_its_kind_changes_the_digest() {
+        let task = TaskId::from_random(1);
+        let mut digests = vec![
+            request("GET", "a.test").digest(&task),
+            request("GET", "a.test").digest(&TaskId::from_random(2)),
+            request("GET", "b.test").digest(&task),
+            request("HEAD", "a.test").digest(&task),
+            command(Vec::new()).digest(&task),
+        ];
+        for change in ["scheme", "port", "argv", "cwd"] {
+            let mut value = json!(if ["scheme", "port"].contains(&change) {
+                request("GET", "a.test")
+            } else {
+                command(Vec::new())
+            });
+            value[change] = match change {
+                "port" => json!(444),
+                "argv" => json!(["git push"]),
+                _ => json!("http"),
+            };
+            let changed: Action = serde_json::from_value(value).unwrap();
+            digests.push(changed.digest(&task));
+        }
+        for (place, digest) in digests.iter().enumerate() {
+            assert!(!digests[..place].contains(digest), "{place}");
+        }
+        assert_eq!(digests[0], request("GET", "a.test").digest(&task));
+    }
+
+    #[test]
+    fn the_digest_of_an_action_is_one_that_anybody_can_compute() {
+        let digest = request("GET", "a.test").digest(&TaskId::from_random(0));
+        let text = concat!(
+            r#"{"action":{"host":"a.test","kind":"request","method":"GET","port":443,"#,
+            r#""scheme":"https"},"task":"t-00000000","version":1}"#
+        );
+        assert_eq!(digest.to_string(), Hash::of(text.as_bytes()).to_string());
+    }
+
+    #[test]
+    fn what_leaves_something_with_others_for_good_is_grave_and_asking_for_a_page_is_not() {
+        assert!(!request("GET", "a.test").is_grave());
+        assert!(request("POST", "a.test").is_grave());
+        assert!(request("DELETE", "a.test").is_grave());
+        let read = Effect::new(EffectKind::FsRead, "cat");
+        let push = Effect::new(EffectKind::VcsPush, "git");
+        let publish = Effect::new(EffectKind::PkgPublish, "npm");
+        assert!(!command(vec![read.clone(), push.clone()]).is_grave());
+        assert!(command(vec![read, push, publish]).is_grave());
+        // One of which nothing is known cannot be taken back, but leaves nothing.
+        assert_eq!(command(Vec::new()).reversible(), Reversible::No);
+    }
+}
