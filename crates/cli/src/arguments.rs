@@ -1,5 +1,6 @@
 //! The words of the command line.
 
+mod approval;
 mod audit;
 mod network;
 mod policy;
@@ -15,6 +16,7 @@ use stockade_sandbox::Isolation;
 use stockade_supervisor::Cache;
 
 pub(crate) use self::{
+    approval::{Approve, Approver, Deny, Inbox, ScopeArguments},
     audit::{Audit, ExportArguments, Prove, Query, Select, Verify, VerifyCommit},
     network::{Allow, NetworkArguments},
     policy::{Policy, PolicyTest, PolicyVerb},
@@ -164,6 +166,30 @@ pub(crate) enum Verb {
         stockade allow --list\n  stockade allow --presets"
     )]
     Allow(Allow),
+    /// Show what tasks ask you, and answer at the terminal
+    #[command(
+        after_help = "Examples:\n  stockade inbox\n  stockade inbox --list\n  stockade inbox --json fix-login\n\n\
+        An answer is a word of the card, typed after a pause; it is signed with your key."
+    )]
+    Inbox(Inbox),
+    /// Let a task do what it asked for: exactly that, once if nothing else is said
+    #[command(
+        after_help = "Examples:\n  stockade approve 1a2b3c4d\n  stockade approve 1a2b3c4d --uses 3 --for 1h --key ann"
+    )]
+    Approve(Approve),
+    /// Refuse what a task asked for, or take back an approval before it is used
+    #[command(
+        after_help = "Examples:\n  stockade deny 1a2b3c4d --reason \"use the mirror instead\""
+    )]
+    Deny(Deny),
+    /// Whose answers count
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  stockade approver add ann ~/.ssh/id_ed25519_sk.pub\n  stockade approver ls\n\n\
+        Only a security key shows that a person was there; any other counts as a local process,\n\
+        which approves nothing that leaves the machine and cannot be taken back."
+    )]
+    Approver(Approver),
     /// Secrets that tasks use without holding them
     #[command(
         subcommand,

@@ -1,6 +1,7 @@
 //! One file a group of verbs.
 
 mod allow;
+mod approval;
 mod attack;
 mod audit;
 mod bench;
@@ -67,6 +68,10 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Rm(remove) => keep::remove(&remove, printer),
         Verb::Restore(restore) => keep::restore(&restore, printer),
         Verb::Allow(allow) => allow::run(&allow, printer),
+        Verb::Inbox(inbox) => approval::inbox::run(&inbox, printer),
+        Verb::Approve(approve) => approval::approve(&approve, printer),
+        Verb::Deny(deny) => approval::deny(&deny, printer),
+        Verb::Approver(verb) => approval::approver::run(&verb, printer),
         Verb::Budget(budget) => budget::run(&budget, printer),
         Verb::Policy(policy) => policy::run(&policy, printer),
         Verb::Provenance(name) => provenance::run(&name, printer),

@@ -3,6 +3,7 @@
 use std::{fmt, process::ExitCode};
 
 use rustix::io::Errno;
+use stockade_approval::ApproverError;
 use stockade_sandbox::{Layer, SandboxError};
 use stockade_supervisor::SupervisorError;
 use stockade_types::env;
@@ -101,6 +102,18 @@ impl From<VaultError> for Failure {
             VaultError::Unknown(_) => Kind::NotFound,
             VaultError::File { .. } | VaultError::Format { .. } => Kind::Failed,
             _ => Kind::Refused,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<ApproverError> for Failure {
+    fn from(error: ApproverError) -> Self {
+        let kind = match &error {
+            ApproverError::Name(_) | ApproverError::Key(_) => Kind::Usage,
+            ApproverError::Unknown(_) => Kind::NotFound,
+            ApproverError::Known(_) | ApproverError::Full(_) => Kind::Refused,
+            _ => Kind::Failed,
         };
         Self::new(kind, error.to_string())
     }

@@ -2,6 +2,7 @@
 
 mod filter;
 mod hidden;
+mod person;
 
 use std::os::fd::BorrowedFd;
 
@@ -10,6 +11,7 @@ use rustix::termios::{OptionalActions, Termios, Winsize};
 pub(crate) use self::{
     filter::Filter,
     hidden::{ask_hidden, is_there},
+    person::Person,
 };
 
 /// Raw mode, until dropped.

@@ -215,6 +215,7 @@ fn ends_here(name: &HeaderName) -> bool {
             | "x-rewrite-url"
             | "x-original-host"
             | "x-host"
+            | "x-stockade-why"
     ) || name.starts_with("proxy-")
         || name.starts_with("x-forwarded-")
 }

@@ -1,5 +1,6 @@
 use std::{future::Future, io, net::SocketAddr, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
+use stockade_approval::Ask;
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::{Semaphore, mpsc},
@@ -60,6 +61,8 @@ pub struct Gateway {
     pub source: Arc<dyn SecretSource>,
     /// Who knows the fingerprints of the repository's own files.
     pub sources: Arc<dyn OwnSources>,
+    /// Who asks a person.
+    pub ask: Arc<dyn Ask>,
     /// The task's certificate authority.
     pub authority: CertificateAuthority,
     /// Sockets from inside.
@@ -101,6 +104,7 @@ impl Gateway {
                 secrets: self.secrets,
                 source: self.source,
                 sources: self.sources,
+                ask: self.ask,
                 meter: Arc::clone(&self.meter),
             },
             &Arc::new(self.upstream),

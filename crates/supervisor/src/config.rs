@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use stockade_approval::Rules;
 use stockade_budget::Caps;
 use stockade_sandbox::files::DEFAULT_SECRET_PATHS;
 use stockade_workspace::{Repository, SecretPatterns};
@@ -22,6 +23,8 @@ pub struct Config {
     pub network: NetworkSection,
     /// What tasks may spend.
     pub budget: Caps,
+    /// How a person is asked.
+    pub approvals: Rules,
     /// The text of `prices.toml` beside this file, the user's own price table.
     #[serde(skip)]
     pub own_prices: Option<String>,
@@ -49,6 +52,10 @@ impl Config {
                 SupervisorError::Refused(format!("{}: {error}", path.display()))
             })?,
         };
+        if let Some(objection) = config.approvals.objection() {
+            let message = format!("{}: [approvals] {objection}", path.display());
+            return Err(SupervisorError::Refused(message));
+        }
         config.own_prices = text_of(&path.with_file_name("prices.toml"))?;
         if config.own_prices.is_some() {
             meter::prices(config.own_prices.as_deref())?;

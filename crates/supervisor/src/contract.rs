@@ -28,6 +28,9 @@ pub struct Contract {
     /// What of that the repository asks for.
     #[serde(default)]
     pub asks: Vec<String>,
+    /// What a person is asked about while it runs.
+    #[serde(default)]
+    pub approvals: Vec<String>,
     /// What it must not reach, whatever is allowed.
     #[serde(default)]
     pub denies: Vec<String>,
@@ -139,6 +142,7 @@ impl Contract {
             &self.asks,
             &last.asks,
         );
+        compare("may ask you", &self.approvals, &last.approvals);
         compare("publishes", &self.publishes, &last.publishes);
         compare("uses", &self.keys, &last.keys);
         compare("may use the secret", &self.secrets, &last.secrets);
@@ -249,6 +253,9 @@ impl Contract {
         }
         for host in &self.asks {
             line("reaches", &format!("{host}, which the repository asks for"));
+        }
+        for what in &self.approvals {
+            line("asks you", what);
         }
         for rule in &self.denies {
             line("denies", rule);

@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use stockade_approval::{Signed, Waiting};
 use stockade_budget::Unit;
 use stockade_gateway::HostRule;
 use stockade_vault::SecretName;
@@ -87,6 +88,10 @@ pub enum Request {
     },
     /// The rules that are in force.
     Rules,
+    /// What the task waits for a person to answer.
+    Questions,
+    /// An approver's answer to one of them.
+    Answer(Box<Signed>),
 }
 
 /// A rule that allows, as people see it.
@@ -171,6 +176,16 @@ pub enum Answer {
         allow: Vec<ShownRule>,
         /// What is denied, whatever is allowed.
         deny: Vec<HostRule>,
+    },
+    /// What waits for an answer.
+    Questions {
+        /// Each question.
+        waiting: Vec<Waiting>,
+    },
+    /// An answer was taken.
+    Answered {
+        /// How many people still have to approve.
+        needs: u8,
     },
     /// The cap was raised.
     Raised {

@@ -46,6 +46,12 @@ pub enum SupervisorError {
     /// The ledger of what tasks spend, or the price table.
     #[error(transparent)]
     Budget(#[from] stockade_budget::BudgetError),
+    /// Approvers and their keys.
+    #[error(transparent)]
+    Approver(#[from] stockade_approval::ApproverError),
+    /// An answer to a question that is not taken.
+    #[error(transparent)]
+    Answer(#[from] stockade_approval::AnswerError),
     /// A secret, or the catalogue of them.
     #[error(transparent)]
     Vault(#[from] stockade_vault::VaultError),

@@ -18,6 +18,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use stockade_approval::{Outcome, Question};
 use stockade_gateway::{
     Bill, HostRule, ModelCall, ModelRoute, SecretText, Settings, Spent, Unpaid,
 };
@@ -28,6 +29,7 @@ use zeroize::Zeroizing;
 
 pub use self::process::run;
 use crate::{
+    approvals::Approvals,
     error::SupervisorError,
     fingerprints::Fingerprints,
     guarded::{self, HiddenValue},
@@ -82,6 +84,13 @@ enum Told {
         #[serde(skip)]
         file: Option<OwnedFd>,
     },
+    /// What a question to a person came to, as far as it is known.
+    Outcome {
+        ask: u64,
+        outcome: Outcome,
+    },
+    /// A person has answered a question; who waits may look again.
+    Answered,
 }
 
 /// What the gateway sends.
@@ -112,6 +121,10 @@ enum Heard {
     },
     Fingerprints {
         ask: u64,
+    },
+    Question {
+        ask: u64,
+        question: Box<Question>,
     },
     Failed(String),
 }
@@ -258,6 +271,7 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
             .map(|secret| secret.bound.clone())
             .collect(),
         guarded: guarded::of(plan, keys),
+        asks: plan.asks,
         byte_limit: plan.byte_limit,
     })
 }
@@ -282,6 +296,11 @@ type Granted = (u64, Result<(), String>);
 const GRANTED: Duration = Duration::from_secs(10);
 
 impl GatewayLink {
+    /// A way to say that a person has answered.
+    pub(crate) fn waiters(&self) -> Waiters {
+        Waiters(Arc::clone(&self.channel))
+    }
+
     /// A way to have more networks served.
     pub(crate) fn networks(&self) -> Networks {
         Networks(Arc::clone(&self.channel))
@@ -338,16 +357,29 @@ impl Networks {
     }
 }
 
+/// The way to requests that are held until a person answers.
+pub(crate) struct Waiters(Arc<Channel>);
+
+impl Waiters {
+    /// Lets those that are held look again.
+    pub(crate) fn wake(&self) {
+        // Without a gateway nothing waits.
+        let _ = send(&self.0, &Told::Answered, &[]);
+    }
+}
+
 impl EventChannel {
-    /// Passes every event to `record`, every question of money to `meter` and
-    /// every one of a secret's value to `secrets`, until the gateway is gone;
-    /// what may take time is answered by a thread of its own.
-    /// What could not be recorded, reserved or got is told, and does not happen.
+    /// Passes every event to `record`, every question of money to `meter`, every
+    /// one of a secret's value to `secrets` and every one for a person to
+    /// `approvals`, until the gateway is gone. What could not be recorded,
+    /// reserved, got or asked is told, and does not happen. What may take time
+    /// is answered by a thread of its own.
     pub(crate) fn pump(
         &self,
         meter: &Meter,
         secrets: &HeldSecrets,
         fingerprints: &Fingerprints,
+        approvals: &Approvals,
         mut record: impl FnMut(&Event) -> bool,
     ) {
         loop {
@@ -387,6 +419,10 @@ impl EventChannel {
                     continue;
                 }
                 Ok(Heard::Secret { ask, secret }) => told_secret(ask, secrets, &secret),
+                Ok(Heard::Question { ask, question }) => Told::Outcome {
+                    ask,
+                    outcome: approvals.ask(*question),
+                },
                 _ => return,
             };
             if send(&self.channel, &answer, &[]).is_err() {

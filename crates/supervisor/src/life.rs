@@ -13,6 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use stockade_approval::{Accepted, Signed};
 use stockade_audit::RecorderClient;
 use stockade_budget::Unit;
 use stockade_gateway::HostRule;
@@ -22,6 +23,7 @@ use stockade_vault::SecretName;
 use zeroize::Zeroizing;
 
 use crate::{
+    approvals::Approvals,
     caps,
     control::{self, Answer, Asked, Reply, Request},
     disk,
@@ -141,6 +143,7 @@ struct Supervisor {
     watched: bool,
     grants: Grants,
     secrets: HeldSecrets,
+    approvals: Arc<Approvals>,
     ports: Option<Publisher>,
     meter: Meter,
     /// The last output after which a turn was saved.
@@ -166,6 +169,7 @@ impl Supervisor {
             task.write(PLAN, &plan)?;
             plan.routes.clear();
             plan.allow.clear();
+            plan.asks = false;
             plan.secrets.clear();
             plan.publish.clear();
         }
@@ -209,8 +213,11 @@ impl Supervisor {
         let secrets = HeldSecrets::new(&plan, keys);
         let held = secrets.clone();
         let (alarms, fingerprints) = (happenings.clone(), Fingerprints::of(&task));
+        let approvals = Approvals::new(&task, &plan, record.clone(), link.waiters());
+        let approvals = Arc::new(approvals);
+        let questions = Arc::clone(&approvals);
         std::thread::spawn(move || {
-            events.pump(&asked, &held, &fingerprints, |event| {
+            events.pump(&asked, &held, &fingerprints, &questions, |event| {
                 let recorded = gateway_record.record(event).is_ok();
                 if event.body["honeytoken"] == true {
                     let _ = alarms.send(Happening::HoneytokenSent);
@@ -259,6 +266,7 @@ impl Supervisor {
             watched: false,
             grants: Grants::new(link),
             secrets,
+            approvals,
             ports: None,
             meter,
             saved_for: None,
@@ -515,6 +523,8 @@ impl Supervisor {
             Request::Allow { rule, seconds } => self.allow(asked.peer, rule, seconds)?,
             Request::TakeBack { secret } => self.take_back(asked.peer, &secret)?,
             Request::Raise { unit, more } => self.raise(asked.peer, unit, more)?,
+            Request::Questions => self.questions(),
+            Request::Answer(signed) => self.person_answers(asked.peer, &signed),
             Request::Rules => Reply::Once(self.grants.list(&self.plan)),
             Request::Stop => {
                 // Everything inside is gone before the answer is sent.
@@ -582,6 +592,22 @@ impl Supervisor {
             Ok(()) => Reply::Once(Answer::Done),
             Err(error) => refuse(&error.to_string()),
         })
+    }
+
+    fn questions(&self) -> Reply {
+        match self.approvals.waiting() {
+            Ok(waiting) => Reply::Once(Answer::Questions { waiting }),
+            Err(error) => refuse(&error.to_string()),
+        }
+    }
+
+    fn person_answers(&self, peer: Option<u32>, signed: &Signed) -> Reply {
+        let needs = match self.approvals.answer(signed, peer) {
+            Ok(Accepted::More(people)) => people,
+            Ok(Accepted::Approved | Accepted::Denied) => 0,
+            Err(error) => return refuse(&error.to_string()),
+        };
+        Reply::Once(Answer::Answered { needs })
     }
 
     /// Lets a secret be used no more. Its value is gone before the record says so.
@@ -688,6 +714,7 @@ impl Supervisor {
             ports.close();
         }
         self.meter.close();
+        let unanswered = self.approvals.close();
         let saved = save::snapshot(&self.task, &self.plan, "end");
         let (body, end) = match saved {
             Ok((_, body)) => (body, end),
@@ -704,7 +731,8 @@ impl Supervisor {
             Some(session) => session.before.clone(),
             None => end,
         };
-        let recorded = note(&self.record, EventKind::Snapshot, body)
+        let recorded = unanswered
+            .and_then(|()| note(&self.record, EventKind::Snapshot, body))
             .and_then(|()| note(&self.record, EventKind::Imported, commits))
             .and_then(|()| note(&self.record, EventKind::TaskEnded, json!({ "state": end })));
         self.status = self.status.in_state(end);

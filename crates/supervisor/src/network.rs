@@ -23,6 +23,8 @@ pub struct Network {
     pub allow: Vec<HostRule>,
     /// What must not be, whatever is allowed.
     pub deny: Vec<HostRule>,
+    /// Whether a person is asked about hosts that no rule names.
+    pub ask: bool,
     /// Names that lead to a place that the user wrote.
     pub services: Vec<Service>,
     /// Ports of the sandbox that can be reached on this machine.
@@ -39,6 +41,8 @@ pub struct NetworkSection {
     pub deny: Vec<HostRule>,
     /// Presets instead of `llm`; the user's only.
     pub presets: Vec<Preset>,
+    /// Whether a person is asked about hosts that no rule names; the user's only.
+    pub ask: bool,
 }
 
 /// What holds for a task.
@@ -46,6 +50,8 @@ pub struct NetworkSection {
 pub(crate) struct Ruled {
     /// Whether the model's hosts may be reached.
     pub(crate) model: bool,
+    /// Whether a person is asked about hosts that no rule names.
+    pub(crate) ask: bool,
     pub(crate) allow: Vec<HostRule>,
     pub(crate) deny: Vec<HostRule>,
     /// Which of those that allow the repository asks for.
@@ -76,8 +82,15 @@ impl Network {
                  which are asked for",
             );
         }
+        if project.network.ask {
+            return refuse(
+                "stockade.toml: [network] whether somebody is asked is the user's to choose: \
+                 `stockade run --ask`",
+            );
+        }
         let mut ruled = Ruled {
             model: presets != [Preset::Locked],
+            ask: self.ask || own.ask,
             ..Ruled::default()
         };
         for preset in presets {

@@ -311,6 +311,8 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         routes,
         allow: ruled.allow.clone(),
         deny: ruled.deny.clone(),
+        asks: ruled.ask,
+        approvals: host.config.approvals,
         services: wish.network.services.clone(),
         secrets: secrets_used,
         honeytoken: Some(Honeytoken::new()),

@@ -26,6 +26,8 @@ pub struct TaskDirectory {
 
 /// The folder of the ledger.
 const LEDGER: &str = "budget";
+/// The folder of approvers and their keys.
+const APPROVALS: &str = "approvals";
 /// The folder of the host log and its key.
 const AUDIT: &str = "audit";
 /// How often the lock is tried, and the time between: a tenth of a second.
@@ -113,6 +115,11 @@ impl StateDirectory {
         self.0.join(AUDIT)
     }
 
+    /// The folder of approvers and their keys.
+    pub fn approvals(&self) -> PathBuf {
+        self.0.join(APPROVALS)
+    }
+
     /// The file in which `project` (a repository's key) keeps its contract.
     pub fn project_contract(&self, project: &str) -> PathBuf {
         self.0
@@ -178,6 +185,11 @@ impl TaskDirectory {
     /// and of the key that signs them.
     pub fn audit(&self) -> PathBuf {
         self.shared(AUDIT)
+    }
+
+    /// The folder of approvers and their keys.
+    pub fn approvals(&self) -> PathBuf {
+        self.shared(APPROVALS)
     }
 
     /// The folder of the ledger that all tasks share.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use stockade_agents::AgentKind;
+use stockade_approval::Rules;
 use stockade_budget::Caps;
 use stockade_gateway::{Endpoint, HostRule, ModelApi, Service, Upstream};
 use stockade_sandbox::SandboxSpec;
@@ -45,6 +46,12 @@ pub struct Plan {
     /// What must not be, whatever is allowed.
     #[serde(default)]
     pub deny: Vec<HostRule>,
+    /// Whether a person is asked about hosts that no rule names.
+    #[serde(default)]
+    pub asks: bool,
+    /// How a person is asked.
+    #[serde(default)]
+    pub approvals: Rules,
     /// Names that lead to a place that the user wrote.
     #[serde(default)]
     pub services: Vec<Service>,

@@ -62,6 +62,14 @@ pub enum EventKind {
     Merged,
     /// A person set a rule aside, knowingly.
     Overridden,
+    /// A person was asked whether an action may happen.
+    Asked,
+    /// An approver answered; the signature is in it.
+    Answered,
+    /// What was approved is about to happen, once.
+    ApprovalUsed,
+    /// A question was not answered in time, or an approval not used.
+    AskExpired,
     /// A cap is used up to a good part, or a person raised it.
     Budget,
     /// The task was frozen or thawed.

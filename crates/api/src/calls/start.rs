@@ -275,6 +275,7 @@ fn wish(wanted: NewSandbox) -> Result<Wish, Problem> {
             deny: parsed("deny", &wanted.deny)?,
             services: each("services", &wanted.services, service)?,
             publish: parsed("publish", &wanted.publish)?,
+            ..Network::default()
         },
         cap: Cap {
             cost: parsed("max_cost", wanted.max_cost.as_slice())?.pop(),

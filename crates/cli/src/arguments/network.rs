@@ -16,6 +16,9 @@ pub(crate) struct NetworkArguments {
     /// Never let it reach a host, whatever is allowed; may be repeated
     #[arg(long, value_name = "RULE")]
     pub(crate) deny: Vec<HostRule>,
+    /// Ask me about hosts that no rule names, rather than refuse them: see `inbox`
+    #[arg(long)]
+    pub(crate) ask: bool,
     /// Rules with a name, such as `registries`; may be repeated [default: llm]
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Vec<Preset>,
@@ -35,6 +38,7 @@ impl NetworkArguments {
             presets: self.preset.clone(),
             allow: self.allow.clone(),
             deny: self.deny.clone(),
+            ask: self.ask,
             services: self.service.clone(),
             publish: self.publish.clone(),
         }

@@ -1,5 +1,6 @@
 //! `stockade audit`: records listed, searched, exported, checked and proved.
 
+mod answers;
 mod verify;
 
 use std::process::ExitCode;

@@ -17,7 +17,7 @@ const ERASE_LINE: u8 = 0x15;
 const LINE_MAX: usize = 8 * 1024;
 
 /// The caller's own terminal, whatever standard input and output are.
-fn open() -> std::io::Result<File> {
+pub(super) fn open() -> std::io::Result<File> {
     File::options().read(true).write(true).open("/dev/tty")
 }
 

@@ -11,10 +11,11 @@ use http::{Request, Response, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use stockade_approval::Ask;
 use stockade_types::{HostName, TaskId};
 use tokio::sync::Semaphore;
 
-use super::{intake::Intake, model::Route, ruled::Hosts};
+use super::{asking::Asking, intake::Intake, model::Route, ruled::Hosts};
 use crate::{
     budget::ByteBudget,
     credential::{self, Placeholders},
@@ -48,6 +49,8 @@ pub(crate) struct Gatekeeper {
     pub(super) secrets: LiveSecrets,
     /// Who knows the values of secrets.
     pub(super) source: Arc<dyn SecretSource>,
+    /// The way to a person, if one is asked.
+    pub(super) asking: Option<Asking>,
     /// The placeholders of all routes and secrets; one of them on another's
     /// host is as misplaced as anywhere else.
     pub(super) placeholders: Placeholders,
@@ -90,6 +93,7 @@ pub(crate) struct Court {
     pub(crate) secrets: LiveSecrets,
     pub(crate) source: Arc<dyn SecretSource>,
     pub(crate) sources: Arc<dyn OwnSources>,
+    pub(crate) ask: Arc<dyn Ask>,
     pub(crate) meter: Arc<dyn Meter>,
 }
 
@@ -120,6 +124,7 @@ impl Gatekeeper {
             rules: court.rules,
             secrets: court.secrets,
             source: court.source,
+            asking: settings.asks.then(|| Asking::new(court.ask)),
             placeholders,
             outbound,
             budget: ByteBudget::new(settings.byte_limit),

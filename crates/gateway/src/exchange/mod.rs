@@ -1,5 +1,6 @@
 //! One request, from its head to the end of its reply.
 
+mod asking;
 mod gatekeeper;
 mod intake;
 mod model;

@@ -1,7 +1,7 @@
 use std::{
     collections::{HashMap, HashSet},
     error::Error,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -145,10 +145,14 @@ impl Gatekeeper {
         mut fills: Vec<Fill>,
         body: Incoming,
     ) -> Result<Response<ReplyBody>, Refusal> {
-        let rule = match head.rules.judge(&head.asked()) {
-            Verdict::Allowed(rule) => rule,
+        let (rule, asking) = match head.rules.judge(&head.asked()) {
+            Verdict::Allowed(rule) => (rule, None),
             Verdict::Denied(rule) => return Err(denied(&rule)),
-            Verdict::Unruled(mismatch) => return Err(self.unruled(head, mismatch)),
+            // A person who wrote rules for the host has said what it is for.
+            Verdict::Unruled(mismatch) => match (&self.asking, mismatch, offered(head)) {
+                (Some(asking), Mismatch::Host, Some(rule)) => (Arc::new(rule), Some(asking)),
+                _ => return Err(self.unruled(head, mismatch)),
+            },
         };
         refuse_upgrade(head.parts)?;
         self.judge_information(head, &rule)?;
@@ -165,9 +169,16 @@ impl Gatekeeper {
         let url = secrets::without(&fills, &head.parts.uri);
         self.judge_content(head, &url, &held.bytes).await?;
         let upstream = self.hosts.upstream(head.target);
-        let substitution = self.substitution(fills, &upstream).await?;
         let searched = self.secrets.go_to(head.target.destination());
         let request = outward_request(head, &upstream, searched)?;
+        let approval = match asking {
+            Some(asking) => {
+                let waiting = request_size(&request).saturating_add(held.bytes.len() as u64);
+                Some(asking.approval(head, &rule, waiting).await?)
+            }
+            None => None,
+        };
+        let substitution = self.substitution(fills, &upstream).await?;
         let request = substitution.apply(request, held.bytes)?;
         let body_length = request.body().size_hint().lower();
         let sent = request_size(&request);
@@ -187,6 +198,10 @@ impl Gatekeeper {
             "method": head.parts.method.as_str(), "path": bounded(request.uri().path()),
             "verdict": "allow", "rule": "network.allow", "allowed_by": rule.to_string(),
         });
+        if let Some(id) = approval {
+            intent["rule"] = json!("approval");
+            intent["approval"] = json!(id);
+        }
         if let Some(names) = substitution.names() {
             intent["secret"] = json!(names);
         }

@@ -41,6 +41,9 @@ pub struct Settings {
     /// What must not leave, wherever it stands.
     #[serde(default)]
     pub guarded: Vec<GuardedValue>,
+    /// Whether a person is asked about a host that no rule names.
+    #[serde(default)]
+    pub asks: bool,
     /// How many bytes the whole task may send outward (heads and bodies).
     pub byte_limit: u64,
 }
@@ -299,6 +302,7 @@ mod tests {
             services: Vec::new(),
             secrets: Vec::new(),
             guarded: Vec::new(),
+            asks: false,
             byte_limit: 1,
         }
     }

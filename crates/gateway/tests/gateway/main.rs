@@ -1,6 +1,8 @@
 //! How the gateway behaves towards a real client and a real upstream.
 
 #[cfg(test)]
+mod asking;
+#[cfg(test)]
 mod frames;
 #[cfg(test)]
 mod grammar;

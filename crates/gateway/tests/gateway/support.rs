@@ -28,6 +28,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
+use stockade_approval::{Ask, Asked, Outcome, Question};
 use stockade_gateway::{
     Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Listeners, LiveRules,
     LiveSecrets, Meter, Metered, ModelApi, ModelCall, ModelRoute, OriginalDestination, OwnSources,
@@ -115,6 +116,23 @@ impl Meter for CountingMeter {
                 cost: "$0.25".parse().unwrap(),
                 estimated: spent == Spent::Unknown,
             })
+        })
+    }
+}
+
+/// Whoever is asked: what they say next, and what they were asked.
+#[derive(Default)]
+pub(crate) struct Person {
+    pub(crate) answers: Mutex<Vec<Outcome>>,
+    pub(crate) asked: Mutex<Vec<(Question, Duration)>>,
+}
+
+impl Ask for Person {
+    fn ask(&self, question: Question, patience: Duration) -> Asked<'_> {
+        Box::pin(async move {
+            self.asked.lock().unwrap().push((question, patience));
+            let answer = self.answers.lock().unwrap().pop();
+            answer.unwrap_or_else(|| Outcome::Refused("nobody is there".to_owned()))
         })
     }
 }
@@ -304,6 +322,7 @@ pub(crate) fn settings(upstream: &str) -> Settings {
         services: Vec::new(),
         secrets: Vec::new(),
         guarded: Vec::new(),
+        asks: false,
         byte_limit: 1 << 30,
     }
 }
@@ -317,6 +336,7 @@ pub(crate) struct Harness {
     destinations: Arc<Destinations>,
     trust: Arc<ClientConfig>,
     pub(crate) rules: LiveRules,
+    pub(crate) person: Arc<Person>,
     pub(crate) task: TaskId,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
@@ -352,6 +372,7 @@ impl Harness {
             .unwrap();
         let sink = Arc::new(MemorySink::default());
         let destinations = Arc::new(Destinations::default());
+        let person = Arc::new(Person::default());
         let task = settings.task.clone();
         let rules = LiveRules::new(&settings.allow, &settings.deny);
         let secrets = LiveSecrets::new(&settings.secrets).unwrap();
@@ -360,6 +381,7 @@ impl Harness {
             secrets,
             source: Arc::new(OneValue),
             sources: Arc::new(OneFile),
+            ask: Arc::clone(&person) as Arc<dyn Ask>,
             rules: rules.clone(),
             authority,
             listeners: Listeners {
@@ -391,6 +413,7 @@ impl Harness {
             destinations,
             trust,
             rules,
+            person,
             task,
             stop: Some(stop),
             served,

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use stockade_approval::{Ask, Asked, Outcome, Question};
 use stockade_gateway::{
     Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Listeners, LiveRules,
     LiveSecrets, Meter, Metered, ModelCall, OriginalDestination, OwnSources, SecretSource,
@@ -26,7 +27,10 @@ use stockade_sandbox::Channel;
 use stockade_scan::{INDEX_BYTES_MAX, SourceIndex};
 use stockade_types::Event;
 use stockade_vault::SecretName;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, timeout_at},
+};
 use zeroize::Zeroizing;
 
 use super::{Heard, MESSAGE_MAX, Told, listeners};
@@ -76,6 +80,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         rules: rules.clone(),
         secrets: secrets.clone(),
         networks,
+        answered: watch::Sender::new(()),
         channel: Arc::clone(channel),
         next: AtomicU64::new(0),
         waiting: Mutex::default(),
@@ -91,6 +96,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         secrets,
         source: Arc::clone(&sink) as Arc<dyn SecretSource>,
         sources: Arc::clone(&sink) as Arc<dyn OwnSources>,
+        ask: Arc::clone(&sink) as Arc<dyn Ask>,
         settings,
         authority,
         listeners,
@@ -124,6 +130,8 @@ struct Recorded {
     rules: LiveRules,
     secrets: LiveSecrets,
     networks: mpsc::UnboundedSender<Listeners>,
+    /// Told when a person has answered a question.
+    answered: watch::Sender<()>,
     channel: Arc<Channel>,
     next: AtomicU64,
     waiting: Mutex<Waiting>,
@@ -137,10 +145,15 @@ impl Recorded {
                 Told::Recorded { event } | Told::NotRecorded { event } => *event,
                 Told::Reserved { ask, .. }
                 | Told::Settled { ask, .. }
-                | Told::Secret { ask, .. } => *ask,
+                | Told::Secret { ask, .. }
+                | Told::Outcome { ask, .. } => *ask,
                 Told::Fingerprints { ask, file, .. } => {
                     *file = descriptors.pop();
                     *ask
+                }
+                Told::Answered => {
+                    self.answered.send_replace(());
+                    continue;
                 }
                 Told::TakeBack { grant, secret } => {
                     self.secrets.take_back(secret);
@@ -206,7 +219,7 @@ impl Recorded {
     }
 
     /// Says something that the supervisor answers.
-    async fn ask(&self, what: impl FnOnce(u64) -> Heard) -> io::Result<Told> {
+    async fn exchange(&self, what: impl FnOnce(u64) -> Heard) -> io::Result<Told> {
         let ask = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting
@@ -218,7 +231,7 @@ impl Recorded {
     }
 
     async fn send(&self, what: Event) -> Result<(), SinkError> {
-        let answer = self.ask(|event| Heard::Event { event, what }).await;
+        let answer = self.exchange(|event| Heard::Event { event, what }).await;
         match answer.map_err(|error| SinkError(error.to_string()))? {
             Told::Recorded { .. } => Ok(()),
             _ => Err(SinkError("the recorder did not take it".to_owned())),
@@ -239,7 +252,7 @@ impl Meter for Recorded {
     fn reserve(&self, call: ModelCall) -> Metered<'_, Result<u64, Unpaid>> {
         Box::pin(async move {
             let call = Box::new(call);
-            match self.ask(|ask| Heard::Reserve { ask, call }).await {
+            match self.exchange(|ask| Heard::Reserve { ask, call }).await {
                 Ok(Told::Reserved { answer, .. }) => answer,
                 _ => Err(Unpaid::new(
                     "the supervisor did not say whether this may be spent.",
@@ -255,7 +268,7 @@ impl Meter for Recorded {
                 reservation,
                 spent,
             };
-            match self.ask(settle).await {
+            match self.exchange(settle).await {
                 Ok(Told::Settled { bill, .. }) => bill,
                 _ => None,
             }
@@ -267,7 +280,7 @@ impl SecretSource for Recorded {
     fn value<'a>(&'a self, name: &'a SecretName) -> SecretValue<'a> {
         Box::pin(async move {
             let secret = name.clone();
-            match self.ask(|ask| Heard::Secret { ask, secret }).await {
+            match self.exchange(|ask| Heard::Secret { ask, secret }).await {
                 Ok(Told::Secret { answer, .. }) => answer.map(|SecretText(value)| value),
                 _ => Err("the supervisor did not tell it".to_owned()),
             }
@@ -278,13 +291,35 @@ impl SecretSource for Recorded {
 impl OwnSources for Recorded {
     fn fingerprints(&self) -> Fingerprints<'_> {
         Box::pin(async move {
-            let asked = self.ask(|ask| Heard::Fingerprints { ask }).await;
+            let asked = self.exchange(|ask| Heard::Fingerprints { ask }).await;
             let Ok(Told::Fingerprints { answer, file, .. }) = asked else {
                 return Err("the supervisor did not tell their fingerprints".to_owned());
             };
             answer?;
             let index = file.and_then(|file| read_index(file).ok()).flatten();
             index.ok_or_else(|| "their fingerprints cannot be read".to_owned())
+        })
+    }
+}
+
+impl Ask for Recorded {
+    fn ask(&self, question: Question, patience: Duration) -> Asked<'_> {
+        Box::pin(async move {
+            let deadline = Instant::now() + patience;
+            // From before the question, so that no answer is missed.
+            let mut answered = self.answered.subscribe();
+            loop {
+                let question = Box::new(question.clone());
+                let told = self.exchange(|ask| Heard::Question { ask, question });
+                let outcome = match told.await {
+                    Ok(Told::Outcome { outcome, .. }) => outcome,
+                    _ => Outcome::Refused("the supervisor did not ask anybody".to_owned()),
+                };
+                let waits = matches!(outcome, Outcome::Pending(_));
+                if !waits || !matches!(timeout_at(deadline, answered.changed()).await, Ok(Ok(()))) {
+                    return outcome;
+                }
+            }
         })
     }
 }

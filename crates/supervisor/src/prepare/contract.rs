@@ -65,6 +65,7 @@ pub(super) fn of(
             .chain(reached(plan, ruled))
             .collect(),
         asks: ruled.asked.iter().map(in_words).collect(),
+        approvals: approvals(plan),
         denies: plan.deny.iter().map(ToString::to_string).collect(),
         publishes: plan
             .publish
@@ -83,6 +84,13 @@ pub(super) fn of(
         required: None,
         accepted: None,
     }
+}
+
+/// What a person is asked about meanwhile.
+fn approvals(plan: &Plan) -> Vec<String> {
+    let minutes = plan.approvals.wait_seconds.div_ceil(60);
+    let hosts = format!("before it reaches a host that no rule names; after {minutes} min: no");
+    plan.asks.then_some(hosts).into_iter().collect()
 }
 
 fn weaker(plan: &Plan, back_end: BackEnd) -> Vec<String> {

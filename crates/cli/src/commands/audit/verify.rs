@@ -14,6 +14,7 @@ use stockade_audit::{
     check_proof, verify, verify_host,
 };
 
+use super::answers::{self, Answers};
 use crate::{
     arguments::Verify,
     failure::{Failure, Kind},
@@ -63,9 +64,13 @@ pub(super) fn run(arguments: &Verify, printer: Printer) -> Result<ExitCode, Fail
         report.note("the signatures were not checked: there is no key; --key FILE names one");
     }
     for (name, log) in &subject.logs {
-        let heads = key.as_ref().map_or_else(Vec::new, |key| {
+        let mut heads = key.as_ref().map_or_else(Vec::new, |key| {
             heads_of(&kept, &format!("{}/{name}", key.name()))
         });
+        let answers = name.parse().map(|task| answers::check(log, &task));
+        let answers = answers.unwrap_or_else(|_| Ok(Answers::default()));
+        // Whoever approved has signed the state of the record at that moment.
+        heads.extend(answers.iter().flat_map(|answers| &answers.heads));
         let evidence = Evidence {
             key: key.clone(),
             name: Some(name.clone()),
@@ -76,7 +81,13 @@ pub(super) fn run(arguments: &Verify, printer: Printer) -> Result<ExitCode, Fail
                 .collect(),
             heads,
         };
-        report.log(name, verify(log, &evidence), subject.live.contains(name));
+        let found = verify(log, &evidence);
+        let sound = found.is_ok();
+        report.log(name, found, subject.live.contains(name));
+        // Of a record that was changed, what stands in it says nothing.
+        if sound {
+            report.answers(name, answers);
+        }
     }
     if subject.all {
         report.missing(&subject, &bindings, key.as_ref());
@@ -247,6 +258,20 @@ impl Report {
                 "the last {uncovered} records of {name} are covered by no checkpoint: its recorder \
                  was killed, or somebody added them"
             ));
+        }
+    }
+
+    /// What approvers said, by their signatures alone.
+    fn answers(&mut self, name: &str, answers: Result<Answers, String>) {
+        match answers {
+            Err(reason) => self.bad(name, &reason),
+            Ok(answers) => {
+                if let Some(summary) = answers.summary() {
+                    self.printer.line(&format!("{name}  {summary}"));
+                    self.told
+                        .push(json!({ "log": name, "answers": answers.told }));
+                }
+            }
         }
     }
 

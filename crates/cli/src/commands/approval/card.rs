@@ -1,0 +1,146 @@
+//! What a person sees of a question: made by us from the action as it was
+//! parsed; the agent's own words stand apart.
+
+use std::fmt::Write as _;
+
+use stockade_approval::Action;
+use stockade_gateway::Looks;
+use stockade_types::Reversible;
+use stockade_workspace::visible;
+
+use super::{Asked, now};
+use crate::print::{Printer, Tone};
+
+/// A question as it is shown.
+pub(super) struct Card {
+    /// What would happen, as a clause.
+    pub(super) title: String,
+    /// The word that approves it.
+    pub(super) word: String,
+    lines: Vec<(&'static str, String)>,
+}
+
+/// Characters of a command that are shown.
+const COMMAND_MAX: usize = 2048;
+
+impl Card {
+    pub(super) fn of(asked: &Asked) -> Self {
+        let waiting = &asked.waiting;
+        let mut card = Self::action(&waiting.question.action, &waiting.id.short());
+        let action = &waiting.question.action;
+        let class = match (action.outward(), action.reversible()) {
+            (false, Reversible::Yes) => "asks for something, and leaves nothing behind",
+            (false, Reversible::Undo) => "stays on this machine, and can be made up for",
+            (false, Reversible::No) => "stays on this machine, and cannot be taken back",
+            (true, Reversible::Yes) => "leaves the machine, and can be taken back",
+            (true, Reversible::Undo) => "leaves the machine, and can be made up for",
+            (true, Reversible::No) => "leaves the machine, and cannot be taken back",
+        };
+        card.line("class", class);
+        card.line("bytes", format!("{} wait to leave", waiting.question.bytes));
+        if action.is_grave() {
+            let (people, have) = waiting.people;
+            let people = match people {
+                1 => "a security key that somebody touches".to_owned(),
+                _ => format!("security keys of {people} people, of whom {have} have approved"),
+            };
+            card.line("needs", people);
+        }
+        let status = &asked.task.status;
+        card.line("task", format!("{} {}", status.slug, status.id));
+        let left = waiting.expires.saturating_sub(now());
+        card.line(
+            "waits",
+            format!("{} min {} s, then no", left / 60, left % 60),
+        );
+        if let Some(said) = &waiting.question.said {
+            let said = visible::line(said.as_bytes());
+            card.line(
+                "agent says",
+                format!("“{said}” (its own words, which nobody checked)"),
+            );
+        }
+        card
+    }
+
+    fn action(action: &Action, short: &str) -> Self {
+        match action {
+            Action::Request {
+                method,
+                scheme,
+                host,
+                port,
+            } => {
+                let looks = Looks::of(host);
+                let method = visible::line(method.as_bytes());
+                let scheme = visible::line(scheme.as_bytes());
+                let domain = looks.domain.clone().unwrap_or_else(|| host.to_string());
+                let mut card = Self {
+                    title: format!("{method} {scheme}://{host}:{port}"),
+                    word: domain.clone(),
+                    lines: Vec::new(),
+                };
+                // Who owns the host comes first.
+                card.line("domain", domain);
+                if let Some(mark) = looks.mark() {
+                    card.line("looks", mark);
+                }
+                card.line(
+                    "would",
+                    format!("send {method} requests to {host}, port {port}, by {scheme}"),
+                );
+                card
+            }
+            Action::Command { argv, cwd, effects } => {
+                let words: Vec<_> = argv.iter().map(|word| shown(word)).collect();
+                let mut card = Self {
+                    title: words.join(" "),
+                    word: short.to_owned(),
+                    lines: Vec::new(),
+                };
+                card.line("would run", words.join(" "));
+                card.line("in", shown(cwd));
+                for effect in effects {
+                    card.line(
+                        "effect",
+                        format!("{} {}", effect.kind, shown(&effect.target)),
+                    );
+                }
+                card
+            }
+        }
+    }
+
+    fn line(&mut self, label: &'static str, text: impl Into<String>) {
+        self.lines.push((label, text.into()));
+    }
+
+    /// The lines, for people.
+    pub(super) fn render(&self, ids: &[String], printer: Printer) -> String {
+        let ids = ids.join(" #");
+        let mut text = format!("#{ids}  {}\n", printer.paint(Tone::Strong, &self.title));
+        for (label, line) in &self.lines {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(text, "  {label:<10}  {line}");
+        }
+        text
+    }
+}
+
+/// A word of a command, with quotes where it would not be told from others.
+fn shown(word: &str) -> String {
+    let mut text = visible::line(word.as_bytes());
+    if text.len() > COMMAND_MAX {
+        let cut = (0..=COMMAND_MAX)
+            .rev()
+            .find(|at| text.is_char_boundary(*at));
+        text.truncate(cut.unwrap_or_default());
+        text.push('…');
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@,+%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{text}'")
+    }
+}

@@ -1,0 +1,177 @@
+//! The questions of a task to a person. They live in its supervisor, outside
+//! every sandbox, and each step of one is in the record before it holds.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+use stockade_approval::{
+    Accepted, Approvers, AskId, Expired, LocalKey, Looked, Moment, Outcome, Question, Queue,
+    Signed, Waiting,
+};
+use stockade_audit::{RecorderClient, TreeHead};
+use stockade_types::{Event, EventKind};
+
+use crate::{error::SupervisorError, gateway::Waiters, state::TaskDirectory, task::Plan};
+
+/// Whoever wants something done that needs approval asks here, whether it is
+/// the gateway or what starts commands.
+pub(crate) struct Approvals {
+    /// Keys and names of approvers.
+    folder: PathBuf,
+    record: RecorderClient,
+    waiters: Waiters,
+    /// None once the task ends.
+    queue: Mutex<Option<Queue>>,
+}
+
+impl Approvals {
+    pub(crate) fn new(
+        task: &TaskDirectory,
+        plan: &Plan,
+        record: RecorderClient,
+        waiters: Waiters,
+    ) -> Self {
+        Self {
+            folder: task.approvals(),
+            record,
+            waiters,
+            queue: Mutex::new(Some(Queue::new(plan.task.clone(), plan.approvals))),
+        }
+    }
+
+    /// Asks, and waits for nobody. A granted use is taken, and in the record,
+    /// when this returns; what cannot be recorded is refused.
+    pub(crate) fn ask(&self, question: Question) -> Outcome {
+        let mut queue = self.lock();
+        let Some(queue) = queue.as_mut() else {
+            return Outcome::Refused("the task is ending".to_owned());
+        };
+        let asked = self.ask_in(queue, question);
+        asked.unwrap_or_else(|error| Outcome::Refused(error.to_string()))
+    }
+
+    fn ask_in(&self, queue: &mut Queue, question: Question) -> Result<Outcome, SupervisorError> {
+        let now = now();
+        self.expire(queue, now)?;
+        Ok(match queue.take(&question.action, question.bytes, now) {
+            Looked::Granted(id) => {
+                let body = json!({ "ask": id, "bytes": question.bytes });
+                self.note(EventKind::ApprovalUsed, body)?;
+                Outcome::Granted(id)
+            }
+            Looked::Denied(reason) if reason.is_empty() => {
+                Outcome::Refused("a person was asked and said no".to_owned())
+            }
+            Looked::Denied(reason) => {
+                Outcome::Refused(format!("a person was asked and said no: {reason}"))
+            }
+            Looked::Waiting(id) => Outcome::Pending(id),
+            Looked::Unknown => match queue.is_full() {
+                Some(reason) => Outcome::Refused(format!("nobody is asked: {reason}")),
+                None => Outcome::Pending(self.open(queue, question, now)?),
+            },
+        })
+    }
+
+    fn open(
+        &self,
+        queue: &mut Queue,
+        question: Question,
+        now: Moment,
+    ) -> Result<AskId, SupervisorError> {
+        let id = AskId::random()?;
+        let body = json!({ "ask": id, "question": question, "expires": queue.expiry(now) });
+        let record = self.note(EventKind::Asked, body)?;
+        queue.open(id, question, record, now);
+        Ok(id)
+    }
+
+    /// Takes an answer if it is an approver's and to what is asked. Of several,
+    /// the first counts.
+    pub(crate) fn answer(
+        &self,
+        signed: &Signed,
+        peer: Option<u32>,
+    ) -> Result<Accepted, SupervisorError> {
+        let mut queue = self.lock();
+        let queue = queue.as_mut().ok_or(SupervisorError::NotRunning)?;
+        let now = now();
+        self.expire(queue, now)?;
+        let approvers = Approvers::read(&self.folder)?;
+        let local = LocalKey::open_or_make(&self.folder)?;
+        let (by, accepted) = queue.judge(signed, &approvers, local.public(), now)?;
+        let body = json!({ "answer": signed, "by": by, "by_uid": peer, "needs": match accepted {
+            Accepted::More(people) => people,
+            Accepted::Approved | Accepted::Denied => 0,
+        }});
+        self.note(EventKind::Answered, body)?;
+        queue.settle(signed, &by, accepted, now);
+        self.waiters.wake();
+        Ok(accepted)
+    }
+
+    /// The questions that wait.
+    pub(crate) fn waiting(&self) -> Result<Vec<Waiting>, SupervisorError> {
+        let mut queue = self.lock();
+        let queue = queue.as_mut().ok_or(SupervisorError::NotRunning)?;
+        self.expire(queue, now())?;
+        Ok(queue.waiting())
+    }
+
+    /// Answers nothing any more: what waits is refused.
+    pub(crate) fn close(&self) -> Result<(), SupervisorError> {
+        let Some(queue) = self.lock().take() else {
+            return Ok(());
+        };
+        for waiting in queue.waiting() {
+            let body = json!({ "ask": waiting.id, "reason": "the task ended" });
+            self.note(EventKind::AskExpired, body)?;
+        }
+        Ok(())
+    }
+
+    fn expire(&self, queue: &mut Queue, now: Moment) -> Result<(), SupervisorError> {
+        for Expired { id, approved } in queue.expire(now) {
+            let reason = if approved {
+                "what was approved was not all used in time"
+            } else {
+                "nobody answered in time"
+            };
+            self.note(
+                EventKind::AskExpired,
+                json!({ "ask": id, "reason": reason }),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Records a step; the state of the record that ends with it.
+    fn note(&self, kind: EventKind, body: Value) -> Result<TreeHead, SupervisorError> {
+        let recorded = self.record.record(&Event::new(kind, body));
+        let recorded = recorded.map_err(|error| SupervisorError::Record(error.to_string()))?;
+        Ok(TreeHead {
+            size: recorded.seq + 1,
+            root: recorded.root,
+        })
+    }
+
+    /// A thread that panicked left whole steps behind.
+    fn lock(&self) -> MutexGuard<'_, Option<Queue>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The time by both clocks.
+fn now() -> Moment {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    Moment {
+        steady: Instant::now(),
+        // Before 1970 nothing that was approved has ended yet by this clock;
+        // by the other one it does.
+        wall: wall.map_or(0, |wall| wall.as_secs()),
+    }
+}
