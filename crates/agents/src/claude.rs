@@ -48,8 +48,12 @@ impl Agent for Claude {
         &INSTALL
     }
 
-    fn api(&self, _model: Option<&str>) -> Api {
-        Api::Anthropic
+    fn api(&self, model: Option<&str>) -> Api {
+        if model.is_some_and(is_on_bedrock) {
+            Api::Bedrock
+        } else {
+            Api::Anthropic
+        }
     }
 
     fn configured_model(&self, config: &mut HostConfig<'_>) -> Option<String> {
@@ -76,8 +80,13 @@ impl Agent for Claude {
         if let Some(prompt) = request.prompt {
             launch.arguments(["--", prompt]);
         }
+        if self.api(model) == Api::Bedrock {
+            launch.amazon(request);
+            launch.variables([("CLAUDE_CODE_USE_BEDROCK", "1")]);
+        } else {
+            launch.variables([(env::ANTHROPIC_API_KEY, request.placeholder)]);
+        }
         launch.variables([
-            (env::ANTHROPIC_API_KEY, request.placeholder),
             ("IS_SANDBOX", "1"),
             // The one switch that stops telemetry, update checks and the
             // marketplace; the others are here in case it changes its meaning.
@@ -107,6 +116,14 @@ impl Agent for Claude {
             .extend(config.instructions(".claude", "CLAUDE.md"));
         Ok(())
     }
+}
+
+/// Whether `model` is named as on Amazon's Bedrock, with its maker and perhaps a
+/// place: `us.anthropic.claude-sonnet-4-5-20250929-v1:0`.
+fn is_on_bedrock(model: &str) -> bool {
+    model.split_once("anthropic.").is_some_and(|(place, name)| {
+        (place.is_empty() || place.ends_with('.')) && name.starts_with("claude-")
+    })
 }
 
 /// The theme stands in the settings of newer versions, in the state of older.

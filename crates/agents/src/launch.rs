@@ -31,8 +31,11 @@ pub struct LaunchRequest<'a> {
     pub resume: bool,
     /// The model; without one the user's configuration decides, then the agent.
     pub model: Option<&'a str>,
-    /// What stands for the API key inside.
+    /// What stands for the API key inside, or for its id where requests are
+    /// signed.
     pub placeholder: &'a str,
+    /// The region of a model host that has one.
+    pub region: Option<&'a str>,
     /// `HOME` inside. It must not lie under `/tmp`: Codex then goes without
     /// its helper programs.
     pub home: &'a Path,
@@ -111,6 +114,14 @@ impl Launch {
     pub(crate) fn variables<const N: usize>(&mut self, variables: [(&str, &str); N]) {
         self.env
             .extend(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    /// The variables of a key that signs, with what stands for it.
+    pub(crate) fn amazon(&mut self, request: &LaunchRequest<'_>) {
+        let region = request.region.unwrap_or_default();
+        let variables = RouteTemplate::amazon_variables(request.placeholder, region);
+        let variables = variables.map(|(name, value)| (name.to_owned(), value));
+        self.env.extend(variables);
     }
 
     pub(crate) fn switches<const N: usize>(&mut self, switches: [&str; N]) {

@@ -35,5 +35,5 @@ pub use self::{
     find::{Found, MountKind, ToolMount, find, find_cached},
     kind::{AgentKind, UnknownAgent},
     launch::{HomeFile, Launch, LaunchRequest, Mode, command, launch, route},
-    route::{Api, Endpoint, RouteTemplate},
+    route::{Api, Endpoint, RouteTemplate, SigningTemplate},
 };

@@ -44,7 +44,7 @@ struct Provider {
 }
 
 /// The first is the one without a model named.
-const PROVIDERS: [Provider; 3] = [
+const PROVIDERS: [Provider; 4] = [
     Provider {
         id: "anthropic",
         api: Api::Anthropic,
@@ -59,6 +59,11 @@ const PROVIDERS: [Provider; 3] = [
         id: "google",
         api: Api::Gemini,
         variable: "GOOGLE_GENERATIVE_AI_API_KEY",
+    },
+    Provider {
+        id: "amazon-bedrock",
+        api: Api::Bedrock,
+        variable: env::AWS_SECRET_ACCESS_KEY,
     },
 ];
 
@@ -120,8 +125,12 @@ impl Agent for Opencode {
             (Mode::Interactive, Some(prompt)) => launch.argv.push(format!("--prompt={prompt}")),
         }
         let provider = provider(model);
+        if provider.api == Api::Bedrock {
+            launch.amazon(request);
+        } else {
+            launch.variables([(provider.variable, request.placeholder)]);
+        }
         launch.variables([
-            (provider.variable, request.placeholder),
             ("OPENCODE_DISABLE_AUTOUPDATE", "1"),
             ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"),
             ("OPENCODE_DISABLE_LSP_DOWNLOAD", "1"),

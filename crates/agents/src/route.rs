@@ -12,6 +12,8 @@ pub enum Api {
     OpenAi,
     /// Google's Gemini.
     Gemini,
+    /// Amazon's Bedrock.
+    Bedrock,
 }
 
 /// Where a model's requests go and where exactly its key may stand: the host,
@@ -20,7 +22,8 @@ pub enum Api {
 pub struct RouteTemplate {
     /// The API spoken there.
     pub api: Api,
-    /// The host, in the canonical form of a `HostName`; port 443.
+    /// The host, in the canonical form of a `HostName`; port 443. Where the key
+    /// signs, `{region}` in it stands for the region.
     pub host: &'static str,
     /// The one header that carries the key, in lower case.
     pub header: &'static str,
@@ -30,9 +33,43 @@ pub struct RouteTemplate {
     pub key_variable: &'static str,
     /// How a placeholder for the key looks.
     pub shape: Shape,
+    /// What else it takes where requests are signed with the key.
+    pub signing: Option<SigningTemplate>,
     /// The requests that are part of working with a model. Telemetry, files,
     /// batches and account data of the same host are not among them.
     pub endpoints: &'static [Endpoint],
+}
+
+impl RouteTemplate {
+    /// The host, in `region` where it has one.
+    pub fn host_in(&self, region: &str) -> String {
+        self.host.replace("{region}", region)
+    }
+
+    /// The variables that a client of Amazon's finds its key in, with what stands
+    /// for it.
+    pub(crate) fn amazon_variables(placeholder: &str, region: &str) -> [(&'static str, String); 4] {
+        [
+            (env::AWS_ACCESS_KEY_ID, placeholder.to_owned()),
+            (env::AWS_SECRET_ACCESS_KEY, placeholder.repeat(2)),
+            (env::AWS_REGION, region.to_owned()),
+            // Nobody answers there, and the client would wait.
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ]
+    }
+}
+
+/// What requests are signed with beside the secret key, by AWS's Signature
+/// Version 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SigningTemplate {
+    /// The one service that is signed for.
+    pub service: &'static str,
+    /// The host's variable with the id of the key. The placeholder is this id's;
+    /// written twice it stands for the key itself.
+    pub key_id_variable: &'static str,
+    /// The host's variable with what goes with a temporary key.
+    pub session_token_variable: &'static str,
 }
 
 /// One kind of request.
@@ -64,7 +101,8 @@ impl Endpoint {
         }
     }
 
-    /// Whether a request is of this kind. `path` is without its query and as
+    /// Whether a request is of this kind; a `*` that is all of a segment before
+    /// others also stands for `:`. `path` is without its query and as
     /// it stands on the wire: an escaped character never matches.
     pub fn matches(&self, method: &str, path: &str) -> bool {
         if method != self.method {
@@ -76,7 +114,10 @@ impl Endpoint {
         path.strip_prefix(before)
             .and_then(|rest| rest.strip_suffix(after))
             .is_some_and(|name| {
-                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+                let whole = before.ends_with('/') && after.starts_with('/');
+                let plain = |byte: u8| {
+                    byte.is_ascii_alphanumeric() || b"._-".contains(&byte) || whole && byte == b':'
+                };
                 !name.is_empty() && name.bytes().all(plain)
             })
     }
@@ -105,6 +146,14 @@ const GEMINI: &[Endpoint] = &[
     Endpoint::free("GET", "/v1beta/models/*"),
 ];
 
+const BEDROCK: &[Endpoint] = &[
+    Endpoint::metered("POST", "/model/*/invoke"),
+    Endpoint::metered("POST", "/model/*/invoke-with-response-stream"),
+    Endpoint::metered("POST", "/model/*/converse"),
+    Endpoint::metered("POST", "/model/*/converse-stream"),
+    Endpoint::free("POST", "/model/*/count-tokens"),
+];
+
 impl Api {
     /// The provider's own host and its endpoints.
     pub fn route(self) -> RouteTemplate {
@@ -121,6 +170,7 @@ impl Api {
                 prefix: "",
                 key_variable: env::ANTHROPIC_API_KEY,
                 shape: url_safe("sk-ant-api03-", 108),
+                signing: None,
                 endpoints: ANTHROPIC,
             },
             Self::OpenAi => RouteTemplate {
@@ -130,6 +180,7 @@ impl Api {
                 prefix: "Bearer ",
                 key_variable: env::OPENAI_API_KEY,
                 shape: url_safe("sk-proj-", 164),
+                signing: None,
                 endpoints: OPENAI,
             },
             Self::Gemini => RouteTemplate {
@@ -139,7 +190,27 @@ impl Api {
                 prefix: "",
                 key_variable: env::GEMINI_API_KEY,
                 shape: url_safe("AIzaSy", 39),
+                signing: None,
                 endpoints: GEMINI,
+            },
+            Self::Bedrock => RouteTemplate {
+                api: self,
+                host: "bedrock-runtime.{region}.amazonaws.com",
+                header: "authorization",
+                prefix: "AWS4-HMAC-SHA256 Credential=",
+                key_variable: env::AWS_SECRET_ACCESS_KEY,
+                // Amazon allows up to 128 characters.
+                shape: Shape {
+                    prefix: "AKIA".into(),
+                    length: 36,
+                    alphabet: Alphabet::Alphanumeric,
+                },
+                signing: Some(SigningTemplate {
+                    service: "bedrock",
+                    key_id_variable: env::AWS_ACCESS_KEY_ID,
+                    session_token_variable: env::AWS_SESSION_TOKEN,
+                }),
+                endpoints: BEDROCK,
             },
         }
     }
@@ -152,12 +223,12 @@ mod tests {
 
     use super::*;
 
-    const APIS: [Api; 3] = [Api::Anthropic, Api::OpenAi, Api::Gemini];
+    const APIS: [Api; 4] = [Api::Anthropic, Api::OpenAi, Api::Gemini, Api::Bedrock];
 
     #[test]
     fn hosts_are_in_the_canonical_form() {
         for api in APIS {
-            let host = api.route().host;
+            let host = api.route().host_in("us-east-1");
             assert_eq!(host.parse::<HostName>().unwrap().as_str(), host);
         }
     }
@@ -193,6 +264,9 @@ mod tests {
         );
         let stream = "/v1beta/models/gemini-3.1-pro-preview:streamGenerateContent";
         assert_eq!(metered(Api::Gemini, "POST", stream), Some(true));
+        let model = "/model/us.anthropic.claude-v1:0/converse-stream";
+        assert_eq!(metered(Api::Bedrock, "POST", model), Some(true));
+        assert_eq!(metered(Api::Bedrock, "POST", "/model/a/async-invoke"), None);
         assert_eq!(
             metered(Api::Gemini, "POST", "/v1beta/models/x:batchGenerateContent"),
             None

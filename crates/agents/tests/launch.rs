@@ -32,6 +32,7 @@ fn request<'a>() -> LaunchRequest<'a> {
         resume: false,
         model: None,
         placeholder: KEY,
+        region: None,
         home: Path::new("/home/agent"),
         workspace: Path::new("/work space/repo"),
         host_config: None,
@@ -286,6 +287,44 @@ fn user() -> TempDir {
     );
     write(".config/opencode/AGENTS.md", "my opencode rules".into());
     home
+}
+
+#[test]
+fn a_model_on_bedrock_is_reached_with_a_key_that_signs_in_one_region() {
+    let models = [
+        (
+            AgentKind::Claude,
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        (AgentKind::Opencode, "amazon-bedrock/amazon.nova-pro-v1:0"),
+    ];
+    for (kind, model) in models {
+        let request = LaunchRequest {
+            model: Some(model),
+            placeholder: "AKIAPLACEHOLDER00001",
+            region: Some("eu-west-1"),
+            ..request()
+        };
+        let launch = start(kind, &request);
+        assert_eq!(launch.routes[0].api, Api::Bedrock);
+        let variable = |name: &str| {
+            let found = launch.env.iter().find(|(own, _)| own == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        assert_eq!(variable("AWS_ACCESS_KEY_ID"), Some("AKIAPLACEHOLDER00001"));
+        let secret = "AKIAPLACEHOLDER00001AKIAPLACEHOLDER00001";
+        assert_eq!(variable("AWS_SECRET_ACCESS_KEY"), Some(secret));
+        assert_eq!(variable("AWS_REGION"), Some("eu-west-1"));
+        assert_eq!(variable("ANTHROPIC_API_KEY"), None);
+    }
+    let plain = LaunchRequest {
+        model: Some("claude-sonnet-4-5"),
+        ..request()
+    };
+    assert_eq!(
+        start(AgentKind::Claude, &plain).routes[0].api,
+        Api::Anthropic
+    );
 }
 
 #[test]

@@ -11,19 +11,25 @@ pub enum Unit {
     Tokens,
     /// Model requests.
     Requests,
-    /// Starts of an agent: the first and each later prompt.
+    /// Model requests on which the model may act; agents make others beside.
     Turns,
+    /// Commands that the model asked for.
+    Commands,
+    /// Agents of an agent's own that the model asked for.
+    Subagents,
     /// Seconds that a task ran.
     Seconds,
 }
 
 impl Unit {
     /// Every unit.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Cost,
         Self::Tokens,
         Self::Requests,
         Self::Turns,
+        Self::Commands,
+        Self::Subagents,
         Self::Seconds,
     ];
 
@@ -34,6 +40,8 @@ impl Unit {
             Self::Tokens => "tokens",
             Self::Requests => "requests",
             Self::Turns => "turns",
+            Self::Commands => "commands",
+            Self::Subagents => "subagents",
             Self::Seconds => "seconds",
         }
     }
@@ -46,6 +54,12 @@ impl Unit {
         }
     }
 
+    /// Whether it is counted only once it has happened, so that nothing can be
+    /// reserved for it: what has passed a cap lets nothing else begin.
+    pub(crate) fn is_counted_afterwards(self) -> bool {
+        matches!(self, Self::Commands | Self::Subagents)
+    }
+
     /// What follows a count of it in a sentence.
     pub(crate) fn noun(self) -> &'static str {
         match self {
@@ -53,6 +67,8 @@ impl Unit {
             Self::Tokens => " tokens",
             Self::Requests => " model requests",
             Self::Turns => " turns",
+            Self::Commands => " commands",
+            Self::Subagents => " subagents",
             Self::Seconds => " seconds",
         }
     }

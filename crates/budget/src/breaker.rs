@@ -1,7 +1,10 @@
-//! Loops that cost money and get nowhere, seen in what an agent did since a
-//! person last spoke. A new prompt begins anew: nothing has to be reset.
+//! What an agent does that costs money and gets nowhere: loops, seen in what it
+//! did since a person last spoke, too much of anything at once, and turns in
+//! which nothing changes. A new prompt begins anew, and so does a person's word.
 
 use std::{collections::VecDeque, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 /// The same call with the same result, so often in a row.
 const IDENTICAL_MAX: usize = 6;
@@ -12,6 +15,29 @@ const CYCLE_MAX: usize = 4;
 const CYCLES_MAX: usize = 6;
 /// One tool that fails in the same way, whatever it is asked.
 const FAILURES_MAX: usize = 8;
+
+/// When an agent that gets nowhere is stopped: the table `[budget.breakers]` of
+/// the user's configuration. `0` turns one off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Breakers {
+    /// Tokens a minute, input and output, cached ones too.
+    pub tokens_a_minute: u64,
+    /// Model requests a minute.
+    pub requests_a_minute: u64,
+    /// Turns in a row in which no file of the workspace changes.
+    pub turns_without_progress: u64,
+}
+
+impl Default for Breakers {
+    fn default() -> Self {
+        Self {
+            tokens_a_minute: 10_000_000,
+            requests_a_minute: 240,
+            turns_without_progress: 200,
+        }
+    }
+}
 
 /// One tool call of an agent with its result, by digests: equal ones mean
 /// equal content.
@@ -38,6 +64,10 @@ pub enum Tripped {
     Cycle(usize, usize),
     /// One tool failed in the same way, in a row.
     Failing(usize),
+    /// So many of something within a minute.
+    Velocity(u64, &'static str),
+    /// So many turns in which nothing changed.
+    NoProgress(u64),
 }
 
 impl fmt::Display for Tripped {
@@ -65,6 +95,13 @@ impl fmt::Display for Tripped {
                     "one tool failed in the same way {times} times in a row"
                 )
             }
+            Self::Velocity(count, what) => {
+                write!(formatter, "it took {count} {what} within a minute")
+            }
+            Self::NoProgress(turns) => write!(
+                formatter,
+                "no file of its workspace has changed for {turns} turns"
+            ),
         }
     }
 }
@@ -116,41 +153,129 @@ fn cycles(calls: &[Seen], length: usize) -> usize {
     1 + rounds.take_while(alike).count()
 }
 
-/// How many tokens a minute are spent.
+/// Loops of which a person has said that the agent may go on: they are not
+/// counted until it does something else.
+#[derive(Debug, Default)]
+pub struct Excused(Vec<u64>);
+
+impl Excused {
+    /// Excuses what `calls` end in.
+    pub fn excuse(&mut self, calls: &[Seen]) {
+        self.0 = calls
+            .iter()
+            .rev()
+            .take(CYCLE_MAX)
+            .map(|seen| seen.call)
+            .collect();
+    }
+
+    /// [`judge`], but for what is excused.
+    pub fn judge(&mut self, calls: &[Seen]) -> Option<Tripped> {
+        match calls.last() {
+            Some(last) if self.0.contains(&last.call) => return None,
+            Some(_) => self.0.clear(),
+            None => {}
+        }
+        judge(calls)
+    }
+}
+
+/// How much of something there was within a minute.
 #[derive(Debug)]
 pub struct Velocity {
     limit: u64,
+    of: &'static str,
     spent: VecDeque<(Duration, u64)>,
     sum: u64,
 }
 
 impl Velocity {
-    /// A breaker for more than `limit` tokens a minute.
-    pub fn new(limit: u64) -> Self {
+    /// A breaker for more than `limit` a minute of what `of` names; `0` breaks
+    /// never.
+    pub fn new(limit: u64, of: &'static str) -> Self {
         Self {
             limit,
+            of,
             spent: VecDeque::new(),
             sum: 0,
         }
     }
 
-    /// Adds what was spent at `now`, on a clock that does not go back.
-    pub fn add(&mut self, now: Duration, tokens: u64) {
-        self.spent.push_back((now, tokens));
-        self.sum = self.sum.saturating_add(tokens);
+    /// Adds what there was at `now`, on a clock that does not go back.
+    pub fn add(&mut self, now: Duration, count: u64) {
+        if self.limit > 0 {
+            self.forget(now);
+            self.spent.push_back((now, count));
+            self.sum = self.sum.saturating_add(count);
+        }
     }
 
-    /// The tokens of the last minute, if they are too many.
-    pub fn tripped(&mut self, now: Duration) -> Option<u64> {
+    /// Whether the last minute had too much.
+    pub fn judge(&mut self, now: Duration) -> Option<Tripped> {
+        self.forget(now);
+        (self.limit > 0 && self.sum > self.limit).then_some(Tripped::Velocity(self.sum, self.of))
+    }
+
+    /// Begins anew.
+    pub fn reset(&mut self) {
+        self.spent.clear();
+        self.sum = 0;
+    }
+
+    fn forget(&mut self, now: Duration) {
         let minute_ago = now.saturating_sub(Duration::from_mins(1));
-        while let Some((at, tokens)) = self.spent.front().copied() {
+        while let Some((at, count)) = self.spent.front().copied() {
             if at >= minute_ago {
                 break;
             }
             self.spent.pop_front();
-            self.sum = self.sum.saturating_sub(tokens);
+            self.sum = self.sum.saturating_sub(count);
         }
-        (self.sum > self.limit).then_some(self.sum)
+    }
+}
+
+/// How many turns there were since something changed.
+#[derive(Debug)]
+pub struct Progress {
+    limit: u64,
+    turns: u64,
+    seen: Option<u64>,
+}
+
+impl Progress {
+    /// A breaker for `limit` turns in which nothing changes; `0` breaks never.
+    /// What there is at the beginning is `seen`.
+    pub fn new(limit: u64, seen: Option<u64>) -> Self {
+        Self {
+            limit,
+            turns: 0,
+            seen,
+        }
+    }
+
+    /// Counts a turn. `look` tells what there is now, equal for equal; it is
+    /// asked only when so many turns have passed, and what cannot be told has
+    /// changed.
+    pub fn turn(&mut self, look: impl FnOnce() -> Option<u64>) -> Option<Tripped> {
+        if self.limit == 0 {
+            return None;
+        }
+        self.turns = self.turns.saturating_add(1);
+        if self.turns <= self.limit {
+            return None;
+        }
+        let now = look();
+        if now.is_none() || now != self.seen {
+            self.seen = now;
+            self.turns = 0;
+            return None;
+        }
+        Some(Tripped::NoProgress(self.turns - 1))
+    }
+
+    /// Begins anew.
+    pub fn reset(&mut self) {
+        self.turns = 0;
     }
 }
 
@@ -206,13 +331,50 @@ mod tests {
     }
 
     #[test]
-    fn what_was_spent_more_than_a_minute_ago_does_not_count() {
-        let mut velocity = Velocity::new(100);
+    fn what_was_more_than_a_minute_ago_does_not_count() {
+        let mut velocity = Velocity::new(100, "tokens");
         let at = Duration::from_secs;
         velocity.add(at(0), 80);
         velocity.add(at(59), 80);
-        assert_eq!(velocity.tripped(at(59)), Some(160));
-        assert_eq!(velocity.tripped(at(61)), None);
+        assert_eq!(
+            velocity.judge(at(59)),
+            Some(Tripped::Velocity(160, "tokens"))
+        );
+        assert_eq!(velocity.judge(at(61)), None);
+        velocity.add(at(62), 80);
+        assert!(velocity.judge(at(62)).is_some());
+        velocity.reset();
+        assert_eq!(velocity.judge(at(62)), None);
+        let mut off = Velocity::new(0, "tokens");
+        off.add(at(0), u64::MAX);
+        assert_eq!(off.judge(at(0)), None);
+    }
+
+    #[test]
+    fn turns_without_a_change_trip_and_a_change_or_a_person_begins_anew() {
+        let mut progress = Progress::new(5, Some(1));
+        let mut turns = |look: Option<u64>, count| (0..count).find_map(|_| progress.turn(|| look));
+        assert_eq!(turns(Some(1), 5), None);
+        assert_eq!(turns(Some(1), 1), Some(Tripped::NoProgress(5)));
+        assert_eq!(turns(Some(2), 6), None, "something changed");
+        assert!(turns(Some(2), 6).is_some());
+        progress.reset();
+        assert_eq!((0..5).find_map(|_| progress.turn(|| Some(2))), None);
+        assert_eq!(progress.turn(|| None), None, "nobody can tell");
+    }
+
+    #[test]
+    fn an_excused_loop_is_not_counted_until_something_else_was_done() {
+        let mut excused = Excused::default();
+        let mut calls = vec![seen(1, 1); 6];
+        assert!(excused.judge(&calls).is_some());
+        excused.excuse(&calls);
+        calls.push(seen(1, 1));
+        assert_eq!(excused.judge(&calls), None);
+        calls.push(seen(2, 2));
+        assert_eq!(excused.judge(&calls), None);
+        calls.extend([seen(1, 1); 6]);
+        assert!(excused.judge(&calls).is_some());
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use stockade_types::{Money, TaskId};
 use time::Date;
 
-use crate::amount::Unit;
+use crate::{amount::Unit, breaker::Breakers};
 
 /// Whose spending a cap is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,9 +57,15 @@ pub struct Cap {
     /// On model requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// On starts of an agent.
-    #[serde(skip)]
+    /// On model requests on which the model may act.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub turns: Option<u64>,
+    /// On commands that the model asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commands: Option<u64>,
+    /// On agents of an agent's own that the model asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subagents: Option<u64>,
     /// On seconds that tasks run.
     #[serde(skip)]
     pub seconds: Option<u64>,
@@ -73,6 +79,8 @@ impl Cap {
             Unit::Tokens => self.tokens,
             Unit::Requests => self.requests,
             Unit::Turns => self.turns,
+            Unit::Commands => self.commands,
+            Unit::Subagents => self.subagents,
             Unit::Seconds => self.seconds,
         }
     }
@@ -92,6 +100,8 @@ impl Cap {
             tokens: self.tokens.or(other.tokens),
             requests: self.requests.or(other.requests),
             turns: self.turns.or(other.turns),
+            commands: self.commands.or(other.commands),
+            subagents: self.subagents.or(other.subagents),
             seconds: self.seconds.or(other.seconds),
         }
     }
@@ -111,6 +121,8 @@ pub struct Caps {
     pub repository: Cap,
     /// On all tasks ever.
     pub user: Cap,
+    /// When an agent that gets nowhere is stopped.
+    pub breakers: Breakers,
 }
 
 impl Caps {

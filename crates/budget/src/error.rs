@@ -93,7 +93,10 @@ impl fmt::Display for Exhausted {
         if self.held > 0 {
             write!(formatter, ", {} more are under way", show(self.held))?;
         }
-        if self.unit != Unit::Requests {
+        if self.unit.is_counted_afterwards() {
+            return Ok(());
+        }
+        if !matches!(self.unit, Unit::Requests | Unit::Turns) {
             write!(
                 formatter,
                 ", and this would take up to {}",

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The format of the database.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// How long a writer waits for the others.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -146,12 +146,13 @@ impl Ledger {
         let path = self.path.clone();
         let found = self.write(|ledger, _| {
             let found: u32 = ledger.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            if found == 0 {
-                ledger.execute_batch(include_str!("ledger/schema.sql"))?;
-                ledger.pragma_update(None, "user_version", FORMAT)?;
-                return Ok(FORMAT);
-            }
-            Ok(found)
+            ledger.execute_batch(match found {
+                0 => include_str!("ledger/schema.sql"),
+                1 => include_str!("ledger/from-1.sql"),
+                _ => return Ok(found),
+            })?;
+            ledger.pragma_update(None, "user_version", FORMAT)?;
+            Ok(FORMAT)
         })?;
         if found == FORMAT {
             return Ok(());

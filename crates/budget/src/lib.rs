@@ -21,7 +21,7 @@ mod report;
 
 pub use self::{
     amount::{Amount, Unit},
-    breaker::Seen,
+    breaker::{Breakers, Seen},
     caps::{Cap, Caps, Scope, Spender},
     error::{BudgetError, Exhausted, ReserveError},
     ledger::{Balance, Charge, Ledger, Warning},

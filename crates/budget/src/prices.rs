@@ -1,3 +1,4 @@
+mod bedrock;
 mod table;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub enum Api {
     OpenAi,
     /// Google Gemini.
     Gemini,
+    /// Amazon Bedrock, with the models of many makers.
+    Bedrock,
 }
 
 /// What a request asks for, as far as its price depends on it.
@@ -57,6 +60,8 @@ pub struct Call<'a> {
     pub answers: u64,
     /// Service tiers, speeds and places that it names.
     pub tiers: &'a [String],
+    /// Whether the model may act on it.
+    pub turn: bool,
 }
 
 /// The price table: our own, and the user's before it.
@@ -101,11 +106,16 @@ impl Prices {
     /// costs what the dearest of its API does.
     pub fn quote(&self, call: &Call<'_>) -> Quote {
         let name = call.model.strip_prefix("models/").unwrap_or(call.model);
+        let (place, name) = match call.api {
+            Api::Bedrock => bedrock::parts(name),
+            _ => (None, name),
+        };
         let mut own = self.models.iter().filter(|model| model.api == call.api);
         let known = own.find(|model| model.is_named(name)).cloned();
         let is_known = known.is_some();
         let model = known.unwrap_or_else(|| self.dearest(call.api));
-        let percent = call.tiers.iter().fold(100, |percent: u64, tier| {
+        let tiers = call.tiers.iter().map(String::as_str).chain(place);
+        let percent = tiers.fold(100, |percent: u64, tier| {
             percent.saturating_mul(self.tier(&model, tier)) / 100
         });
         let input = if call.whole_context {
@@ -128,7 +138,8 @@ impl Prices {
         let reserve = Amount::NONE
             .with(Unit::Cost, cost.picos())
             .with(Unit::Tokens, input.saturating_add(output))
-            .with(Unit::Requests, 1);
+            .with(Unit::Requests, 1)
+            .with(Unit::Turns, call.turn.into());
         Quote {
             percent,
             reserve,
@@ -207,12 +218,11 @@ impl Quote {
         );
         let amount = Amount::NONE
             .with(Unit::Cost, cost.picos())
-            .with(Unit::Tokens, usage.tokens())
-            .with(Unit::Requests, 1);
+            .with(Unit::Tokens, usage.tokens());
         Charge {
             usage: *usage,
             estimated: !self.is_known,
-            ..self.charge(amount)
+            ..self.charge(amount.plus(&self.made()))
         }
     }
 
@@ -226,7 +236,16 @@ impl Quote {
 
     /// A request that the provider refused, or that never reached it.
     pub fn free(&self) -> Charge {
-        self.charge(Amount::NONE.with(Unit::Requests, 1))
+        self.charge(self.made())
+    }
+
+    /// That the request was made at all.
+    fn made(&self) -> Amount {
+        [Unit::Requests, Unit::Turns]
+            .into_iter()
+            .fold(Amount::NONE, |made, unit| {
+                made.with(unit, self.reserve.get(unit))
+            })
     }
 
     fn charge(&self, amount: Amount) -> Charge {
@@ -256,6 +275,7 @@ mod tests {
             output_limit: Some(100),
             answers: 1,
             tiers: &[],
+            turn: true,
         }
     }
 
@@ -435,6 +455,7 @@ mod tests {
                 output_limit: limit,
                 answers: 1,
                 tiers: &[],
+                turn: true,
             });
             let whole = bytes.min(model.context);
             let parts = split.iter().sum::<u64>().max(1);

@@ -39,6 +39,12 @@ pub struct Line {
     pub name: String,
     /// How many model requests.
     pub requests: u64,
+    /// On how many of them the model could act.
+    pub turns: u64,
+    /// How many commands it asked for.
+    pub commands: u64,
+    /// How many agents of the agent's own.
+    pub subagents: u64,
     /// Their tokens.
     pub usage: Usage,
     /// What they cost.
@@ -58,7 +64,8 @@ impl Ledger {
             "SELECT {column}, TOTAL(requests), TOTAL(input), TOTAL(cache_read),
                  TOTAL(cache_write), TOTAL(cache_write_hour), TOTAL(output),
                  SUM(cost / 1000000), SUM(cost % 1000000),
-                 SUM(iif(estimated, cost / 1000000, 0)), SUM(iif(estimated, cost % 1000000, 0))
+                 SUM(iif(estimated, cost / 1000000, 0)), SUM(iif(estimated, cost % 1000000, 0)),
+                 TOTAL(turns), TOTAL(commands), TOTAL(subagents)
              FROM charge WHERE day >= ? GROUP BY {column} ORDER BY {column}"
         );
         let lines = || -> rusqlite::Result<Vec<Line>> {
@@ -87,6 +94,9 @@ fn line(row: &rusqlite::Row<'_>) -> rusqlite::Result<Line> {
     Ok(Line {
         name: row.get(0)?,
         requests: count(1)?,
+        turns: count(11)?,
+        commands: count(12)?,
+        subagents: count(13)?,
         usage: Usage {
             input: count(2)?,
             cache_read: count(3)?,

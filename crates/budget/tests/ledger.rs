@@ -87,6 +87,8 @@ fn every_scope_and_every_unit_can_be_the_one_that_is_used_up() {
                 tokens: (unit == Unit::Tokens).then_some(5),
                 requests: (unit == Unit::Requests).then_some(5),
                 turns: (unit == Unit::Turns).then_some(5),
+                commands: (unit == Unit::Commands).then_some(5),
+                subagents: (unit == Unit::Subagents).then_some(5),
                 seconds: (unit == Unit::Seconds).then_some(5),
             };
             let mut caps = Caps::default();
@@ -104,6 +106,27 @@ fn every_scope_and_every_unit_can_be_the_one_that_is_used_up() {
             drop(kept);
         }
     }
+}
+
+#[test]
+fn a_ledger_of_the_first_format_is_taken_over_with_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = purse(folder.path(), 1, &Caps::default());
+    let kept = first.reserve(cost("$1")).unwrap();
+    first.settle(kept, charge(cost("$1"))).unwrap();
+    first.close().unwrap();
+    let database = rusqlite::Connection::open(folder.path().join("ledger.sqlite")).unwrap();
+    for column in ["turns", "commands", "subagents"] {
+        let drop = format!("ALTER TABLE charge DROP COLUMN {column}");
+        database.execute_batch(&drop).unwrap();
+    }
+    database.pragma_update(None, "user_version", 1).unwrap();
+    drop(database);
+    let lines = Ledger::open(folder.path())
+        .unwrap()
+        .report(Group::Task, None)
+        .unwrap();
+    assert_eq!((lines[0].requests, lines[0].turns), (1, 0));
 }
 
 #[test]

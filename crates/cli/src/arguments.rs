@@ -202,7 +202,8 @@ pub(crate) enum Verb {
     Secret(Secret),
     /// Show what tasks have spent, or raise a task's cap
     #[command(
-        after_help = "Examples:\n  stockade budget --by day\n  stockade budget raise fix-login '$1'"
+        after_help = "Examples:\n  stockade budget --by day\n  stockade budget raise fix-login '$1'\n  \
+        stockade budget raise fix-login --commands 50\n  stockade budget reset fix-login"
     )]
     Budget(Budget),
     /// What commands would do, and the rules that decide about them

@@ -92,6 +92,12 @@ fn catalogue() -> Result<Catalogue, Failure> {
     )?)
 }
 
+/// The AWS region that the caller uses, as Amazon's own tools find it.
+fn region() -> Option<String> {
+    let named = |name| std::env::var(name).ok().filter(|region| !region.is_empty());
+    named(env::AWS_REGION).or_else(|| named("AWS_DEFAULT_REGION"))
+}
+
 /// Everything that a task is prepared from.
 pub(crate) fn host() -> Result<Host, Failure> {
     let passed = PASSED
@@ -103,6 +109,7 @@ pub(crate) fn host() -> Result<Host, Failure> {
         git: git()?,
         home: home(),
         search_path: search_path(),
+        region: region(),
         config: config()?,
         catalogue: catalogue()?,
         rustup_home: path_variable("RUSTUP_HOME"),

@@ -371,6 +371,36 @@ fn g7_claude_code_stops_at_its_cap_and_shows_how_to_allow_more() {
 }
 
 #[test]
+fn g7_claude_code_stops_at_each_cap_on_what_it_does_and_says_which() {
+    for (word, unit, done) in [
+        ("--max-turns", "turns", 2),
+        ("--max-commands", "commands", 3),
+    ] {
+        let Some(host) = CLAUDE.host() else { return };
+        let steps = (0..9).map(|step| json!({ "shell": format!("echo step {step} >> steps") }));
+        let model = Model::play(&host, &steps.collect());
+        let outcome = CLAUDE.run_with(&host, &model, "take nine steps", &[word, "2"]);
+        let shown = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(
+            shown.contains(&format!("used {done} of 2 {unit}")),
+            "{outcome:?}"
+        );
+        let steps = in_snapshot(&host, "steps");
+        assert_eq!(steps.lines().count(), done, "{steps}");
+        let state = host.json(&["ls"]);
+        let cause = state[0]["state"]["cause"].as_str().unwrap_or_default();
+        assert!(cause.contains(&format!("--{unit} N")), "{state}");
+        let spent = host.json(&["budget"]);
+        assert_eq!(spent["lines"][0][unit], done, "{spent}");
+        let raised = host.stockade(&["budget", "raise", "work", &format!("--{unit}"), "20"]);
+        assert_eq!(raised.code, 0, "{raised:?}");
+        let outcome = host.stockade(&["resume", "work", "--prompt", "go on"]);
+        assert!(outcome.code <= 1, "{outcome:?}");
+        assert!(in_snapshot(&host, "steps").lines().count() > done);
+    }
+}
+
+#[test]
 fn a_task_that_stopped_at_its_cap_goes_on_once_that_is_raised() {
     let Some(host) = CLAUDE.host() else { return };
     let steps = (0..4).map(|step| json!({ "shell": format!("echo step {step} >> steps") }));

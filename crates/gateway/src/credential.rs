@@ -10,7 +10,7 @@ pub(crate) type Placeholders = KnownValues<String>;
 /// Headers in which a credential may stand. On a model host only the route's
 /// own may, and only with our placeholder in it: a key of somebody else would
 /// carry the work to somebody else's account.
-const CREDENTIAL_HEADERS: [HeaderName; 10] = [
+const CREDENTIAL_HEADERS: [HeaderName; 11] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::COOKIE,
@@ -21,6 +21,7 @@ const CREDENTIAL_HEADERS: [HeaderName; 10] = [
     HeaderName::from_static("x-auth-token"),
     HeaderName::from_static("x-access-token"),
     HeaderName::from_static("x-goog-iam-authorization-token"),
+    HeaderName::from_static("x-amz-security-token"),
 ];
 
 /// Where one route's placeholder may stand, and what takes its place.
@@ -174,7 +175,7 @@ pub(crate) fn without_credentials(url: &str) -> String {
     format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
-fn foreign(place: &str) -> Refusal {
+pub(crate) fn foreign(place: &str) -> Refusal {
     let reason = format!(
         "a credential that is not this task's stands in {place}; on this host only the task's own \
          placeholder may be used."
@@ -196,7 +197,7 @@ pub(crate) fn from_basic(value: &str) -> Option<Vec<u8>> {
 
 /// The name of the first query parameter that carries a credential, or that
 /// would override headers (Google's `$httpHeaders` and its like).
-fn credential_parameter(uri: &Uri) -> Option<String> {
+pub(crate) fn credential_parameter(uri: &Uri) -> Option<String> {
     let names = uri
         .query()?
         .split(['&', ';'])
@@ -221,6 +222,11 @@ fn credential_parameter(uri: &Uri) -> Option<String> {
 
 /// `text` with percent escapes decoded once; broken ones stay.
 pub(crate) fn unescaped(text: &str) -> String {
+    String::from_utf8_lossy(&unescaped_bytes(text)).into_owned()
+}
+
+/// The same, whatever the bytes are.
+pub(crate) fn unescaped_bytes(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -234,7 +240,7 @@ pub(crate) fn unescaped(text: &str) -> String {
             at += 1;
         }
     }
-    String::from_utf8_lossy(&decoded).into_owned()
+    decoded
 }
 
 /// The place in the head of a request, other than `slots`, in which one of
@@ -299,6 +305,7 @@ mod tests {
             placeholder: PLACEHOLDER.into(),
             secret: Redacted::new("sk-decoy-secret".into()),
             secret_name: "KEY".into(),
+            signing: None,
             endpoints: Vec::new(),
             provider_fetch: false,
         })

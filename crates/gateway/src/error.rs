@@ -99,6 +99,12 @@ pub enum SettingsError {
         /// The secret's name; never its value.
         name: String,
     },
+    /// What requests are to be signed with cannot stand in a signature.
+    #[error(
+        "requests cannot be signed: region, service and key id must be letters, digits and `-`, \
+         and the session token visible ASCII"
+    )]
+    Signing,
     /// The placeholder is too short to be told from ordinary text.
     #[error(
         "the placeholder for `{name}` must be 16 to 4096 visible ASCII characters and not the secret itself"

@@ -15,6 +15,7 @@
 
 mod address;
 mod authority;
+mod aws;
 mod budget;
 mod connection;
 mod credential;
@@ -39,7 +40,7 @@ pub use self::{
     address::own_addresses,
     authority::CertificateAuthority,
     error::{GatewayError, ResolveError, SettingsError},
-    meter::{Bill, Meter, Metered, ModelCall, Spent, ToolCall, Unpaid},
+    meter::{Asked, Bill, Meter, Metered, ModelCall, Settlement, Spent, ToolCall, Unpaid},
     outbound::{Fingerprints, OwnSources},
     record::{EventSink, SinkError},
     resolver::{Resolver, SystemResolver},
@@ -51,7 +52,7 @@ pub use self::{
     server::{Gateway, Listeners, OriginalDestination},
     settings::{
         BoundSecret, Endpoint, GuardedValue, ModelApi, ModelRoute, PathPattern, Scheme, SecretSlot,
-        SecretText, Service, Settings, Upstream, UpstreamHost,
+        SecretText, Service, Settings, Signing, Upstream, UpstreamHost,
     },
     upstream::{UpstreamAccess, system_roots},
 };

@@ -26,6 +26,9 @@ pub struct ModelCall {
     pub answers: u64,
     /// Service tiers, speeds and places that it names, bounded.
     pub tiers: Vec<String>,
+    /// Whether the model may act on it: it offers tools, or goes on with a
+    /// conversation. Agents ask for titles and the like beside that.
+    pub turn: bool,
     /// The agent's last tool calls since a person spoke, the last one last.
     pub calls: Vec<ToolCall>,
 }
@@ -53,6 +56,31 @@ pub enum Spent {
     Reported(Usage),
     /// Nobody knows.
     Unknown,
+}
+
+/// What a reply asks the agent to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Calls of a tool that runs a command.
+    pub commands: u64,
+    /// Calls of a tool that starts another agent.
+    pub subagents: u64,
+}
+
+/// How a reserved request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// What became of it.
+    pub spent: Spent,
+    /// What its reply asked for, as far as it came.
+    pub asked: Asked,
+}
+
+impl From<Spent> for Settlement {
+    fn from(spent: Spent) -> Self {
+        let asked = Asked::default();
+        Self { spent, asked }
+    }
 }
 
 /// What a settled request was booked at.
@@ -109,5 +137,5 @@ pub trait Meter: Send + Sync {
     fn reserve(&self, call: ModelCall) -> Metered<'_, Result<u64, Unpaid>>;
 
     /// Settles what was reserved under this number.
-    fn settle(&self, reservation: u64, spent: Spent) -> Metered<'_, Option<Bill>>;
+    fn settle(&self, reservation: u64, ended: Settlement) -> Metered<'_, Option<Bill>>;
 }

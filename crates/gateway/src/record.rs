@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stockade_types::{Event, EventKind};
 use tokio::sync::mpsc;
 
-use crate::meter::{Meter, Spent};
+use crate::meter::{Asked, Meter, Settlement, Spent};
 
 /// The record could not be written; what it was for must not happen.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ pub(crate) fn bounded_to(text: &str, most: usize) -> String {
 /// A request that is over: what to write, and what to settle first.
 pub(crate) struct Ended {
     body: Option<Value>,
-    settle: Option<(u64, Spent)>,
+    settle: Option<(u64, Settlement)>,
 }
 
 /// What is reserved for a request. Dropped before the request was sent, it is
@@ -71,20 +71,29 @@ pub(crate) struct Reserved {
     number: u64,
     /// What became of it.
     pub(crate) spent: Spent,
+    /// What its reply asked for.
+    pub(crate) asked: Asked,
     outcomes: Option<mpsc::UnboundedSender<Ended>>,
 }
 
 impl Reserved {
-    fn settle(mut self) -> (u64, Spent) {
+    fn settle(mut self) -> (u64, Settlement) {
         self.outcomes = None;
-        (self.number, self.spent)
+        (self.number, self.ended())
+    }
+
+    fn ended(&self) -> Settlement {
+        Settlement {
+            spent: self.spent,
+            asked: self.asked,
+        }
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
         if let Some(outcomes) = self.outcomes.take() {
-            let settle = Some((self.number, self.spent));
+            let settle = Some((self.number, self.ended()));
             drop(outcomes.send(Ended { body: None, settle }));
         }
     }
@@ -167,6 +176,7 @@ impl Record {
         Reserved {
             number,
             spent: Spent::Nothing,
+            asked: Asked::default(),
             outcomes: Some(self.outcomes.clone()),
         }
     }
@@ -180,7 +190,7 @@ pub(crate) async fn write_outcomes(
 ) {
     while let Some(Ended { body, settle }) = outcomes.recv().await {
         let bill = match settle {
-            Some((number, spent)) => meter.settle(number, spent).await,
+            Some((number, ended)) => meter.settle(number, ended).await,
             None => None,
         };
         let Some(mut body) = body else { continue };

@@ -147,6 +147,14 @@ fn api_error(api: Option<ModelApi>, status: StatusCode, code: &str, message: &st
         Some(ModelApi::OpenAi) => {
             json!({ "error": { "message": message, "type": kind, "code": code, "param": null } })
         }
+        Some(ModelApi::Bedrock) => {
+            let name = match status.as_u16() {
+                400 | 413 | 415 => "ValidationException",
+                500.. => "ServiceUnavailableException",
+                _ => "AccessDeniedException",
+            };
+            json!({ "__type": name, "message": message })
+        }
         Some(ModelApi::Anthropic) | None => {
             json!({ "type": "error", "error": { "type": kind, "message": message } })
         }
@@ -169,6 +177,11 @@ pub(crate) fn budget_reply(api: ModelApi, message: &str) -> Response<ReplyBody> 
         ModelApi::Gemini => (
             StatusCode::BAD_REQUEST,
             json!({ "error": { "code": 400, "status": "FAILED_PRECONDITION", "message": message } }),
+        ),
+        // Which Amazon's clients do not try again.
+        ModelApi::Bedrock => (
+            StatusCode::BAD_REQUEST,
+            json!({ "__type": "ValidationException", "message": message }),
         ),
     };
     json_reply(status, BUDGET_RULE, &body)

@@ -1,7 +1,8 @@
 //! A running task and the caps that its supervisor watches.
 
 use std::{
-    path::PathBuf,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
     sync::mpsc::Sender,
     time::{Duration, Instant},
 };
@@ -48,6 +49,9 @@ pub(crate) fn watch_memory(
     });
 }
 
+/// Where of that the workspace is, by the way it is made.
+const TREES: [&str; 3] = ["upper", "ws", "btrfs"];
+
 /// Tells once a task's files take more of the disk than they may.
 ///
 /// The room that is left on the file system is looked at often; the files
@@ -83,6 +87,20 @@ pub(crate) fn watch_disk(task: &TaskDirectory, cap: Option<u64>, happenings: Sen
             }
         }
     });
+}
+
+/// What the workspace in `folder` holds now: equal for equal, and nothing where
+/// not all of it can be looked at.
+pub(crate) fn content(folder: &Path) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    for name in TREES {
+        let size = allocated(&folder.join(name));
+        if !size.complete {
+            return None;
+        }
+        (size.bytes, size.changed).hash(&mut hasher);
+    }
+    Some(hasher.finish())
 }
 
 /// Bytes that the folders take; where they cannot be looked through, at least

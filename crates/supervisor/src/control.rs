@@ -86,6 +86,8 @@ pub enum Request {
         /// By how much.
         more: u64,
     },
+    /// Let the agent go on that a breaker has stopped.
+    Reset,
     /// The rules that are in force.
     Rules,
     /// What the task waits for a person to answer.

@@ -30,6 +30,15 @@ pub(crate) fn check(bytes: u64) -> Result<(), SupervisorError> {
     })
 }
 
+/// The folder in which the files of `task` are.
+pub(crate) fn filled(task: &TaskDirectory, plan: &Plan) -> PathBuf {
+    if plan.own_disk {
+        at(task)
+    } else {
+        task.path().to_owned()
+    }
+}
+
 /// Makes the disk of a task that is being created.
 pub(crate) struct NewDisk {
     bytes: u64,

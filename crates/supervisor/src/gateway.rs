@@ -20,7 +20,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use stockade_approval::{Outcome, Question};
 use stockade_gateway::{
-    Bill, HostRule, ModelCall, ModelRoute, SecretText, Settings, Spent, Unpaid,
+    Bill, HostRule, ModelCall, ModelRoute, SecretText, Settings, Settlement, Signing, Unpaid,
 };
 use stockade_sandbox::{Channel, Listeners};
 use stockade_types::{Event, Redacted};
@@ -113,7 +113,7 @@ enum Heard {
     Settle {
         ask: u64,
         reservation: u64,
-        spent: Spent,
+        ended: Settlement,
     },
     Secret {
         ask: u64,
@@ -144,6 +144,28 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// The keys of models that `plan` needs, as `key` tells them by the names of
+    /// variables.
+    ///
+    /// # Errors
+    /// The name of one that is missing.
+    pub fn of_models(
+        plan: &Plan,
+        key: impl Fn(&str) -> Option<Redacted<String>>,
+    ) -> Result<Self, &str> {
+        let mut keys = Self::default();
+        for route in &plan.routes {
+            for name in route.keys() {
+                keys.add_model(name, key(name).ok_or(name)?);
+            }
+            let token = route.signing.as_ref().map(|signing| &signing.session_token);
+            if let Some((name, token)) = token.and_then(|name| Some((name, key(name)?))) {
+                keys.add_model(name, token);
+            }
+        }
+        Ok(keys)
+    }
+
     /// Adds the key of a model.
     pub fn add_model(&mut self, name: &str, key: Redacted<String>) {
         self.models.insert(name.to_owned(), SecretText(key));
@@ -238,11 +260,19 @@ impl GatewayProcess {
 
 fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
     let route = |route: &crate::task::Route| {
-        let secret = keys
-            .models
-            .get(&route.key)
-            .map(|SecretText(key)| key.clone())
-            .ok_or_else(|| failed(format!("the key {} is not there", route.key)))?;
+        let key = |name: &str| {
+            let missing = || failed(format!("the key {name} is not there"));
+            keys.models.get(name).cloned().ok_or_else(missing)
+        };
+        let SecretText(secret) = key(&route.key)?;
+        let signing = route.signing.as_ref().map(|signing| {
+            Ok::<_, SupervisorError>(Signing {
+                region: signing.region.clone(),
+                service: signing.service.clone(),
+                key_id: key(&signing.key_id)?,
+                session_token: keys.models.get(&signing.session_token).cloned(),
+            })
+        });
         Ok(ModelRoute {
             host: route.host.clone(),
             api: route.api,
@@ -251,6 +281,7 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
             placeholder: route.placeholder.clone(),
             secret,
             secret_name: route.key.clone(),
+            signing: signing.transpose()?,
             endpoints: route.endpoints.clone(),
             provider_fetch: false,
         })
@@ -393,10 +424,10 @@ impl EventChannel {
                 Ok(Heard::Settle {
                     ask,
                     reservation,
-                    spent,
+                    ended,
                 }) => Told::Settled {
                     ask,
-                    bill: meter.settle(reservation, spent),
+                    bill: meter.settle(reservation, ended),
                 },
                 Ok(Heard::Granted { grant, answer }) => {
                     let _ = self.granted.send((grant, answer));

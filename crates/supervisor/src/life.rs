@@ -477,7 +477,8 @@ impl Supervisor {
                 exit,
                 cause: starved
                     .filter(|_| exit == KILLED)
-                    .map(|denial| denial.to_string()),
+                    .map(|denial| denial.to_string())
+                    .or_else(|| self.meter.stopped()),
             })),
         }
     }
@@ -525,6 +526,7 @@ impl Supervisor {
             Request::Raise { unit, more } => self.raise(asked.peer, unit, more)?,
             Request::Questions => self.questions(),
             Request::Answer(signed) => self.person_answers(asked.peer, &signed),
+            Request::Reset => self.reset(asked.peer)?,
             Request::Rules => Reply::Once(self.grants.list(&self.plan)),
             Request::Stop => {
                 // Everything inside is gone before the answer is sent.
@@ -641,6 +643,15 @@ impl Supervisor {
             Ok(cap) => Reply::Once(Answer::Raised { cap }),
             Err(error) => refuse(&error.to_string()),
         })
+    }
+
+    /// Lets an agent go on that a breaker has stopped; who did so is in the record
+    /// before it holds.
+    fn reset(&mut self, peer: Option<u32>) -> Result<Reply, SupervisorError> {
+        let body = json!({ "reset": "breakers", "by_uid": peer });
+        note(&self.record, EventKind::Budget, body)?;
+        self.meter.reset();
+        Ok(Reply::Once(Answer::Done))
     }
 
     fn freeze(&mut self, freeze: bool, cause: Option<&str>) -> Result<Reply, SupervisorError> {

@@ -1,6 +1,8 @@
 //! What a task's model requests cost: the gateway asks before each, and the
 //! ledger that all tasks share has the last word.
 
+mod watch;
+
 use std::{
     collections::HashMap,
     path::PathBuf,
@@ -10,13 +12,15 @@ use std::{
 
 use serde_json::{Value, json};
 use stockade_budget::{
-    Api, BudgetError, Call, Caps, Exhausted, Ledger, Prices, Purse, Quote, Reservation,
-    ReserveError, Scope, Seen, Spender, Unit, Warning, breaker,
+    Amount, Api, BudgetError, Call, Caps, Exhausted, Ledger, Prices, Purse, Quote, Reservation,
+    ReserveError, Scope, Spender, Unit, Warning, breaker::Tripped,
 };
-use stockade_gateway::{Bill, ModelApi, ModelCall, Spent, Unpaid};
+use stockade_gateway::{Bill, ModelApi, ModelCall, Settlement, Spent, Unpaid};
 use stockade_types::TaskId;
 
+use self::watch::{Look, Watch};
 use crate::{
+    caps, disk,
     error::SupervisorError,
     state::TaskDirectory,
     task::{PLAN, Plan, STATUS, TaskStatus},
@@ -36,6 +40,9 @@ struct State {
     own_prices: Option<String>,
     /// Made when the first request asks: many commands make none.
     open: Option<Open>,
+    watch: Watch,
+    /// Why the last request was not sent, unless a later one was.
+    stopped: Option<Unpaid>,
     ended: bool,
 }
 
@@ -59,6 +66,8 @@ impl Meter {
             caps: plan.caps,
             own_prices: plan.own_prices.clone(),
             open: None,
+            watch: Watch::new(plan.caps.breakers, look(task, plan)),
+            stopped: None,
             ended: false,
         };
         Self(Arc::new(Mutex::new(state)))
@@ -66,7 +75,20 @@ impl Meter {
 
     /// Reserves for a request, or says why not and who can change that.
     pub(crate) fn reserve(&self, call: &ModelCall) -> Result<u64, Unpaid> {
-        self.lock().reserve(call)
+        let mut state = self.lock();
+        let reserved = state.reserve(call);
+        state.stopped = reserved.as_ref().err().cloned();
+        reserved
+    }
+
+    /// Lets an agent go on that a breaker has stopped.
+    pub(crate) fn reset(&self) {
+        self.lock().watch.reset();
+    }
+
+    /// Why the agent could not go on, if its last request was not sent.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        self.lock().stopped.as_ref().map(ToString::to_string)
     }
 
     /// Raises the task's cap on `unit`, from the next request on; tells the new
@@ -87,8 +109,8 @@ impl Meter {
     }
 
     /// Settles a request.
-    pub(crate) fn settle(&self, reservation: u64, spent: Spent) -> Option<Bill> {
-        self.lock().settle(reservation, spent)
+    pub(crate) fn settle(&self, reservation: u64, ended: Settlement) -> Option<Bill> {
+        self.lock().settle(reservation, ended)
     }
 
     /// Gives back, every second and as long as `told` wants to know of caps
@@ -144,10 +166,8 @@ impl State {
         if self.ended {
             return Err(Unpaid::new(format!("task {task} is ending.")));
         }
-        if let Some(tripped) = breaker::judge(&seen(call)) {
-            let reason = format!("task {task} goes in circles: {tripped}.");
-            let command = format!("stockade resume {task} --prompt \"…\"");
-            return Err(Unpaid::new(reason).with_allow(command));
+        if let Some(tripped) = self.watch.judge(call) {
+            return Err(broken(&task, tripped));
         }
         let open = self
             .open()
@@ -161,6 +181,7 @@ impl State {
             output_limit: call.output_limit,
             answers: call.answers,
             tiers: &call.tiers,
+            turn: call.turn,
         });
         let reservation = open.purse.reserve(quote.reserve()).map_err(|error| {
             let unknown = if quote.is_known() {
@@ -183,14 +204,19 @@ impl State {
         Ok(open.next)
     }
 
-    fn settle(&mut self, reservation: u64, spent: Spent) -> Option<Bill> {
+    fn settle(&mut self, reservation: u64, ended: Settlement) -> Option<Bill> {
         let open = self.open.as_mut()?;
         let (reservation, quote) = open.under_way.remove(&reservation)?;
-        let charge = match spent {
+        let mut charge = match ended.spent {
             Spent::Nothing => quote.free(),
             Spent::Reported(usage) => quote.reported(&usage),
             Spent::Unknown => quote.unreported(),
         };
+        let asked = Amount::NONE
+            .with(Unit::Commands, ended.asked.commands)
+            .with(Unit::Subagents, ended.asked.subagents);
+        charge.amount = charge.amount.plus(&asked);
+        self.watch.took(charge.amount.get(Unit::Tokens));
         let bill = Bill {
             cost: charge.amount.cost(),
             estimated: charge.estimated,
@@ -239,17 +265,28 @@ fn api(api: ModelApi) -> Api {
         ModelApi::Anthropic => Api::Anthropic,
         ModelApi::OpenAi => Api::OpenAi,
         ModelApi::Gemini => Api::Gemini,
+        ModelApi::Bedrock => Api::Bedrock,
     }
 }
 
-fn seen(call: &ModelCall) -> Vec<Seen> {
-    let seen = |call: &stockade_gateway::ToolCall| Seen {
-        tool: call.tool,
-        call: call.call,
-        result: call.result,
-        failed: call.failed,
+/// How a task's workspace is looked at.
+fn look(task: &TaskDirectory, plan: &Plan) -> Look {
+    let filled = disk::filled(task, plan);
+    Box::new(move || caps::content(&filled))
+}
+
+/// That a breaker has stopped an agent, and how a person lets it go on.
+fn broken(task: &TaskId, tripped: Tripped) -> Unpaid {
+    let what = match tripped {
+        Tripped::Velocity(..) => "is too fast",
+        Tripped::NoProgress(_) => "gets nowhere",
+        _ => "goes in circles",
     };
-    call.calls.iter().map(seen).collect()
+    let reason = format!(
+        "task {task} {what}: {tripped}. As long as it runs, a person can let it go on with: \
+         stockade budget reset {task}."
+    );
+    Unpaid::new(reason).with_allow(format!("stockade resume {task} --prompt \"…\""))
 }
 
 /// That a cap is used up, and how a person can allow more.
@@ -278,13 +315,21 @@ fn describe(warning: &Warning) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use stockade_budget::{Cap, Group};
-    use stockade_gateway::ToolCall;
+    use stockade_budget::{Breakers, Cap, Group};
+    use stockade_gateway::{Asked, ToolCall};
     use stockade_types::Usage;
 
     use super::*;
 
     fn meter(folder: &std::path::Path, cap: Cap) -> Meter {
+        let caps = Caps {
+            task: cap,
+            ..Caps::default()
+        };
+        with_caps(folder, &caps)
+    }
+
+    fn with_caps(folder: &std::path::Path, caps: &Caps) -> Meter {
         let state = State {
             folder: folder.to_owned(),
             spender: Spender {
@@ -292,12 +337,11 @@ mod tests {
                 agent: "claude".to_owned(),
                 repository: "here".to_owned(),
             },
-            caps: Caps {
-                task: cap,
-                ..Caps::default()
-            },
+            caps: *caps,
             own_prices: None,
             open: None,
+            watch: Watch::new(caps.breakers, Box::new(|| Some(1))),
+            stopped: None,
             ended: false,
         };
         Meter(Arc::new(Mutex::new(state)))
@@ -321,6 +365,7 @@ mod tests {
             output_limit: Some(100_000),
             answers: 1,
             tiers: Vec::new(),
+            turn: true,
             calls: Vec::new(),
         }
     }
@@ -335,7 +380,8 @@ mod tests {
             output: 60_000,
             ..Usage::default()
         };
-        let bill = meter.settle(first, Spent::Reported(usage)).unwrap();
+        let reported = Spent::Reported(usage).into();
+        let bill = meter.settle(first, reported).unwrap();
         assert_eq!(bill.cost, "$2".parse().unwrap());
         let sentence = meter.reserve(&call()).unwrap_err().to_string();
         for part in [
@@ -348,7 +394,7 @@ mod tests {
         let dollar = "$1".parse::<stockade_types::Money>().unwrap().picos();
         assert_eq!(meter.raise(Unit::Cost, dollar).unwrap(), 5 * dollar);
         let second = meter.reserve(&call()).unwrap();
-        meter.settle(second, Spent::Nothing);
+        meter.settle(second, Spent::Nothing.into());
         assert!(meter.raise(Unit::Tokens, 1).is_err(), "it has no such cap");
         meter.close();
         assert!(meter.reserve(&call()).is_err());
@@ -383,5 +429,114 @@ mod tests {
         looping.calls.push(same);
         let sentence = meter.reserve(&looping).unwrap_err().to_string();
         assert!(sentence.contains("stockade resume t-"), "{sentence}");
+        assert_eq!(meter.stopped(), Some(sentence));
+        meter.reset();
+        meter.reserve(&looping).unwrap();
+        assert_eq!(meter.stopped(), None);
+    }
+
+    #[test]
+    fn g7_each_cap_on_what_an_agent_does_stops_it_with_its_own_reason_until_it_is_raised() {
+        let cap = |unit| {
+            let two = |own| (unit == own).then_some(2);
+            Cap {
+                turns: two(Unit::Turns),
+                commands: two(Unit::Commands),
+                subagents: two(Unit::Subagents),
+                ..Cap::default()
+            }
+        };
+        for (unit, done) in [
+            (Unit::Turns, 2),
+            // What passes these is known when it has been asked for.
+            (Unit::Commands, 3),
+            (Unit::Subagents, 3),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let meter = meter(folder.path(), cap(unit));
+            let ended = Settlement {
+                spent: Spent::Reported(Usage::default()),
+                asked: Asked {
+                    commands: 1,
+                    subagents: 1,
+                },
+            };
+            let turn = || {
+                let reserved = meter.reserve(&call());
+                reserved.map(|number| meter.settle(number, ended))
+            };
+            for _ in 0..done {
+                turn().unwrap();
+            }
+            let sentence = turn().unwrap_err().to_string();
+            let name = unit.name();
+            let way = format!("--{name} N");
+            assert!(
+                sentence.contains(&format!("used {done} of 2 {name}")) && sentence.contains(&way),
+                "{sentence}"
+            );
+            assert_eq!(meter.raise(unit, 5).unwrap(), 7);
+            turn().unwrap();
+            meter.close();
+            let lines = Ledger::open(folder.path())
+                .unwrap()
+                .report(Group::Task, None)
+                .unwrap();
+            let done = done + 1;
+            assert_eq!(
+                (lines[0].turns, lines[0].commands, lines[0].subagents),
+                (done, done, done)
+            );
+        }
+    }
+
+    #[test]
+    fn g7_side_requests_are_no_turns() {
+        let folder = tempfile::tempdir().unwrap();
+        let none = Cap {
+            turns: Some(0),
+            ..Cap::default()
+        };
+        let meter = meter(folder.path(), none);
+        let mut side = call();
+        side.turn = false;
+        meter.reserve(&side).unwrap();
+        assert!(meter.reserve(&call()).is_err());
+    }
+
+    #[test]
+    fn g7_an_agent_that_is_too_fast_or_gets_nowhere_is_stopped_until_a_person_lets_it_go_on() {
+        let breakers = |requests_a_minute, tokens_a_minute, turns_without_progress| Caps {
+            breakers: Breakers {
+                tokens_a_minute,
+                requests_a_minute,
+                turns_without_progress,
+            },
+            ..Caps::default()
+        };
+        let usage = Usage {
+            input: 10,
+            ..Usage::default()
+        };
+        for (caps, words) in [
+            (breakers(3, 0, 0), "too fast: it took 4 model requests"),
+            (breakers(0, 30, 0), "too fast: it took 40 tokens"),
+            (breakers(0, 0, 4), "gets nowhere: no file of its workspace"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let meter = with_caps(folder.path(), &caps);
+            let turn = || {
+                let reserved = meter.reserve(&call());
+                reserved.map(|number| meter.settle(number, Spent::Reported(usage).into()))
+            };
+            for _ in 0..4 {
+                turn().unwrap();
+            }
+            let sentence = turn().unwrap_err().to_string();
+            assert!(sentence.contains(words), "{sentence}");
+            assert!(sentence.contains("stockade budget reset t-"), "{sentence}");
+            meter.reset();
+            turn().unwrap();
+        }
     }
 }

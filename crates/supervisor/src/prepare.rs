@@ -51,7 +51,7 @@ use crate::{
     project::{Project, after_setup},
     secrets::{WantedSecrets, not_given, of_task},
     state::{StateDirectory, TaskDirectory},
-    task::{FORMAT, Main, Plan, Route, TaskState, TaskStatus, now},
+    task::{FORMAT, Main, Plan, Route, RouteSigning, TaskState, TaskStatus, now},
 };
 
 /// What is taken from the caller's machine and environment.
@@ -65,6 +65,8 @@ pub struct Host {
     pub home: Option<PathBuf>,
     /// The value of `PATH`.
     pub search_path: OsString,
+    /// The AWS region that the caller uses.
+    pub region: Option<String>,
     /// Where Rust's toolchains are, if the user said so.
     pub rustup_home: Option<PathBuf>,
     /// Where the caches of package managers would be.
@@ -212,8 +214,6 @@ pub struct Prepared {
     pub plan: Plan,
     /// What is known of it.
     pub status: TaskStatus,
-    /// The names of the keys that are needed.
-    pub keys: Vec<String>,
     /// What of the user's configuration was not taken over, and why.
     pub notes: Vec<String>,
     repository: Repository,
@@ -353,7 +353,6 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         since: created_at,
         published: Vec::new(),
     };
-    let keys = plan.routes.iter().map(|route| route.key.clone()).collect();
     let notes = agent.launch.notes.clone();
     let planted = plan.honeytoken.iter().map(Honeytoken::file);
     let files = agent.launch.files.into_iter().chain(planted).collect();
@@ -361,7 +360,6 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         task,
         plan,
         status,
-        keys,
         notes,
         repository,
         pool,
@@ -446,6 +444,7 @@ impl Agent {
         let mut digests = DigestCache::open(&host.state.path().join("digests.json"));
         let found = stockade_agents::find_cached(kind, &host.search_path, &mut digests)?;
         let template = stockade_agents::route(kind, wish.model.as_deref(), host.home.as_deref())?;
+        let region = region(host, &template)?;
         let placeholder = template.shape.placeholder(rand::rng().random());
         let mode = if interactive {
             Mode::Interactive
@@ -460,6 +459,7 @@ impl Agent {
                 resume: false,
                 model: wish.model.as_deref(),
                 placeholder: &placeholder,
+                region,
                 home: Path::new(INSIDE_HOME),
                 workspace,
                 host_config: host.home.as_deref(),
@@ -476,7 +476,7 @@ impl Agent {
                 over: None,
             })
             .collect();
-        let routes = vec![route(&template, &placeholder, wish)?];
+        let routes = vec![route(&template, region, &placeholder, wish)?];
         Ok(Self {
             kind: Some(kind),
             name: kind.to_string(),
@@ -504,7 +504,7 @@ impl Agent {
             prompt: prompt.to_owned(),
             terminal: false,
             launch,
-            routes: vec![route(&template, &placeholder, wish)?],
+            routes: vec![route(&template, None, &placeholder, wish)?],
             grants: vec![Grant {
                 source: program.to_owned(),
                 target: BUILT_IN.into(),
@@ -516,12 +516,39 @@ impl Agent {
     }
 }
 
+/// The region of a model host that has one: the caller says which.
+fn region<'a>(
+    host: &'a Host,
+    template: &RouteTemplate,
+) -> Result<Option<&'a str>, SupervisorError> {
+    if template.signing.is_none() {
+        return Ok(None);
+    }
+    let plain = |region: &&str| {
+        region.len() <= 32
+            && region
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let region = host.region.as_deref().filter(|region| !region.is_empty());
+    match region {
+        Some(region) if plain(&region) => Ok(Some(region)),
+        Some(region) => Err(refused(format!("`{region}` is not an AWS region"))),
+        None => Err(refused(format!(
+            "this model is reached in an AWS region, and none is named; export {}=us-east-1",
+            stockade_types::env::AWS_REGION
+        ))),
+    }
+}
+
 fn route(
     template: &RouteTemplate,
+    region: Option<&str>,
     placeholder: &str,
     wish: &Wish,
 ) -> Result<Route, SupervisorError> {
-    let host: stockade_types::HostName = template.host.parse().map_err(refused)?;
+    let region = region.unwrap_or_default();
+    let host: stockade_types::HostName = template.host_in(region).parse().map_err(refused)?;
     let endpoint = |endpoint: &stockade_agents::Endpoint| {
         Ok(Endpoint {
             method: endpoint.method.to_owned(),
@@ -534,6 +561,7 @@ fn route(
             Api::Anthropic => ModelApi::Anthropic,
             Api::OpenAi => ModelApi::OpenAi,
             Api::Gemini => ModelApi::Gemini,
+            Api::Bedrock => ModelApi::Bedrock,
         },
         upstream: wish
             .model_url
@@ -543,6 +571,12 @@ fn route(
         header: template.header.to_owned(),
         placeholder: placeholder.to_owned(),
         key: template.key_variable.to_owned(),
+        signing: template.signing.map(|signing| RouteSigning {
+            region: region.to_owned(),
+            service: signing.service.to_owned(),
+            key_id: signing.key_id_variable.to_owned(),
+            session_token: signing.session_token_variable.to_owned(),
+        }),
         endpoints: template
             .endpoints
             .iter()

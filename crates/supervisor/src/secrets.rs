@@ -155,7 +155,7 @@ impl PlannedSecret {
 impl Plan {
     /// The variables that hold placeholders: of models' keys and of secrets.
     pub(crate) fn placeholder_variables(&self) -> impl Iterator<Item = &str> {
-        let models = self.routes.iter().map(|route| route.key.as_str());
+        let models = self.routes.iter().flat_map(Route::keys);
         let secrets = self.secrets.iter().flat_map(|secret| &secret.variables);
         models.chain(secrets.map(String::as_str))
     }

@@ -128,8 +128,41 @@ pub struct Route {
     pub placeholder: String,
     /// The name of the key: a variable of the caller's environment.
     pub key: String,
+    /// What else it takes where requests are signed with the key.
+    #[serde(default)]
+    pub signing: Option<RouteSigning>,
     /// Methods and paths.
     pub endpoints: Vec<Endpoint>,
+}
+
+impl Plan {
+    /// The region in which its model is reached, if that has one.
+    pub fn region(&self) -> Option<&str> {
+        let signing = self.routes.iter().find_map(|route| route.signing.as_ref());
+        signing.map(|signing| signing.region.as_str())
+    }
+}
+
+/// What requests are signed with beside the secret key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RouteSigning {
+    /// The one region.
+    pub region: String,
+    /// The one service.
+    pub service: String,
+    /// The variable of the caller's environment with the id of the key.
+    pub key_id: String,
+    /// The variable with what goes with a temporary key, if there is one.
+    pub session_token: String,
+}
+
+impl Route {
+    /// The variables of the caller's environment that it needs.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let signing = self.signing.iter();
+        let id = signing.map(|signing| signing.key_id.as_str());
+        id.chain([self.key.as_str()])
+    }
 }
 
 /// What is known of a task, as `stockade ls` shows it.

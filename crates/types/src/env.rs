@@ -13,6 +13,14 @@ pub const ANTHROPIC_API_KEY: &str = "ANTHROPIC_API_KEY";
 pub const OPENAI_API_KEY: &str = "OPENAI_API_KEY";
 /// The Gemini API key, read on the host, never passed inside.
 pub const GEMINI_API_KEY: &str = "GEMINI_API_KEY";
+/// The id of the AWS key for models on Bedrock, read on the host.
+pub const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+/// That key, read on the host, never passed inside.
+pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+/// What goes with a temporary AWS key, read on the host.
+pub const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
+/// The AWS region whose Bedrock is used, read on the host and set inside.
+pub const AWS_REGION: &str = "AWS_REGION";
 /// Set inside: the id of the task.
 pub const TASK: &str = "STOCKADE_TASK";
 /// Set inside: the first of ten ports that are this task's own.

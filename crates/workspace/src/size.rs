@@ -3,7 +3,7 @@
 use std::{os::fd::OwnedFd, path::Path};
 
 use rustix::{
-    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat},
+    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat},
     io::Errno,
 };
 
@@ -21,6 +21,9 @@ pub struct Size {
     /// Bytes that are allocated, and [`INODE_BYTES`] for each file; of a file
     /// with several names its share.
     pub bytes: u64,
+    /// When something in it last changed, in nanoseconds of the system's clock:
+    /// a file, its mode, or the names in a folder.
+    pub changed: i128,
     /// Whether all of it was looked at: not so where a folder is too deep, or
     /// closed to its owner.
     pub complete: bool,
@@ -31,10 +34,16 @@ pub struct Size {
 pub fn allocated(folder: &Path) -> Size {
     let mut size = Size {
         bytes: 0,
+        changed: 0,
         complete: true,
     };
     match open(CWD, folder) {
-        Ok(folder) => add(&folder, 0, &mut size),
+        Ok(folder) => {
+            if let Ok(stat) = fstat(&folder) {
+                size.changed = changed(&stat);
+            }
+            add(&folder, 0, &mut size);
+        }
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
         Err(_) => size.complete = false,
     }
@@ -44,6 +53,10 @@ pub fn allocated(folder: &Path) -> Size {
 fn open(parent: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(parent, name, flags, Mode::empty())
+}
+
+fn changed(stat: &Stat) -> i128 {
+    i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
 }
 
 fn add(folder: &OwnedFd, depth: usize, size: &mut Size) {
@@ -59,6 +72,7 @@ fn add(folder: &OwnedFd, depth: usize, size: &mut Size) {
         let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
             continue;
         };
+        size.changed = size.changed.max(changed(&stat));
         // In units of 512 bytes, whatever the file system's (stat(2)).
         let bytes = u64::try_from(stat.st_blocks).unwrap_or_default() * 512 + INODE_BYTES;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
@@ -92,6 +106,10 @@ mod tests {
         let grown = full.bytes - empty.bytes;
         assert!((1 << 20..(1 << 20) + 65_536).contains(&grown), "{grown}");
         assert_eq!(allocated(&folder.path().join("absent")).bytes, 0);
+        assert!(full.changed > empty.changed);
+        assert_eq!(allocated(&tree).changed, full.changed);
+        std::fs::remove_file(tree.join("again")).unwrap();
+        assert!(allocated(&tree).changed > full.changed);
     }
 
     #[test]

@@ -84,6 +84,12 @@ pub(crate) struct NewSandbox {
     max_tokens: Option<u64>,
     /// Cap on model requests.
     max_requests: Option<u64>,
+    /// Cap on model requests on which the model may act.
+    max_turns: Option<u64>,
+    /// Cap on commands that the model asks for.
+    max_commands: Option<u64>,
+    /// Cap on agents of the agent's own.
+    max_subagents: Option<u64>,
     /// After how many seconds it is ended; 14400 without it.
     wall_seconds: Option<u64>,
     /// Cap on the memory of everything inside, in bytes.
@@ -240,17 +246,12 @@ fn not_started(error: SupervisorError) -> Problem {
 
 /// The keys that it needs, from the server's own environment.
 fn keys(settings: &Settings, prepared: &Prepared) -> Result<Keys, Problem> {
-    let mut keys = Keys::default();
-    for name in &prepared.keys {
-        let Some(key) = (settings.key)(name) else {
-            let detail = format!("{name} is not set where `stockade serve` runs");
-            return Err(Problem::new(Kind::Refused, detail).fix(format!(
-                "export {name}=… and start the server again; the key stays outside the sandbox"
-            )));
-        };
-        keys.add_model(name, key);
-    }
-    Ok(keys)
+    Keys::of_models(&prepared.plan, |name| (settings.key)(name)).map_err(|name| {
+        let detail = format!("{name} is not set where `stockade serve` runs");
+        Problem::new(Kind::Refused, detail).fix(format!(
+            "export {name}=… and start the server again; the key stays outside the sandbox"
+        ))
+    })
 }
 
 fn wish(wanted: NewSandbox) -> Result<Wish, Problem> {
@@ -281,6 +282,9 @@ fn wish(wanted: NewSandbox) -> Result<Wish, Problem> {
             cost: parsed("max_cost", wanted.max_cost.as_slice())?.pop(),
             tokens: wanted.max_tokens,
             requests: wanted.max_requests,
+            turns: wanted.max_turns,
+            commands: wanted.max_commands,
+            subagents: wanted.max_subagents,
             ..Cap::default()
         },
         extra: ExtraPaths {

@@ -164,8 +164,9 @@ fn insert_charge(
     ledger
         .prepare_cached(
             "INSERT INTO charge (day, task, agent, repository, model, prices, input, cache_read,
-                 cache_write, cache_write_hour, output, cost, requests, estimated)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 cache_write, cache_write_hour, output, cost, requests, estimated, turns,
+                 commands, subagents)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             day,
@@ -182,6 +183,9 @@ fn insert_charge(
             bounded(charge.amount.get(Unit::Cost)),
             bounded(charge.amount.get(Unit::Requests)),
             charge.estimated,
+            bounded(charge.amount.get(Unit::Turns)),
+            bounded(charge.amount.get(Unit::Commands)),
+            bounded(charge.amount.get(Unit::Subagents)),
         ])?;
     Ok(())
 }
@@ -234,7 +238,8 @@ pub(super) fn grant(
     let mut slice = Amount::NONE;
     for unit in Unit::ALL {
         let need = renewal.need.get(unit);
-        if need == 0 {
+        let nothing_asked = renewal.need == Amount::NONE;
+        if nothing_asked || need == 0 && !unit.is_counted_afterwards() {
             continue;
         }
         let mut left = Amount::MAX;
@@ -243,7 +248,8 @@ pub(super) fn grant(
             let Balance { cap, spent, held } = balance(ledger, scope, &name, unit)?;
             let Some(cap) = cap else { continue };
             left = left.min(cap.saturating_sub(spent).saturating_sub(held));
-            if need > left {
+            let passed = unit.is_counted_afterwards() && spent > cap;
+            if passed || need > left {
                 return Ok(Err(Exhausted {
                     scope,
                     name,

@@ -44,7 +44,10 @@ CREATE TABLE charge (
     output INTEGER NOT NULL,
     cost INTEGER NOT NULL,
     requests INTEGER NOT NULL,
-    estimated INTEGER NOT NULL
+    estimated INTEGER NOT NULL,
+    turns INTEGER NOT NULL DEFAULT 0,
+    commands INTEGER NOT NULL DEFAULT 0,
+    subagents INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX charge_by_task ON charge (task);
 CREATE INDEX charge_by_day ON charge (day);

@@ -1,7 +1,7 @@
 //! The words about money.
 
 use clap::{Args, Subcommand, ValueEnum};
-use stockade_budget::{Cap, Group};
+use stockade_budget::{Cap, Group, Unit};
 use stockade_types::Money;
 
 use super::TaskName;
@@ -18,6 +18,15 @@ pub(crate) struct SpendingArguments {
     /// Cap on model requests
     #[arg(long = "max-requests", value_name = "N")]
     pub(crate) requests: Option<u64>,
+    /// Cap on model requests on which the model may act
+    #[arg(long = "max-turns", value_name = "N")]
+    pub(crate) turns: Option<u64>,
+    /// Cap on commands that the model asks for
+    #[arg(long = "max-commands", value_name = "N")]
+    pub(crate) commands: Option<u64>,
+    /// Cap on agents of the agent's own
+    #[arg(long = "max-subagents", value_name = "N")]
+    pub(crate) subagents: Option<u64>,
 }
 
 impl SpendingArguments {
@@ -27,6 +36,9 @@ impl SpendingArguments {
             cost: self.cost,
             tokens: self.tokens,
             requests: self.requests,
+            turns: self.turns,
+            commands: self.commands,
+            subagents: self.subagents,
             ..Cap::default()
         }
     }
@@ -51,6 +63,8 @@ pub(crate) struct Budget {
 pub(crate) enum BudgetChange {
     /// Raise a task's cap, from its next model request on
     Raise(Raise),
+    /// Let an agent go on that was stopped for going in circles or too fast
+    Reset(TaskName),
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +80,16 @@ pub(crate) struct Raise {
     /// By how many model requests
     #[arg(long, conflicts_with_all = ["cost", "tokens"], value_name = "N")]
     pub(crate) requests: Option<u64>,
+    /// By how many turns
+    #[arg(long, conflicts_with_all = ["cost", "tokens", "requests"], value_name = "N")]
+    pub(crate) turns: Option<u64>,
+    /// By how many commands
+    #[arg(long, conflicts_with_all = ["cost", "tokens", "requests", "turns"], value_name = "N")]
+    pub(crate) commands: Option<u64>,
+    /// By how many agents of the agent's own
+    #[arg(long, conflicts_with_all = ["cost", "tokens", "requests", "turns", "commands"],
+        value_name = "N")]
+    pub(crate) subagents: Option<u64>,
 }
 
 /// By what a report adds up.
@@ -92,5 +116,22 @@ impl By {
             Self::Model => Group::Model,
             Self::Day => Group::Day,
         }
+    }
+}
+
+impl Raise {
+    /// Which cap, and by how much, if that was said.
+    pub(crate) fn amount(&self) -> Option<(Unit, u64)> {
+        let counts = [
+            (Unit::Cost, self.cost.map(Money::picos)),
+            (Unit::Tokens, self.tokens),
+            (Unit::Requests, self.requests),
+            (Unit::Turns, self.turns),
+            (Unit::Commands, self.commands),
+            (Unit::Subagents, self.subagents),
+        ];
+        counts
+            .into_iter()
+            .find_map(|(unit, count)| Some((unit, count?)))
     }
 }

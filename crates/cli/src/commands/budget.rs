@@ -3,12 +3,12 @@
 use std::{fmt::Write as _, process::ExitCode};
 
 use serde_json::json;
-use stockade_budget::{Ledger, Line, Unit};
+use stockade_budget::{Ledger, Line};
 use stockade_supervisor::{Answer, Connection, Request, raise as raise_ended, raised};
 use stockade_types::EventKind;
 
 use crate::{
-    arguments::{Budget, BudgetChange, Raise},
+    arguments::{Budget, BudgetChange, Raise, TaskName},
     commands::work,
     failure::{Failure, Kind},
     host,
@@ -18,6 +18,7 @@ use crate::{
 pub(crate) fn run(arguments: &Budget, printer: Printer) -> Result<ExitCode, Failure> {
     match &arguments.change {
         Some(BudgetChange::Raise(more)) => raise(more, printer),
+        Some(BudgetChange::Reset(task)) => reset(task, printer),
         None => report(arguments, printer),
     }
 }
@@ -53,11 +54,14 @@ fn row(line: &Line, printer: Printer) -> String {
         &line.name
     };
     format!(
-        "{}  {:.4}  {} requests, {} tokens{}",
+        "{}  {:.4}  {} requests, {} tokens, {} turns, {} commands, {} subagents{}",
         printer.paint(Tone::Strong, &format!("{name:<16}")),
         line.cost,
         line.requests,
         line.usage.tokens(),
+        line.turns,
+        line.commands,
+        line.subagents,
         printer.paint(Tone::Notice, &guessed)
     )
 }
@@ -65,7 +69,8 @@ fn row(line: &Line, printer: Printer) -> String {
 /// RFC 4180, but for its line ends; money in dollars.
 fn csv(column: &str, lines: &[Line]) -> String {
     let mut text = format!(
-        "{column},requests,input,cache_read,cache_write,cache_write_hour,output,cost,estimated\n"
+        "{column},requests,turns,commands,subagents,input,cache_read,cache_write,\
+         cache_write_hour,output,cost,estimated\n"
     );
     let dollars = |money: stockade_types::Money| money.to_string().replace('$', "");
     for line in lines {
@@ -79,8 +84,11 @@ fn csv(column: &str, lines: &[Line]) -> String {
         };
         let _ = writeln!(
             text,
-            "\"{guard}{name}\",{},{},{},{},{},{},{},{}",
+            "\"{guard}{name}\",{},{},{},{},{},{},{},{},{},{},{}",
             line.requests,
+            line.turns,
+            line.commands,
+            line.subagents,
             usage.input,
             usage.cache_read,
             usage.cache_write,
@@ -93,15 +101,25 @@ fn csv(column: &str, lines: &[Line]) -> String {
     text
 }
 
+/// Lets an agent go on that a breaker has stopped. One that has ended begins anew
+/// when it is started again.
+fn reset(task: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, task.task.as_deref())?;
+    if !task.directory.is_locked() {
+        let failure = Failure::new(Kind::Conflict, "the task does not run");
+        let command = format!("stockade resume {} --prompt \"…\"", task.status.slug);
+        return Err(failure.hint(command));
+    }
+    Connection::ask_once(&task.directory, &Request::Reset)?;
+    printer.json(&json!({ "task": task.status.id, "reset": "breakers" }));
+    printer.line(&format!("{} may go on", task.status.slug));
+    Ok(ExitCode::SUCCESS)
+}
+
 fn raise(arguments: &Raise, printer: Printer) -> Result<ExitCode, Failure> {
-    let (unit, more) = match (arguments.cost, arguments.tokens, arguments.requests) {
-        (Some(cost), ..) => (Unit::Cost, cost.picos()),
-        (_, Some(tokens), _) => (Unit::Tokens, tokens),
-        (.., Some(requests)) => (Unit::Requests, requests),
-        _ => {
-            let failure = Failure::new(Kind::Usage, "say which task, and by how much");
-            return Err(failure.hint("stockade budget raise TASK '$1'"));
-        }
+    let Some((unit, more)) = arguments.amount() else {
+        let failure = Failure::new(Kind::Usage, "say which task, and by how much");
+        return Err(failure.hint("stockade budget raise TASK '$1'"));
     };
     let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
     let cap = if task.directory.is_locked() {

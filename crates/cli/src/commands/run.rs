@@ -6,8 +6,8 @@ use serde_json::json;
 use stockade_agents::{AgentError, AgentKind};
 use stockade_sandbox::Layer;
 use stockade_supervisor::{
-    Assurance, ExtraPaths, Host, Prepared, Runs, STATUS, SupervisorError, TaskStatus, Times, Wish,
-    gateway::Keys, prepare, unlock,
+    Assurance, ExtraPaths, Host, Plan, Prepared, Runs, STATUS, SupervisorError, TaskStatus, Times,
+    Wish, gateway::Keys, prepare, unlock,
 };
 use stockade_types::Redacted;
 use stockade_workspace::BackEnd;
@@ -152,25 +152,7 @@ fn missing_agent(error: SupervisorError) -> Failure {
 /// The keys that the task needs, from the caller's environment, and its secrets
 /// from where they are.
 fn keys(host: &Host, prepared: &Prepared) -> Result<Keys, Failure> {
-    let mut keys = Keys::default();
-    for name in &prepared.keys {
-        match std::env::var(name) {
-            Ok(key) if !key.is_empty() => {
-                keys.add_model(name, Redacted::new(key));
-            }
-            _ => {
-                return Err(Failure::new(
-                    Kind::Refused,
-                    format!(
-                        "{name} is not set, and a login of the agent's own cannot be used inside"
-                    ),
-                )
-                .hint(format!(
-                    "export {name}=…  (it stays outside; the agent gets a placeholder)"
-                )));
-            }
-        }
-    }
+    let mut keys = model_keys(&prepared.plan)?;
     unlock(
         &prepared.plan,
         &host.catalogue,
@@ -179,6 +161,21 @@ fn keys(host: &Host, prepared: &Prepared) -> Result<Keys, Failure> {
         &mut keys,
     )?;
     Ok(keys)
+}
+
+/// The keys of models that `plan` needs, from the caller's environment.
+pub(crate) fn model_keys(plan: &Plan) -> Result<Keys, Failure> {
+    let key = |name: &str| {
+        let key = std::env::var(name).ok().filter(|key| !key.is_empty());
+        key.map(Redacted::new)
+    };
+    Keys::of_models(plan, key).map_err(|name| {
+        let reason =
+            format!("{name} is not set, and a login of the agent's own cannot be used inside");
+        Failure::new(Kind::Refused, reason).hint(format!(
+            "export {name}=…  (it stays outside; the agent gets a placeholder)"
+        ))
+    })
 }
 
 /// Shows the contract; a wider one than last time needs a yes.

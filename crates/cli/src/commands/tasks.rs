@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use serde_json::json;
 use stockade_supervisor::{
     Answer, Connection, HiddenValue, Host, PLAN, Plan, Request, SupervisorError, TaskState,
-    gateway::Keys, hidden_values, resume as start_again, unlock,
+    hidden_values, resume as start_again, unlock,
 };
-use stockade_types::Redacted;
 use stockade_workspace::{Repository, TaskSpace, visible};
 
 use crate::{
     arguments::{Resume, Stop, TaskName},
     commands::{
+        run::model_keys,
         secret::unlock::{environment, passphrase},
         watch,
     },
@@ -122,12 +122,7 @@ pub(crate) fn resume(arguments: &Resume, printer: Printer) -> Result<ExitCode, F
         ));
     }
     plan.unbind_what_is_gone(&host.catalogue);
-    let mut keys = Keys::default();
-    for route in &plan.routes {
-        let key = std::env::var(&route.key)
-            .map_err(|_| Failure::new(Kind::Refused, format!("{} is not set", route.key)))?;
-        keys.add_model(&route.key, Redacted::new(key));
-    }
+    let mut keys = model_keys(&plan)?;
     match hidden_values_of(&host, &task) {
         Ok(hidden) => keys.guard(hidden),
         // The repository may have been moved away; the task needs it no more.

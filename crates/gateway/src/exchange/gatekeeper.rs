@@ -194,7 +194,7 @@ impl Gatekeeper {
         head::check(head.parts, head.target)?;
         let filled: Vec<_> = fills.iter().filter_map(Fill::header).collect();
         let mut slots: Vec<_> = filled.iter().collect();
-        slots.extend(route.map(|route| &route.slot.header));
+        slots.extend(route.map(|route| route.credential.header()));
         let url = secrets::without(fills, &head.parts.uri);
         let misplaced = credential::misplaced(head.parts, &url, &self.placeholders, &slots);
         if let Some(refusal) = misplaced {

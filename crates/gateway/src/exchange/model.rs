@@ -1,11 +1,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts,
+};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde_json::json;
 use stockade_scan::Redactor;
+use time::OffsetDateTime;
 use tokio::time::timeout;
 
 use super::{
@@ -14,6 +17,7 @@ use super::{
     wire::{chain, is_encoded, outward_uri, request_size},
 };
 use crate::{
+    aws::{self, Signer},
     credential::{self, Slot},
     error::{GatewayError, SettingsError},
     head,
@@ -32,9 +36,17 @@ const BODY_MAX: u64 = 32 * 1024 * 1024;
 /// A route with everything that one request over it needs.
 pub(super) struct Route {
     pub(super) settings: ModelRoute,
-    pub(super) slot: Slot,
+    pub(super) credential: Credential,
     redactor: Arc<Redactor>,
     client: UpstreamClient,
+}
+
+/// How the key gets into a request.
+pub(super) enum Credential {
+    /// It takes the placeholder's place in one header.
+    Header(Slot),
+    /// The request is signed anew.
+    Signature(Signer),
 }
 
 /// A request that passed every rule on its head.
@@ -42,7 +54,42 @@ struct Allowed<'a> {
     route: &'a Route,
     endpoint: &'a Endpoint,
     path: String,
-    credential: HeaderValue,
+}
+
+impl Credential {
+    /// The header in which the agent's placeholder stands.
+    pub(super) fn header(&self) -> &HeaderName {
+        match self {
+            Self::Header(slot) => &slot.header,
+            Self::Signature(_) => &header::AUTHORIZATION,
+        }
+    }
+
+    /// Refuses a request with any other credential than the placeholder in its
+    /// place.
+    fn check(&self, parts: &Parts) -> Result<(), Refusal> {
+        match self {
+            Self::Header(slot) => slot.fill(parts).map(drop),
+            Self::Signature(signer) => signer.check(parts),
+        }
+    }
+
+    /// Puts the key into a request that is otherwise complete.
+    fn put(
+        &self,
+        parts: &Parts,
+        request: &mut Request<Full<Bytes>>,
+        body: &[u8],
+    ) -> Result<(), Refusal> {
+        match self {
+            Self::Header(slot) => {
+                let value = slot.fill(parts)?;
+                request.headers_mut().insert(slot.header.clone(), value);
+                Ok(())
+            }
+            Self::Signature(signer) => signer.sign(request, body, OffsetDateTime::now_utc()),
+        }
+    }
 }
 
 impl Route {
@@ -52,9 +99,13 @@ impl Route {
         let unusable = || SettingsError::Placeholder {
             name: settings.secret_name.clone(),
         };
-        let redactor = Redactor::new(settings.secret.expose(), &settings.placeholder);
+        let redactor = Redactor::of(settings.secrets());
+        let credential = match &settings.signing {
+            Some(signing) => Credential::Signature(Signer::new(&settings, signing)),
+            None => Credential::Header(Slot::new(&settings).map_err(|_| unusable())?),
+        };
         Ok(Self {
-            slot: Slot::new(&settings).map_err(|_| unusable())?,
+            credential,
             redactor: Arc::new(redactor.map_err(|_| unusable())?),
             client: upstream::client(connector.to(settings.upstream.clone())),
             settings,
@@ -75,9 +126,14 @@ impl Gatekeeper {
         let parts = head.parts;
         let held = self.intake.read(body, BODY_MAX).await?;
         self.judge_body(&route.settings, &parts.method, &held.bytes)?;
-        let call = model::read(route.settings.api, &allowed.path, &held.bytes);
+        let call = model::read(
+            route.settings.api,
+            &allowed.path,
+            &parts.headers,
+            &held.bytes,
+        );
         let call = allowed.endpoint.metered.then_some(call);
-        let request = outward_request(&allowed, head, held.bytes)?;
+        let request = outward_request(&allowed, head, &held.bytes)?;
         let sent = request_size(&request);
         let reserved = match self.reserve(sent, call).await {
             Ok(reserved) => reserved,
@@ -176,7 +232,7 @@ fn judge<'a>(head: &Head<'_>, route: &'a Route) -> Result<Allowed<'a>, Refusal> 
         let reason = "of this host only the endpoints for model requests are allowed.";
         return Err(Refusal::forbidden("network.endpoint", reason));
     };
-    let credential = route.slot.fill(parts)?;
+    route.credential.check(parts)?;
     if is_encoded(&parts.headers) {
         let reason = "a compressed request body cannot be checked; send it as it is.";
         return Err(Refusal::new(
@@ -189,7 +245,6 @@ fn judge<'a>(head: &Head<'_>, route: &'a Route) -> Result<Allowed<'a>, Refusal> 
         route,
         endpoint,
         path,
-        credential,
     })
 }
 
@@ -198,29 +253,28 @@ fn judge<'a>(head: &Head<'_>, route: &'a Route) -> Result<Allowed<'a>, Refusal> 
 fn outward_request(
     allowed: &Allowed<'_>,
     head: &Head<'_>,
-    body: Bytes,
+    body: &Bytes,
 ) -> Result<Request<Full<Bytes>>, Refusal> {
     let parts = head.parts;
     let upstream = &allowed.route.settings.upstream;
-    let uri = outward_uri(upstream, &allowed.path, parts.uri.query())?;
-    let mut request = Request::new(Full::new(body));
+    let credential = &allowed.route.credential;
+    let path = match credential {
+        Credential::Header(_) => allowed.path.clone(),
+        Credential::Signature(_) => aws::escaped(&allowed.path),
+    };
+    let uri = outward_uri(upstream, &path, parts.uri.query())?;
+    let mut request = Request::new(Full::new(body.clone()));
     *request.method_mut() = parts.method.clone();
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_11;
-    let slots = std::slice::from_ref(&allowed.route.slot.header);
+    let slots = std::slice::from_ref(credential.header());
     *request.headers_mut() = head::outward(&parts.headers, slots, true);
-    let headers = request.headers_mut();
-    headers.insert(
-        allowed.route.slot.header.clone(),
-        allowed.credential.clone(),
-    );
     if parts.method == Method::POST {
         // As it was judged; a character set named here could make it another text.
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::CONTENT_TYPE, json);
     }
+    credential.put(parts, &mut request, body)?;
     Ok(request)
 }
 

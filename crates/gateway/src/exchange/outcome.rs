@@ -126,13 +126,17 @@ impl Drop for Outcome {
         {
             self.body["sha256"] = json!(hex::encode(digest.finalize()));
         }
-        if let Some(usage) = self.meter.as_mut().and_then(UsageMeter::finish) {
-            self.body["usage"] = json!(usage);
-            // A reply that broke off told only the beginning.
-            if let Some(reserved) = &mut self.reserved
-                && self.ended == "complete"
-            {
-                reserved.spent = Spent::Reported(usage);
+        if let Some(meter) = &mut self.meter {
+            let usage = meter.finish();
+            if let Some(usage) = usage {
+                self.body["usage"] = json!(usage);
+            }
+            if let Some(reserved) = &mut self.reserved {
+                reserved.asked = meter.asked();
+                // A reply that broke off told only the beginning.
+                if let Some(usage) = usage.filter(|_| self.ended == "complete") {
+                    reserved.spent = Spent::Reported(usage);
+                }
             }
         }
         self.record.outcome(self.body.take(), self.reserved.take());

@@ -15,7 +15,9 @@ pub(super) fn outward_uri(
     query: Option<&str>,
 ) -> Result<Uri, Refusal> {
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    Uri::try_from(format!("{upstream}{path}{query}"))
+    let (scheme, authority) = (upstream.scheme.name(), upstream.authority());
+    let prefix = &upstream.path_prefix;
+    Uri::try_from(format!("{scheme}://{authority}{prefix}{path}{query}"))
         .map_err(|_| Refusal::malformed("network.path", "its URL cannot be written again."))
 }
 

@@ -3,8 +3,10 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
+use http::HeaderMap;
 use serde_json::Value;
 
+use super::list;
 use crate::{
     meter::{ModelCall, ToolCall},
     record::bounded,
@@ -14,11 +16,16 @@ use crate::{
 /// Tool calls of a request's history that are told, the last ones.
 const CALLS_MAX: usize = 64;
 /// Tiers that are told.
-const TIERS_MAX: usize = 4;
+const TIERS_MAX: usize = 8;
+/// Headers in which Bedrock takes a tier.
+const TIER_HEADERS: [&str; 2] = [
+    "x-amzn-bedrock-service-tier",
+    "x-amzn-bedrock-performanceconfig-latency",
+];
 
 /// What the price of a request depends on, read from its canonical path and a
 /// body that [`super::inspect`] let through.
-pub(crate) fn read(api: ModelApi, path: &str, body: &[u8]) -> ModelCall {
+pub(crate) fn read(api: ModelApi, path: &str, headers: &HeaderMap, body: &[u8]) -> ModelCall {
     let mut request: Value = serde_json::from_slice(body).unwrap_or_default();
     // However a client orders fields, the same call is the same.
     request.sort_all_objects();
@@ -28,6 +35,7 @@ pub(crate) fn read(api: ModelApi, path: &str, body: &[u8]) -> ModelCall {
             .rsplit('/')
             .next()
             .and_then(|name| name.split(':').next()),
+        ModelApi::Bedrock => path.split('/').nth(2),
         _ => request.get("model").and_then(Value::as_str),
     };
     let limits = [
@@ -36,9 +44,17 @@ pub(crate) fn read(api: ModelApi, path: &str, body: &[u8]) -> ModelCall {
         "/max_completion_tokens",
         "/generationConfig/maxOutputTokens",
         "/generation_config/max_output_tokens",
+        "/inferenceConfig/maxTokens",
+        "/inferenceConfig/max_new_tokens",
+        "/additionalModelRequestFields/max_tokens",
+        "/max_gen_len",
+        "/max_tokens_to_sample",
     ];
     let answers = ["/n", "/generationConfig/candidateCount"];
-    let mut found = Found::default();
+    let mut found = Found {
+        names_media: api == ModelApi::Bedrock,
+        ..Found::default()
+    };
     found.look(&request);
     let kept = [
         "previous_response_id",
@@ -51,12 +67,19 @@ pub(crate) fn read(api: ModelApi, path: &str, body: &[u8]) -> ModelCall {
         .any(|key| request.get(key).is_some_and(|value| !value.is_null()));
     let tiers = ["service_tier", "serviceTier", "speed", "inference_geo"]
         .iter()
-        .filter_map(|key| request.get(key)?.as_str())
-        .take(TIERS_MAX);
+        .filter_map(|key| request.get(key)?.as_str());
+    let placed = ["/serviceTier/type", "/performanceConfig/latency"]
+        .iter()
+        .filter_map(|pointer| request.pointer(pointer)?.as_str());
+    let headed = TIER_HEADERS
+        .iter()
+        .filter_map(|name| headers.get(*name)?.to_str().ok());
+    let tiers = tiers.chain(placed).chain(headed).take(TIERS_MAX);
     let mut calls = match api {
         ModelApi::Anthropic => anthropic(&request),
         ModelApi::OpenAi => open_ai(&request),
         ModelApi::Gemini => gemini(&request),
+        ModelApi::Bedrock => bedrock(&request),
     };
     let calls = calls.split_off(calls.len().saturating_sub(CALLS_MAX));
     ModelCall {
@@ -73,6 +96,7 @@ pub(crate) fn read(api: ModelApi, path: &str, body: &[u8]) -> ModelCall {
             .max()
             .unwrap_or(1),
         tiers: tiers.map(bounded).collect(),
+        turn: is_turn(&request),
         calls,
     }
 }
@@ -82,6 +106,8 @@ pub(crate) fn read(api: ModelApi, path: &str, body: &[u8]) -> ModelCall {
 struct Found {
     media: bool,
     hour_cache: bool,
+    /// Whether the API calls media by the name of a field.
+    names_media: bool,
 }
 
 impl Found {
@@ -105,6 +131,8 @@ impl Found {
                 );
                 for (key, value) in fields {
                     self.media |= matches!(key.as_str(), "inlineData" | "inline_data");
+                    let named = ["image", "document", "video", "audio"].contains(&key.as_str());
+                    self.media |= self.names_media && named && value.is_object();
                     self.hour_cache |= key == "ttl" && value != "5m";
                     self.look(value);
                 }
@@ -114,6 +142,24 @@ impl Found {
     }
 }
 
+/// Whether the model may act on `request`.
+fn is_turn(request: &Value) -> bool {
+    let offers = |tools: Option<&Value>| match tools {
+        Some(Value::Array(tools)) => !tools.is_empty(),
+        Some(Value::Object(_)) => true,
+        _ => false,
+    };
+    let answered = |item: &Value| matches!(item["role"].as_str(), Some("assistant" | "model"));
+    offers(request.get("tools"))
+        || offers(request.pointer("/toolConfig/tools"))
+        || request
+            .get("previous_response_id")
+            .is_some_and(Value::is_string)
+        || ["messages", "input", "contents"]
+            .iter()
+            .any(|key| list(request, key).any(answered))
+}
+
 /// Equal for equal content: fields of an object have one order here.
 fn digest(parts: &[&Value]) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -121,14 +167,6 @@ fn digest(parts: &[&Value]) -> u64 {
         part.to_string().hash(&mut hasher);
     }
     hasher.finish()
-}
-
-fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    value
-        .get(key)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
 }
 
 /// Calls in order, whose results come later.
@@ -243,6 +281,32 @@ fn gemini(request: &Value) -> Vec<ToolCall> {
     history.calls
 }
 
+/// `Converse`, or `InvokeModel` with a model of Anthropic's.
+fn bedrock(request: &Value) -> Vec<ToolCall> {
+    let mut history = History::default();
+    for message in list(request, "messages") {
+        let mut answers = false;
+        for part in list(message, "content") {
+            if let Some(call) = part.get("toolUse") {
+                history.call(call.get("toolUseId"), &call["name"], &call["input"]);
+            }
+            if let Some(result) = part.get("toolResult") {
+                answers = true;
+                let failed = result["status"] == "error";
+                history.result(result.get("toolUseId"), &result["content"], failed);
+            }
+            answers |= part["type"] == "tool_result";
+        }
+        if message["role"] == "user" && !answers {
+            history.person();
+        }
+    }
+    if history.calls.is_empty() {
+        history.calls = anthropic(request);
+    }
+    history.calls
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -250,8 +314,56 @@ mod tests {
     use super::*;
 
     fn call(api: ModelApi, body: &Value) -> ModelCall {
-        let path = "/v1beta/models/gemini-2.5-pro:generateContent";
-        read(api, path, body.to_string().as_bytes())
+        let path = match api {
+            ModelApi::Bedrock => "/model/us.anthropic.claude-v1:0/converse",
+            _ => "/v1beta/models/gemini-2.5-pro:generateContent",
+        };
+        read(api, path, &HeaderMap::new(), body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn what_bedrock_is_asked_is_read_of_both_of_its_forms() {
+        let converse = json!({
+            "inferenceConfig": { "maxTokens": 9 }, "serviceTier": { "type": "priority" },
+            "toolConfig": { "tools": [{ "toolSpec": { "name": "bash" } }] },
+            "messages": [
+                { "role": "user", "content": [{ "image": { "format": "png", "source": { "bytes": "aa" } } }] },
+                { "role": "assistant", "content": [{ "toolUse": { "toolUseId": "1", "name": "bash", "input": {} } }] },
+                { "role": "user", "content": [{ "toolResult": { "toolUseId": "1", "status": "error",
+                    "content": [{ "text": "x" }] } }] }] });
+        let read = call(ModelApi::Bedrock, &converse);
+        assert_eq!(read.model, "us.anthropic.claude-v1:0");
+        assert_eq!((read.output_limit, read.turn), (Some(9), true));
+        assert!(read.whole_context && read.tiers == ["priority"]);
+        assert!(read.calls.len() == 1 && read.calls[0].failed);
+        let invoke = json!({ "max_tokens": 9, "messages": [
+            { "role": "assistant", "content": [{ "type": "tool_use", "id": "1", "name": "Bash", "input": {} }] },
+            { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "1", "content": "x" }] }] });
+        let read = call(ModelApi::Bedrock, &invoke);
+        assert_eq!((read.output_limit, read.calls.len()), (Some(9), 1));
+        assert!(!read.whole_context);
+    }
+
+    #[test]
+    fn a_turn_is_what_the_model_may_act_on() {
+        for (turn, body) in [
+            (
+                true,
+                json!({ "tools": [{ "name": "Bash" }], "messages": [] }),
+            ),
+            (
+                true,
+                json!({ "messages": [{ "role": "assistant", "content": "x" }] }),
+            ),
+            (true, json!({ "contents": [{ "role": "model" }] })),
+            (true, json!({ "previous_response_id": "r" })),
+            (
+                false,
+                json!({ "tools": [], "messages": [{ "role": "user", "content": "title" }] }),
+            ),
+        ] {
+            assert_eq!(call(ModelApi::Anthropic, &body).turn, turn, "{body}");
+        }
     }
 
     #[test]
@@ -327,7 +439,14 @@ mod tests {
                 r#"{{"messages":[{{"role":"assistant","content":
                     [{{"type":"tool_use","id":"1","name":"Bash","input":{input}}}]}}]}}"#
             );
-            read(ModelApi::Anthropic, "/v1/messages", body.as_bytes()).calls
+            let headers = HeaderMap::new();
+            read(
+                ModelApi::Anthropic,
+                "/v1/messages",
+                &headers,
+                body.as_bytes(),
+            )
+            .calls
         };
         let one = of(r#"{"a":1,"b":{"c":2,"d":3}}"#);
         assert_eq!(one.len(), 1);

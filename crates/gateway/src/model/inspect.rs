@@ -23,6 +23,9 @@ pub(crate) fn inspect(api: ModelApi, body: &[u8]) -> Result<(), Refusal> {
         ));
     };
     check_tools(api, request.get("tools"))?;
+    if api == ModelApi::Bedrock {
+        check_bedrock(&request)?;
+    }
     for field in [
         "mcp_servers",
         "container",
@@ -60,7 +63,8 @@ fn check_tools(api: ModelApi, tools: Option<&Value>) -> Result<(), Refusal> {
         .map_or(std::slice::from_ref(tools), Vec::as_slice);
     for tool in tools {
         let unknown = match api {
-            ModelApi::Anthropic => anthropic_tool(tool),
+            // Models of Anthropic's, as `InvokeModel` takes them.
+            ModelApi::Anthropic | ModelApi::Bedrock => anthropic_tool(tool),
             ModelApi::OpenAi => open_ai_tool(tool)?,
             ModelApi::Gemini => gemini_tool(tool),
         };
@@ -72,6 +76,36 @@ fn check_tools(api: ModelApi, tools: Option<&Value>) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// What `Converse` and Amazon's own models take beside that: each tool is one
+/// of the client's, and what is handed to the model as it is, is looked into.
+fn check_bedrock(request: &Value) -> Result<(), Refusal> {
+    let tools = request
+        .pointer("/toolConfig/tools")
+        .map_or(&[][..], |tools| {
+            tools
+                .as_array()
+                .map_or(std::slice::from_ref(tools), Vec::as_slice)
+        });
+    let kinds = tools.iter().map(|tool| match tool {
+        Value::Object(kinds) => kinds
+            .keys()
+            .find(|kind| !["toolSpec", "cachePoint"].contains(&kind.as_str()))
+            .cloned(),
+        _ => Some("not an object".to_owned()),
+    });
+    if let Some(kind) = kinds.flatten().next() {
+        let kind = crate::record::bounded(&kind);
+        return Err(provider_fetch(&format!("the tool type `{kind}`")));
+    }
+    let more = request.get("additionalModelRequestFields");
+    check_tools(ModelApi::Bedrock, more.and_then(|more| more.get("tools")))?;
+    let servers = more.and_then(|more| more.get("mcp_servers"));
+    match servers {
+        None | Some(Value::Null) => Ok(()),
+        Some(_) => Err(provider_fetch("the field `mcp_servers`")),
+    }
 }
 
 fn type_of(tool: &Value) -> String {
@@ -163,6 +197,10 @@ fn is_free_form(api: ModelApi, key: &str, value: &Value) -> bool {
                         | "client_metadata"
                 ) || key == "input" && text
             }
+            ModelApi::Bedrock => matches!(
+                key,
+                "input" | "input_schema" | "json" | "thinking" | "signature" | "citations"
+            ),
             ModelApi::Gemini => matches!(
                 key,
                 "args"
@@ -254,11 +292,21 @@ mod tests {
                 { "functionResponse": { "name": "f", "response": { "output": "https://x" } } }] }],
             "tools": [{ "functionDeclarations": [{ "name": "f", "parametersJsonSchema": {} }] }] });
         assert_eq!(rule(ModelApi::Gemini, &gemini), None);
+        let converse = json!({ "system": [{ "text": "https://x" }, { "cachePoint": { "type": "default" } }],
+            "toolConfig": { "tools": [{ "toolSpec": { "name": "f", "inputSchema": { "json": { "$schema": "https://x" } } } },
+                { "cachePoint": { "type": "default" } }] },
+            "messages": [{ "role": "user", "content": [{ "text": "https://x" },
+                { "image": { "format": "png", "source": { "bytes": "aaaa" } } },
+                { "toolResult": { "toolUseId": "1", "content": [{ "json": { "url": "https://x" } }] } }] }] });
+        assert_eq!(rule(ModelApi::Bedrock, &converse), None);
+        let invoke = json!({ "anthropic_version": "bedrock-2023-05-31", "tools": anthropic["tools"],
+            "messages": anthropic["messages"], "system": anthropic["system"] });
+        assert_eq!(rule(ModelApi::Bedrock, &invoke), None);
     }
 
     #[test]
     fn every_way_to_make_the_provider_reach_out_is_refused() {
-        use ModelApi::{Anthropic, Gemini, OpenAi};
+        use ModelApi::{Anthropic, Bedrock, Gemini, OpenAi};
         let source = |source: Value| json!({ "messages": [{ "role": "user", "content": [{ "type": "document", "source": source }] }] });
         let cases = [
             (
@@ -319,6 +367,26 @@ mod tests {
             (
                 Gemini,
                 json!({ "contents": [{ "parts": [{ "fileData": { "fileUri": "x" } }] }] }),
+            ),
+            (
+                Bedrock,
+                json!({ "toolConfig": { "tools": [{ "systemTool": { "name": "nova_grounding" } }] } }),
+            ),
+            (
+                Bedrock,
+                json!({ "tools": [{ "type": "web_search_20250305", "name": "s" }] }),
+            ),
+            (
+                Bedrock,
+                json!({ "additionalModelRequestFields": { "tools": [{ "type": "web_fetch_20250910" }] } }),
+            ),
+            (
+                Bedrock,
+                json!({ "additionalModelRequestFields": { "mcp_servers": [{ "name": "x" }] } }),
+            ),
+            (
+                Bedrock,
+                json!({ "messages": [{ "content": [{ "document": { "source": { "s3Location": { "uri": "s3://b/k" } } } }] }] }),
             ),
         ];
         for (api, body) in cases {

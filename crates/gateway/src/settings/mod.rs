@@ -1,5 +1,6 @@
 mod guarded;
 mod secret;
+mod signing;
 mod upstream;
 
 use std::{collections::HashSet, str::FromStr};
@@ -10,6 +11,7 @@ use stockade_types::{HostName, Redacted, TaskId};
 
 pub use self::guarded::GuardedValue;
 pub use self::secret::{BoundSecret, SecretSlot, SecretText};
+pub use self::signing::Signing;
 pub use self::upstream::{Scheme, Upstream, UpstreamHost};
 use crate::{
     error::SettingsError,
@@ -79,6 +81,10 @@ pub struct ModelRoute {
     pub secret: Redacted<String>,
     /// How the record calls the key.
     pub secret_name: String,
+    /// What else it takes where requests are signed with the key, which then does
+    /// not stand in them; the placeholder is that of the key's id.
+    #[serde(default)]
+    pub signing: Option<Signing>,
     /// Methods and paths that may pass.
     pub endpoints: Vec<Endpoint>,
     /// Whether the provider may reach the network for the agent: hosted web
@@ -97,6 +103,8 @@ pub enum ModelApi {
     OpenAi,
     /// Google Gemini `generateContent`.
     Gemini,
+    /// Amazon Bedrock: `InvokeModel` and `Converse`.
+    Bedrock,
 }
 
 impl ModelApi {
@@ -104,7 +112,7 @@ impl ModelApi {
     pub fn header(self) -> &'static str {
         match self {
             Self::Anthropic => "x-api-key",
-            Self::OpenAi => "authorization",
+            Self::OpenAi | Self::Bedrock => "authorization",
             Self::Gemini => "x-goog-api-key",
         }
     }
@@ -130,6 +138,13 @@ impl ModelApi {
                 (Method::POST, "/v1beta/models/*:countTokens", false),
                 (Method::GET, "/v1beta/models", false),
             ],
+            Self::Bedrock => &[
+                (Method::POST, "/model/*/invoke", true),
+                (Method::POST, "/model/*/invoke-with-response-stream", true),
+                (Method::POST, "/model/*/converse", true),
+                (Method::POST, "/model/*/converse-stream", true),
+                (Method::POST, "/model/*/count-tokens", false),
+            ],
         };
         list.iter()
             .map(|(method, path, metered)| Endpoint {
@@ -154,7 +169,8 @@ pub struct Endpoint {
 }
 
 /// An exact path, or one with a single `*` that stands for one or more of
-/// `A-Z a-z 0-9 . _ -` within a segment.
+/// `A-Z a-z 0-9 . _ -` within a segment, and of `:` where it is all of one that
+/// others follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PathPattern(String);
@@ -168,7 +184,10 @@ impl PathPattern {
         let middle = path
             .strip_prefix(before)
             .and_then(|rest| rest.strip_suffix(after));
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let whole = before.ends_with('/') && after.starts_with('/');
+        let plain = |b: u8| {
+            b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-') || whole && b == b':'
+        };
         middle.is_some_and(|text| !text.is_empty() && text.bytes().all(plain))
     }
 }
@@ -247,12 +266,28 @@ fn is_key_text(text: &str, shortest: usize) -> bool {
 }
 
 impl ModelRoute {
+    /// All that must not come back, each with what takes its place.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = (&str, &str)> {
+        let signing = self.signing.iter();
+        let beside = signing.flat_map(|signing| {
+            let token = signing.session_token.iter();
+            std::iter::once(&signing.key_id).chain(token)
+        });
+        let beside = beside.map(|SecretText(text)| text.expose());
+        std::iter::once(self.secret.expose())
+            .chain(beside)
+            .map(|secret| (secret.as_str(), self.placeholder.as_str()))
+    }
+
     fn check(&self) -> Result<(), SettingsError> {
         self.upstream.check()?;
         if !["x-api-key", "authorization", "x-goog-api-key"].contains(&self.header.as_str()) {
             return Err(SettingsError::Header {
                 header: self.header.clone(),
             });
+        }
+        if let Some(signing) = &self.signing {
+            signing.check()?;
         }
         let name = || self.secret_name.clone();
         if !is_key_text(self.secret.expose(), 8) {
@@ -288,6 +323,7 @@ mod tests {
             placeholder: "sk-placeholder-0123456789".into(),
             secret: Redacted::new("sk-decoy-secret".into()),
             secret_name: "OPENAI_API_KEY".into(),
+            signing: None,
             endpoints: ModelApi::OpenAi.endpoints(),
             provider_fetch: false,
         }
@@ -352,6 +388,9 @@ mod tests {
         ] {
             assert!(!pattern.matches(path), "{path}");
         }
+        let model: PathPattern = "/model/*/invoke".parse().unwrap();
+        assert!(model.matches("/model/us.anthropic.claude-v1:0/invoke"));
+        assert!(!model.matches("/model/a/b/invoke"));
         assert!("/a*b*".parse::<PathPattern>().is_err());
         assert!("/a/../b".parse::<PathPattern>().is_err());
     }

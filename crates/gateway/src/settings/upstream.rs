@@ -88,6 +88,15 @@ impl Upstream {
             path_prefix: String::new(),
         }
     }
+
+    /// Host and port as a client names them: without the port that is usual.
+    pub(crate) fn authority(&self) -> String {
+        if self.port == self.scheme.default_port() {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
 }
 
 impl std::fmt::Display for Upstream {

@@ -5,7 +5,7 @@ use http_body_util::Full;
 use stockade_gateway::{ModelApi, Spent};
 use stockade_types::EventKind;
 
-use crate::support::*;
+use crate::{bedrock::authorization, support::*};
 
 const BODY: &str = r#"{"model":"m","messages":[]}"#;
 
@@ -17,6 +17,10 @@ fn request(api: ModelApi) -> Request<Full<bytes::Bytes>> {
             "/v1beta/models/g-1.5:streamGenerateContent?alt=sse",
             PLACEHOLDER.to_owned(),
         ),
+        ModelApi::Bedrock => (
+            "/model/us.anthropic.claude-v1%3A0/converse",
+            authorization(PLACEHOLDER),
+        ),
     };
     Request::post(path)
         .header("host", HOST)
@@ -27,7 +31,12 @@ fn request(api: ModelApi) -> Request<Full<bytes::Bytes>> {
 
 #[tokio::test]
 async fn g7_over_the_request_limit_each_api_gets_its_own_stop() {
-    for api in [ModelApi::Anthropic, ModelApi::OpenAi, ModelApi::Gemini] {
+    for api in [
+        ModelApi::Anthropic,
+        ModelApi::OpenAi,
+        ModelApi::Gemini,
+        ModelApi::Bedrock,
+    ] {
         let (upstream, seen) = recording_upstream(|| text_reply("application/json", "{}")).await;
         let mut settings = settings("http://127.0.0.1:1");
         settings.routes = vec![route(api, &format!("http://{}", upstream.address))];
@@ -57,8 +66,16 @@ async fn g7_over_the_request_limit_each_api_gets_its_own_stop() {
                 assert_eq!((status.as_u16(), &error["code"]), (400, &400.into()));
                 assert_eq!(error["status"], "FAILED_PRECONDITION");
             }
+            ModelApi::Bedrock => {
+                assert_eq!(status.as_u16(), 400);
+                assert_eq!(body["__type"], "ValidationException");
+            }
         }
-        let message = error["message"].as_str().unwrap();
+        let message = match api {
+            ModelApi::Bedrock => &body["message"],
+            _ => &error["message"],
+        };
+        let message = message.as_str().unwrap();
         assert!(
             message.contains("Stockade: all is spent. A person can change that with: stockade"),
             "{message}"
@@ -157,7 +174,8 @@ async fn g7_counting_tokens_is_free() {
 
 #[tokio::test]
 async fn g7_a_request_is_settled_by_what_was_reported_and_its_cost_is_recorded() {
-    let usage = r#"{"usage":{"input_tokens":7,"output_tokens":2}}"#;
+    let usage = r#"{"usage":{"input_tokens":7,"output_tokens":2},
+        "content":[{"type":"tool_use","name":"Bash","input":{}}]}"#;
     let (upstream, _) = recording_upstream(move || text_reply("application/json", usage)).await;
     let meter = CountingMeter::allowing(1);
     let settings = settings(&format!("http://{}", upstream.address));
@@ -174,6 +192,7 @@ async fn g7_a_request_is_settled_by_what_was_reported_and_its_cost_is_recorded()
         ("claude-x", Some(12))
     );
     assert_eq!(asked[0].input_bytes, body.len() as u64);
+    assert_eq!(meter.did.lock().unwrap()[0].commands, 1);
     match meter.settled.lock().unwrap().as_slice() {
         [(1, Spent::Reported(usage))] => assert_eq!((usage.input, usage.output), (7, 2)),
         other => panic!("{other:?}"),

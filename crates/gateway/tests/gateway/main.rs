@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod asking;
 #[cfg(test)]
+mod bedrock;
+#[cfg(test)]
 mod frames;
 #[cfg(test)]
 mod grammar;

@@ -30,10 +30,10 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
 use stockade_approval::{Ask, Asked, Outcome, Question};
 use stockade_gateway::{
-    Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Listeners, LiveRules,
+    Asked, Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Listeners, LiveRules,
     LiveSecrets, Meter, Metered, ModelApi, ModelCall, ModelRoute, OriginalDestination, OwnSources,
-    ResolveError, Resolver, SecretSource, SecretValue, Settings, SinkError, Spent, Unpaid,
-    Upstream, UpstreamAccess,
+    ResolveError, Resolver, SecretSource, SecretText, SecretValue, Settings, Settlement, Signing,
+    SinkError, Spent, Unpaid, Upstream, UpstreamAccess,
 };
 use stockade_scan::SourceIndexBuilder;
 use stockade_types::{Event, EventKind, HostName, Redacted, TaskId};
@@ -50,6 +50,9 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 pub(crate) const HOST: &str = "api.model.test";
 pub(crate) const PLACEHOLDER: &str = "sk-placeholder-5d41402abc4b2a76";
 pub(crate) const SECRET: &str = "sk-decoy-real/9+KEY_value-0001";
+/// What a key that signs has beside [`SECRET`].
+pub(crate) const KEY_ID: &str = "AKIADECOYREALID00001";
+pub(crate) const SESSION_TOKEN: &str = "decoy-session/token+0001";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
@@ -83,6 +86,7 @@ pub(crate) struct CountingMeter {
     left: Mutex<u64>,
     pub(crate) asked: Mutex<Vec<ModelCall>>,
     pub(crate) settled: Mutex<Vec<(u64, Spent)>>,
+    pub(crate) did: Mutex<Vec<Asked>>,
 }
 
 impl CountingMeter {
@@ -91,6 +95,7 @@ impl CountingMeter {
             left: Mutex::new(requests),
             asked: Mutex::default(),
             settled: Mutex::default(),
+            did: Mutex::default(),
         })
     }
 }
@@ -109,9 +114,11 @@ impl Meter for CountingMeter {
         })
     }
 
-    fn settle(&self, reservation: u64, spent: Spent) -> Metered<'_, Option<Bill>> {
+    fn settle(&self, reservation: u64, ended: Settlement) -> Metered<'_, Option<Bill>> {
         Box::pin(async move {
+            let Settlement { spent, asked } = ended;
             self.settled.lock().unwrap().push((reservation, spent));
+            self.did.lock().unwrap().push(asked);
             Some(Bill {
                 cost: "$0.25".parse().unwrap(),
                 estimated: spent == Spent::Unknown,
@@ -307,6 +314,12 @@ pub(crate) fn route(api: ModelApi, upstream: &str) -> ModelRoute {
         placeholder: PLACEHOLDER.into(),
         secret: Redacted::new(SECRET.into()),
         secret_name: "MODEL_API_KEY".into(),
+        signing: (api == ModelApi::Bedrock).then(|| Signing {
+            region: "us-east-1".into(),
+            service: "bedrock".into(),
+            key_id: SecretText(Redacted::new(KEY_ID.into())),
+            session_token: Some(SecretText(Redacted::new(SESSION_TOKEN.into()))),
+        }),
         endpoints: api.endpoints(),
         provider_fetch: false,
     }

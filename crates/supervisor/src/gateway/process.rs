@@ -21,7 +21,7 @@ use stockade_approval::{Ask, Asked, Outcome, Question};
 use stockade_gateway::{
     Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Listeners, LiveRules,
     LiveSecrets, Meter, Metered, ModelCall, OriginalDestination, OwnSources, SecretSource,
-    SecretText, SecretValue, Settings, SinkError, Spent, Unpaid, UpstreamAccess,
+    SecretText, SecretValue, Settings, Settlement, SinkError, Spent, Unpaid, UpstreamAccess,
 };
 use stockade_sandbox::Channel;
 use stockade_scan::{INDEX_BYTES_MAX, SourceIndex};
@@ -204,12 +204,12 @@ impl Recorded {
                 ..
             }) = unheard
             {
-                let spent = Spent::Nothing;
+                let ended = Spent::Nothing.into();
                 let ask = self.next.fetch_add(1, Ordering::Relaxed);
                 let settle = Heard::Settle {
                     ask,
                     reservation,
-                    spent,
+                    ended,
                 };
                 if tell(&self.channel, &settle).is_err() {
                     return;
@@ -261,12 +261,12 @@ impl Meter for Recorded {
         })
     }
 
-    fn settle(&self, reservation: u64, spent: Spent) -> Metered<'_, Option<Bill>> {
+    fn settle(&self, reservation: u64, ended: Settlement) -> Metered<'_, Option<Bill>> {
         Box::pin(async move {
             let settle = |ask| Heard::Settle {
                 ask,
                 reservation,
-                spent,
+                ended,
             };
             match self.exchange(settle).await {
                 Ok(Told::Settled { bill, .. }) => bill,

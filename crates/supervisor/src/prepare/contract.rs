@@ -1,6 +1,6 @@
 //! What the plan of a task comes to, in words.
 
-use stockade_budget::{Scope, Unit};
+use stockade_budget::{Breakers, Scope, Unit};
 use stockade_gateway::{HostRule, Upstream};
 use stockade_sandbox::{Access, Grant, Keeper, layers};
 use stockade_workspace::{BackEnd, PoolEntry, visible};
@@ -72,7 +72,12 @@ pub(super) fn of(
             .iter()
             .map(|published| published.in_words())
             .collect(),
-        keys: plan.routes.iter().map(|route| route.key.clone()).collect(),
+        keys: plan
+            .routes
+            .iter()
+            .flat_map(Route::keys)
+            .map(str::to_owned)
+            .collect(),
         secrets: plan.secret_lines(),
         honeytoken: plan.honeytoken.as_ref().map(|_| Honeytoken::in_words()),
         asked_secrets: Vec::new(),
@@ -250,7 +255,31 @@ fn caps(plan: &Plan) -> Vec<Cap> {
     for of in uncapped {
         caps.push(cap(of, "not capped".to_owned(), Strength::None));
     }
+    if !plan.routes.is_empty() {
+        let limits = breakers(&plan.caps.breakers);
+        caps.extend(limits.map(|(of, limit)| cap(of, limit, Strength::Gateway)));
+    }
     caps
+}
+
+/// What stops an agent that gets nowhere.
+fn breakers(breakers: &Breakers) -> impl Iterator<Item = (&'static str, String)> {
+    let count = |count: u64, what: &str| match count {
+        0 => "not capped".to_owned(),
+        count => format!("{count}{what}"),
+    };
+    [
+        ("tokens", count(breakers.tokens_a_minute, " a minute")),
+        (
+            "model requests",
+            count(breakers.requests_a_minute, " a minute"),
+        ),
+        (
+            "turns without progress",
+            count(breakers.turns_without_progress, ""),
+        ),
+    ]
+    .into_iter()
 }
 
 /// The caps on what is spent, which the gateway keeps: of what, how much and
@@ -269,7 +298,7 @@ fn spending(plan: &Plan) -> Vec<(&'static str, String)> {
             let of = match unit {
                 Unit::Cost => "money",
                 Unit::Requests => "model requests",
-                Unit::Tokens | Unit::Turns | Unit::Seconds => unit.name(),
+                _ => unit.name(),
             };
             lines.push((of, format!("{limit}{whose}")));
         }

@@ -44,6 +44,7 @@ pub fn next_turn(
             resume: true,
             model: status.model.as_deref(),
             placeholder: &placeholder,
+            region: plan.region(),
             home: Path::new(INSIDE_HOME),
             workspace: Path::new(&plan.main.cwd),
             host_config: host.home.as_deref(),
