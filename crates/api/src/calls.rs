@@ -93,7 +93,8 @@ impl Service {
             Operation::Exec => {
                 let task = self.task(target)?;
                 let exec = read::<Exec>(body).await?;
-                exec::exec(&task, exec, form, self.permit()?).await
+                let permit = self.permit()?;
+                exec::exec(&task, exec, self.settings.no_policy, form, permit).await
             }
             Operation::Output => {
                 let piece = output::piece(self.task(target)?, target).await?;
@@ -105,7 +106,9 @@ impl Service {
             }
             Operation::OpenSession => {
                 let task = self.task(target)?;
-                self.sessions.open(&task, read(body).await?).await
+                let wanted = read(body).await?;
+                let no_policy = self.settings.no_policy;
+                self.sessions.open(&task, wanted, no_policy).await
             }
             Operation::ShowSession => {
                 let session = self.session(target)?;
@@ -191,6 +194,7 @@ impl From<SupervisorError> for Problem {
             SupervisorError::Repository(_) | SupervisorError::Agent(_) => Kind::Invalid,
             SupervisorError::NotRunning => Kind::NotRunning,
             SupervisorError::Refused(_)
+            | SupervisorError::Policy(_)
             | SupervisorError::Running
             | SupervisorError::IdentityTaken(_) => Kind::Refused,
             _ => Kind::Failed,

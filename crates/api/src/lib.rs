@@ -39,6 +39,8 @@ pub struct Settings {
     pub key: Box<FindKey>,
     /// How many commands may run at once, for all clients together.
     pub commands: usize,
+    /// Whether the policies of tasks do not count for commands of this server.
+    pub no_policy: bool,
 }
 
 impl fmt::Debug for Settings {

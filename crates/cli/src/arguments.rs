@@ -446,6 +446,9 @@ pub(crate) struct Exec {
     /// Tell which files changed
     #[arg(long)]
     pub(crate) files: bool,
+    /// Run it whatever the task's policy says of it; the record says so
+    #[arg(long)]
+    pub(crate) no_policy: bool,
     /// A text for the shell, instead of a program with arguments
     #[arg(long, value_name = "TEXT", conflicts_with = "command")]
     pub(crate) shell: Option<String>,

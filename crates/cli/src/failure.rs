@@ -4,9 +4,10 @@ use std::{fmt, process::ExitCode};
 
 use rustix::io::Errno;
 use stockade_approval::ApproverError;
+use stockade_policy::PolicyError;
 use stockade_sandbox::{Layer, SandboxError};
 use stockade_supervisor::SupervisorError;
-use stockade_types::env;
+use stockade_types::{Denial, env};
 use stockade_vault::VaultError;
 use stockade_workspace::{GitError, RepositoryError};
 
@@ -39,6 +40,8 @@ pub(crate) struct Failure {
     pub(crate) kind: Kind,
     pub(crate) message: String,
     pub(crate) hints: Vec<String>,
+    /// Which rule refused it, in the form that programs read.
+    pub(crate) denial: Option<Box<Denial>>,
 }
 
 impl Failure {
@@ -47,6 +50,15 @@ impl Failure {
             kind,
             message: message.into(),
             hints: Vec::new(),
+            denial: None,
+        }
+    }
+
+    /// Something in a task that was not done, by a rule of its policy if one said so.
+    pub(crate) fn refused(reason: impl Into<String>, denial: Option<Box<Denial>>) -> Self {
+        Self {
+            denial,
+            ..Self::new(Kind::Refused, reason)
         }
     }
 
@@ -119,10 +131,31 @@ impl From<ApproverError> for Failure {
     }
 }
 
+impl From<PolicyError> for Failure {
+    fn from(error: PolicyError) -> Self {
+        match error {
+            PolicyError::Rules(problems) => {
+                let places = match problems.len() {
+                    1 => "one place".to_owned(),
+                    many => format!("{many} places"),
+                };
+                let message = format!(
+                    "the policy must be corrected in {places}; until then no command is judged \
+                     and no task starts"
+                );
+                let lines = problems.iter().map(ToString::to_string);
+                lines.fold(Self::failed(message), Self::hint)
+            }
+            other => Self::failed(other),
+        }
+    }
+}
+
 impl From<SupervisorError> for Failure {
     fn from(error: SupervisorError) -> Self {
         let error = match error {
             SupervisorError::Vault(error) => return error.into(),
+            SupervisorError::Policy(error) => return error.into(),
             other => other,
         };
         let kind = match &error {

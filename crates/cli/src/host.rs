@@ -2,9 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use stockade_policy::Source;
 use stockade_supervisor::{
     Cache, Config, Host, PASSED, StateDirectory, SupervisorError, TaskDirectory, TaskStatus,
-    find_git,
+    find_git, rules_of_people,
 };
 use stockade_types::env;
 use stockade_vault::Catalogue;
@@ -98,6 +99,11 @@ fn region() -> Option<String> {
     named(env::AWS_REGION).or_else(|| named("AWS_DEFAULT_REGION"))
 }
 
+/// The rules of the administrator and the user.
+pub(crate) fn rules() -> Result<Vec<Source>, Failure> {
+    Ok(rules_of_people(config_place().as_deref())?)
+}
+
 /// Everything that a task is prepared from.
 pub(crate) fn host() -> Result<Host, Failure> {
     let passed = PASSED
@@ -112,6 +118,7 @@ pub(crate) fn host() -> Result<Host, Failure> {
         region: region(),
         config: config()?,
         catalogue: catalogue()?,
+        rules: rules()?,
         rustup_home: path_variable("RUSTUP_HOME"),
         caches: caches(),
         passed,

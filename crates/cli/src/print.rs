@@ -105,7 +105,10 @@ impl Printer {
     pub(crate) fn failure(self, failure: &Failure) {
         let mut stderr = std::io::stderr().lock();
         if self.json {
-            let value = json!({ "error": failure.message, "kind": format!("{:?}", failure.kind).to_lowercase(), "hints": failure.hints });
+            let mut value = json!({ "error": failure.message, "kind": format!("{:?}", failure.kind).to_lowercase(), "hints": failure.hints });
+            if let Some(denial) = &failure.denial {
+                value["denial"] = json!(denial);
+            }
             let _ = writeln!(stderr, "{value}");
             return;
         }

@@ -150,5 +150,9 @@ fn g2_git_fetches_by_the_preset_and_pushes_by_none() {
         "{branches}"
     );
     let why = host.stockade(&["why", "--task", &task.id]).stdout;
-    assert!(why.contains("POST /own/lib.git/git-receive-pack"), "{why}");
+    assert!(why.contains("GET /own/lib.git/info/refs"), "{why}");
+    assert!(
+        why.contains("git.push-unread") && why.contains("after the review"),
+        "{why}"
+    );
 }

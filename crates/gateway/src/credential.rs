@@ -287,6 +287,8 @@ pub(crate) fn misplaced_in(place: &str, secret: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use http::Request;
     use stockade_types::Redacted;
 
@@ -320,7 +322,7 @@ mod tests {
         builder.body(()).unwrap().into_parts().0
     }
 
-    fn rule(api: ModelApi, uri: &str, headers: &[(&str, &str)]) -> &'static str {
+    fn rule(api: ModelApi, uri: &str, headers: &[(&str, &str)]) -> Cow<'static, str> {
         slot(api).fill(&parts(uri, headers)).unwrap_err().rule
     }
 

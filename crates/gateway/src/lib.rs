@@ -27,6 +27,7 @@ mod meter;
 mod model;
 mod outbound;
 mod path;
+mod policy;
 mod record;
 mod reply;
 mod resolver;
@@ -42,6 +43,7 @@ pub use self::{
     error::{GatewayError, ResolveError, SettingsError},
     meter::{Asked, Bill, Meter, Metered, ModelCall, Settlement, Spent, ToolCall, Unpaid},
     outbound::{Fingerprints, OwnSources},
+    policy::{Judged, Outgoing, Policy, PolicyRefusal},
     record::{EventSink, SinkError},
     resolver::{Resolver, SystemResolver},
     rules::{

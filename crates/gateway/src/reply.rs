@@ -1,4 +1,4 @@
-use std::io;
+use std::{borrow::Cow, io};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -33,8 +33,10 @@ pub(crate) struct Card {
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
-    pub(crate) rule: &'static str,
+    pub(crate) rule: Cow<'static, str>,
     pub(crate) reason: String,
+    /// What to do instead.
+    pub(crate) instead: Option<String>,
     pub(crate) allow: Option<String>,
     /// What a person should see of the host before allowing it.
     pub(crate) card: Option<Box<Card>>,
@@ -46,11 +48,16 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(status: StatusCode, rule: &'static str, reason: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        status: StatusCode,
+        rule: impl Into<Cow<'static, str>>,
+        reason: impl Into<String>,
+    ) -> Self {
         Self {
             status,
-            rule,
+            rule: rule.into(),
             reason: reason.into(),
+            instead: None,
             allow: None,
             card: None,
             alarm: false,
@@ -64,6 +71,12 @@ impl Refusal {
 
     pub(crate) fn malformed(rule: &'static str, reason: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, rule, reason)
+    }
+
+    /// With what to do instead.
+    pub(crate) fn with_instead(mut self, instead: Option<String>) -> Self {
+        self.instead = instead;
+        self
     }
 
     /// With the command by which a person would allow it.
@@ -96,8 +109,9 @@ impl Refusal {
     pub(crate) fn denial(&self, what: &str) -> Denial {
         Denial {
             what: what.to_owned(),
-            rule: self.rule.to_owned(),
+            rule: self.rule.clone().into_owned(),
             reason: self.reason.clone(),
+            instead: self.instead.clone(),
             allow: self.allow.clone(),
         }
     }
@@ -106,13 +120,13 @@ impl Refusal {
     /// of `api` look for an error's message.
     pub(crate) fn reply(&self, what: &str, api: Option<ModelApi>) -> Response<ReplyBody> {
         let denial = self.denial(what);
-        let mut body = api_error(api, self.status, self.rule, &denial.to_string());
+        let mut body = api_error(api, self.status, &self.rule, &denial.to_string());
         if let (Some(body), Ok(Value::Object(fields))) =
             (body.as_object_mut(), serde_json::to_value(&denial))
         {
             body.extend(fields);
         }
-        let mut reply = json_reply(self.status, self.rule, &body);
+        let mut reply = json_reply(self.status, &self.rule, &body);
         if self.rule == MALFORMED {
             // What follows on such a connection might be part of the request.
             let close = HeaderValue::from_static("close");
@@ -207,7 +221,7 @@ pub(crate) fn upstream_failed(api: Option<ModelApi>, message: &str) -> Response<
     json_reply(status, "upstream", &body)
 }
 
-fn json_reply(status: StatusCode, rule: &'static str, body: &Value) -> Response<ReplyBody> {
+fn json_reply(status: StatusCode, rule: &str, body: &Value) -> Response<ReplyBody> {
     let mut text = body.to_string();
     text.push('\n');
     let mut reply = Response::new(full(text));
@@ -217,7 +231,10 @@ fn json_reply(status: StatusCode, rule: &'static str, body: &Value) -> Response<
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    headers.insert(REASON, HeaderValue::from_static(rule));
+    // Names of rules are plain text.
+    if let Ok(rule) = HeaderValue::from_str(rule) {
+        headers.insert(REASON, rule);
+    }
     headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     reply
 }

@@ -16,6 +16,7 @@ use crate::{
     exchange::{Court, Gatekeeper},
     meter::Meter,
     outbound::OwnSources,
+    policy::Policy,
     record::{self, EventSink, Record},
     rules::LiveRules,
     secrets::{LiveSecrets, SecretSource},
@@ -75,6 +76,8 @@ pub struct Gateway {
     pub sink: Arc<dyn EventSink>,
     /// Who knows prices and caps.
     pub meter: Arc<dyn Meter>,
+    /// Who knows the task's policy.
+    pub policy: Arc<dyn Policy>,
     /// How a connection's destination is told.
     pub original_destination: Arc<dyn OriginalDestination>,
 }
@@ -106,6 +109,7 @@ impl Gateway {
                 sources: self.sources,
                 ask: self.ask,
                 meter: Arc::clone(&self.meter),
+                policy: self.policy,
             },
             &Arc::new(self.upstream),
             record,

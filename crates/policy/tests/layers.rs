@@ -132,9 +132,9 @@ when { 9223372036854775807 + 1 == 0 };
 #[test]
 fn g4_what_no_rule_permits_is_denied() {
     let policy = Policy::builtin().unwrap();
-    let effect = stockade_types::Effect::new(stockade_types::EffectKind::VcsPush, "git")
-        .known(stockade_types::Confidence::Guessed)
-        .on("origin agent/x");
+    let mut effect = stockade_types::Effect::new(stockade_types::EffectKind::ExecRun, "x")
+        .known(stockade_types::Confidence::Guessed);
+    effect.outward = true;
     let decision = policy.decide(&[effect]);
     assert_eq!(decision.verdict, Verdict::Deny);
     assert_eq!(decision.findings[0].rules, ["policy.nothing-permits"]);

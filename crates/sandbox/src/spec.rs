@@ -201,6 +201,8 @@ pub enum Isolation {
     /// That much: it has the agent's home too, and reaches what the task may.
     #[default]
     Fresh,
+    /// It has the agent's home too, and its network is its own `lo` alone.
+    Contained,
     /// Its home is empty, and its network is its own `lo` alone.
     Tightened,
 }

@@ -128,6 +128,7 @@ pub(crate) fn memory_denial(cap: u64, used: Option<u64>) -> Denial {
         what: format!("use more than {} of memory", mebibytes(cap)),
         rule: "limits.memory".to_owned(),
         reason,
+        instead: None,
         allow: Some(format!("stockade run --memory {}M …", (cap >> 20) * 2)),
     }
 }
@@ -137,6 +138,7 @@ fn disk_denial(cap: u64, used: u64) -> Denial {
         what: format!("fill more than {} of the disk", mebibytes(cap)),
         rule: "limits.disk".to_owned(),
         reason: seen(used),
+        instead: None,
         allow: Some(format!("stockade run --quota {}M …", (cap >> 20) * 2)),
     }
 }

@@ -51,6 +51,9 @@ pub struct Contract {
     /// Commands of the base commit that run inside before the agent.
     #[serde(default)]
     pub setup: Vec<String>,
+    /// The rules by which commands and requests are judged.
+    #[serde(default, skip_serializing_if = "PolicyLine::is_unknown")]
+    pub policy: PolicyLine,
     /// Caps and how hard they are.
     pub caps: Vec<Cap>,
     /// Whether the record tells of each program that starts inside.
@@ -78,6 +81,38 @@ pub struct AgentLine {
     pub version: Option<String>,
     /// SHA-256 of what runs.
     pub digest: Option<String>,
+}
+
+/// By which rules commands and requests are judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyLine {
+    /// SHA-256 of all of them, Stockade's own among them.
+    pub digest: String,
+    /// Files of the administrator and the user.
+    pub people: Vec<String>,
+    /// Files of the repository, at the base commit.
+    pub repository: Vec<String>,
+}
+
+impl PolicyLine {
+    /// Whether it is from before tasks had rules.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.digest.is_empty()
+    }
+
+    fn in_words(&self) -> String {
+        let mut files = vec!["Stockade's own".to_owned()];
+        files.extend(self.people.iter().cloned());
+        let of_repository = self.repository.iter();
+        files.extend(of_repository.map(|file| format!("{file} of the repository")));
+        let digest = self.digest.trim_start_matches("sha256:");
+        format!(
+            "{} (sha256:{}), on requests and on what `exec` and programs run; the main command is \
+             not judged by its text",
+            files.join(", "),
+            short(digest)
+        )
+    }
 }
 
 /// How strong the walls are.
@@ -157,6 +192,10 @@ impl Contract {
         let denied = last.denies.iter();
         for rule in denied.filter(|rule| !self.denies.contains(rule)) {
             wider.push(format!("no longer denies {rule}"));
+        }
+        let rules = last.policy.repository.iter();
+        for file in rules.filter(|file| !self.policy.repository.contains(file)) {
+            wider.push(format!("no longer has the repository's rules in {file}"));
         }
         if last.records_programs && !self.records_programs {
             wider.push("no longer records the programs that start".to_owned());
@@ -284,6 +323,9 @@ impl Contract {
         for command in &self.setup {
             line("setup", command);
         }
+        if !self.policy.is_unknown() {
+            line("policy", &self.policy.in_words());
+        }
         for cap in &self.caps {
             line(
                 "cap",
@@ -395,6 +437,7 @@ mod tests {
         wider.asks.push("asked.test (GET)".into());
         wider.publishes.push("port 3000 inside".into());
         let mut before = contract();
+        before.policy.repository.push("ours.cedar".into());
         before.denies.push("denied.test".into());
         wider.assurance = Assurance::Weak;
         wider.agent.digest = Some("bb".into());
@@ -406,6 +449,7 @@ mod tests {
             "no longer denies denied.test",
             "writes /data",
             "publishes port 3000",
+            "rules in ours.cedar",
             ".env",
             "weak",
             "another program",

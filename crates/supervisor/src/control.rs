@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use stockade_approval::{Signed, Waiting};
 use stockade_budget::Unit;
 use stockade_gateway::HostRule;
+use stockade_policy::Source;
+use stockade_types::Denial;
 use stockade_vault::SecretName;
 
 pub use self::client::Connection;
@@ -22,6 +24,7 @@ pub(crate) use self::{
     server::{Asked, Reply, Watch, serve, wait_for_viewers},
 };
 use crate::{
+    contract::PolicyLine,
     error::SupervisorError,
     exec::{ExecRequest, ExecResult, Fault, SessionRequest},
     state::TaskDirectory,
@@ -58,6 +61,9 @@ pub enum Request {
         argv: Vec<String>,
         /// The folder, absolute inside or relative to the workspace.
         cwd: Option<String>,
+        /// Whether the task's policy does not count: a person types what runs.
+        #[serde(default)]
+        no_policy: bool,
     },
     /// Freeze everything inside.
     Pause,
@@ -88,12 +94,17 @@ pub enum Request {
     },
     /// Let the agent go on that a breaker has stopped.
     Reset,
-    /// The rules that are in force.
+    /// The rules for hosts that are in force.
     Rules,
     /// What the task waits for a person to answer.
     Questions,
     /// An approver's answer to one of them.
     Answer(Box<Signed>),
+    /// To judge by these rules of administrator and user from now on.
+    Policy {
+        /// All of them.
+        rules: Vec<Source>,
+    },
 }
 
 /// A rule that allows, as people see it.
@@ -138,6 +149,9 @@ pub enum Answer {
         /// Whose fault that is.
         #[serde(default)]
         fault: Fault,
+        /// Which rule said so, if one of the policy did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        denial: Option<Box<Denial>>,
     },
     /// The state.
     State {
@@ -188,6 +202,11 @@ pub enum Answer {
     Answered {
         /// How many people still have to approve.
         needs: u8,
+    },
+    /// Other rules of the policy judge from now on.
+    Policy {
+        /// What a contract says of them.
+        policy: PolicyLine,
     },
     /// The cap was raised.
     Raised {

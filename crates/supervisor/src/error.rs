@@ -52,6 +52,9 @@ pub enum SupervisorError {
     /// An answer to a question that is not taken.
     #[error(transparent)]
     Answer(#[from] stockade_approval::AnswerError),
+    /// Rules that cannot stand.
+    #[error(transparent)]
+    Policy(#[from] stockade_policy::PolicyError),
     /// A secret, or the catalogue of them.
     #[error(transparent)]
     Vault(#[from] stockade_vault::VaultError),

@@ -20,7 +20,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use stockade_approval::{Outcome, Question};
 use stockade_gateway::{
-    Bill, HostRule, ModelCall, ModelRoute, SecretText, Settings, Settlement, Signing, Unpaid,
+    Bill, HostRule, ModelCall, ModelRoute, Outgoing, PolicyRefusal, SecretText, Settings,
+    Settlement, Signing, Unpaid,
 };
 use stockade_sandbox::{Channel, Listeners};
 use stockade_types::{Event, Redacted};
@@ -33,6 +34,7 @@ use crate::{
     error::SupervisorError,
     fingerprints::Fingerprints,
     guarded::{self, HiddenValue},
+    judge::Judge,
     meter::Meter,
     part::{self, Part},
     secrets::HeldSecrets,
@@ -91,6 +93,11 @@ enum Told {
     },
     /// A person has answered a question; who waits may look again.
     Answered,
+    /// What the policy says of a request: nothing if it may leave.
+    Judged {
+        ask: u64,
+        answer: Result<(), PolicyRefusal>,
+    },
 }
 
 /// What the gateway sends.
@@ -125,6 +132,10 @@ enum Heard {
     Question {
         ask: u64,
         question: Box<Question>,
+    },
+    Judge {
+        ask: u64,
+        outgoing: Outgoing,
     },
     Failed(String),
 }
@@ -401,16 +412,17 @@ impl Waiters {
 
 impl EventChannel {
     /// Passes every event to `record`, every question of money to `meter`, every
-    /// one of a secret's value to `secrets` and every one for a person to
-    /// `approvals`, until the gateway is gone. What could not be recorded,
-    /// reserved, got or asked is told, and does not happen. What may take time
-    /// is answered by a thread of its own.
+    /// one of a secret's value to `secrets`, every one for a person to `approvals`
+    /// and every request to `judge`, until the gateway is gone. What could not be
+    /// recorded, reserved, got or asked is told, and does not happen. What may take
+    /// time is answered by a thread of its own.
     pub(crate) fn pump(
         &self,
         meter: &Meter,
         secrets: &HeldSecrets,
         fingerprints: &Fingerprints,
         approvals: &Approvals,
+        judge: &Judge,
         mut record: impl FnMut(&Event) -> bool,
     ) {
         loop {
@@ -428,6 +440,10 @@ impl EventChannel {
                 }) => Told::Settled {
                     ask,
                     bill: meter.settle(reservation, ended),
+                },
+                Ok(Heard::Judge { ask, outgoing }) => Told::Judged {
+                    ask,
+                    answer: judge.request(&outgoing),
                 },
                 Ok(Heard::Granted { grant, answer }) => {
                     let _ = self.granted.send((grant, answer));

@@ -24,12 +24,14 @@ mod guarded;
 mod happening;
 mod honeytoken;
 mod identities;
+mod judge;
 mod launch;
 pub mod life;
 mod meter;
 mod network;
 mod output;
 mod part;
+mod policy;
 mod prepare;
 mod programs;
 mod project;
@@ -44,7 +46,7 @@ pub use self::{
     caches::Cache,
     checks::{CheckResult, Judged, run_checks},
     config::{Config, Hide},
-    contract::{AgentLine, Assurance, Cap, Contract, Strength},
+    contract::{AgentLine, Assurance, Cap, Contract, PolicyLine, Strength},
     control::{Answer, Connection, Request, ShownRule, Typed, connect},
     disk::with_disk,
     error::SupervisorError,
@@ -56,10 +58,12 @@ pub use self::{
     guarded::{HiddenValue, hidden_values},
     honeytoken::Honeytoken,
     identities::Identities,
+    judge::Contained,
     launch::{Times, begin, look_into, resume, start},
     meter::{raise, raised},
     network::{Network, NetworkSection, Preset, service},
     part::Part,
+    policy::{rules_of_people, rules_of_repository},
     prepare::{
         BUILT_IN_ARGUMENT, ExtraPaths, Host, Made, PASSED, Prepared, Runs, Wish, give_tree,
         next_turn, prepare,

@@ -17,6 +17,7 @@ use stockade_approval::{Accepted, Signed};
 use stockade_audit::RecorderClient;
 use stockade_budget::Unit;
 use stockade_gateway::HostRule;
+use stockade_policy::Source;
 use stockade_sandbox::{Sandbox, disk::Mounted, files};
 use stockade_types::{Denial, Event, EventKind, wire};
 use stockade_vault::SecretName;
@@ -32,9 +33,11 @@ use crate::{
     fingerprints::Fingerprints,
     gateway::{GatewayProcess, Keys},
     happening::{Happening, watch_part},
+    judge::Judge,
     meter::{self, Meter},
     network::Grants,
     part::Part,
+    policy::{POLICY, TaskPolicy},
     programs::{ProgramRecord, shortened},
     publish::{Ports, Publisher},
     recorder, save,
@@ -134,6 +137,8 @@ struct Supervisor {
     programs: Option<ProgramRecord>,
     /// Where commands start, of clients' threads too.
     gate: Gate,
+    /// What may start, and what may leave.
+    judge: Judge,
     /// Further sandboxes, for commands that want one of their own.
     fresh: FreshPool,
     execs: Execs,
@@ -162,6 +167,11 @@ impl Supervisor {
     ) -> Result<Self, SupervisorError> {
         let lock = task.lock()?;
         let mut plan: Plan = task.read(PLAN)?;
+        // It is read while the sandbox is built.
+        let policy = TaskPolicy::of_task(&task, &plan.contract.policy)?;
+        let is_tried = policy.is_stockades_own();
+        let workspace = plan.sandbox.workspace.target.to_string_lossy();
+        let judge = Judge::reading(policy, &plan.task, workspace.into_owned());
         let disk = disk::mount_for_good(&task, &plan)?;
         let session = plan.session.take();
         if session.is_some() {
@@ -210,6 +220,10 @@ impl Supervisor {
         let warned = record.clone();
         meter.rest_now_and_then(move |warning| note(&warned, EventKind::Budget, warning).is_ok());
         let noted = Arc::clone(&refusals);
+        if !is_tried {
+            judge.wait_for_rules()?;
+        }
+        let judging = judge.clone();
         let secrets = HeldSecrets::new(&plan, keys);
         let held = secrets.clone();
         let (alarms, fingerprints) = (happenings.clone(), Fingerprints::of(&task));
@@ -217,14 +231,21 @@ impl Supervisor {
         let approvals = Arc::new(approvals);
         let questions = Arc::clone(&approvals);
         std::thread::spawn(move || {
-            events.pump(&asked, &held, &fingerprints, &questions, |event| {
-                let recorded = gateway_record.record(event).is_ok();
-                if event.body["honeytoken"] == true {
-                    let _ = alarms.send(Happening::HoneytokenSent);
-                }
-                noted.note(event);
-                recorded
-            });
+            events.pump(
+                &asked,
+                &held,
+                &fingerprints,
+                &questions,
+                &judging,
+                |event| {
+                    let recorded = gateway_record.record(event).is_ok();
+                    if event.body["honeytoken"] == true {
+                        let _ = alarms.send(Happening::HoneytokenSent);
+                    }
+                    noted.note(event);
+                    recorded
+                },
+            );
         });
         let gate = Gate::new(sandbox.init().clone(), record.clone());
         let fresh = FreshPool::new(
@@ -260,6 +281,7 @@ impl Supervisor {
             programs,
             execs: Execs::new(gate.numbers()),
             gate,
+            judge,
             fresh,
             main: 0,
             session,
@@ -303,6 +325,7 @@ impl Supervisor {
         let task = self.task.clone();
         Context {
             gate: self.gate.clone(),
+            judge: self.judge.clone(),
             fresh: self.fresh.clone(),
             cwd: self.plan.main.cwd.clone(),
             env: self.environment(),
@@ -515,7 +538,11 @@ impl Supervisor {
                 Some(watch) => Reply::Watch(watch),
                 None => refuse("the task has no command"),
             },
-            Request::Shell { argv, cwd } => self.shell(&argv, cwd.as_deref())?,
+            Request::Shell {
+                argv,
+                cwd,
+                no_policy,
+            } => self.shell(&argv, cwd.as_deref(), no_policy)?,
             // Clients' threads run these themselves.
             Request::Exec(_) | Request::Session(_) => refuse("it came to the wrong place"),
             Request::Pause => self.freeze(true, None)?,
@@ -527,6 +554,7 @@ impl Supervisor {
             Request::Questions => self.questions(),
             Request::Answer(signed) => self.person_answers(asked.peer, &signed),
             Request::Reset => self.reset(asked.peer)?,
+            Request::Policy { rules } => self.change_policy(asked.peer, rules)?,
             Request::Rules => Reply::Once(self.grants.list(&self.plan)),
             Request::Stop => {
                 // Everything inside is gone before the answer is sent.
@@ -541,17 +569,35 @@ impl Supervisor {
         Ok(end)
     }
 
-    fn shell(&mut self, argv: &[String], cwd: Option<&str>) -> Result<Reply, SupervisorError> {
+    fn shell(
+        &mut self,
+        argv: &[String],
+        cwd: Option<&str>,
+        no_policy: bool,
+    ) -> Result<Reply, SupervisorError> {
         if self.gate.is_paused() {
             return Ok(refuse(&ExecError::Paused.to_string()));
         }
         let base = Path::new(&self.plan.main.cwd);
         let cwd = cwd.map_or_else(|| base.to_owned(), |cwd| base.join(cwd));
         let cwd = cwd.to_string_lossy().into_owned();
+        if !no_policy && let Err(denial) = self.judge.at_terminal(argv, &cwd) {
+            let body = json!({ "denial": denial, "argv": shortened(argv) });
+            note(&self.record, EventKind::Denied, body)?;
+            return Ok(Reply::Once(Answer::Refused {
+                reason: denial.to_string(),
+                fault: Fault::Policy,
+                denial: Some(denial),
+            }));
+        }
+        let verdict = if no_policy { "set aside" } else { "allow" };
         note(
             &self.record,
             EventKind::ExecStarted,
-            json!({ "main": false, "argv": shortened(argv), "cwd": cwd }),
+            json!({
+                "main": false, "argv": shortened(argv), "cwd": cwd,
+                "policy": { "verdict": verdict },
+            }),
         )?;
         let env = self.environment();
         let command = Command {
@@ -610,6 +656,32 @@ impl Supervisor {
             Err(error) => return refuse(&error.to_string()),
         };
         Reply::Once(Answer::Answered { needs })
+    }
+
+    /// Judges by other rules of people from now on, if all of them can stand. Who did
+    /// so is in the record before they count, and the task keeps them.
+    fn change_policy(
+        &mut self,
+        peer: Option<u32>,
+        rules: Vec<Source>,
+    ) -> Result<Reply, SupervisorError> {
+        let before = self.plan.contract.policy.clone();
+        let policy = TaskPolicy::of_task(&self.task, &before)?.with_people(rules);
+        let compiled = match policy.compile() {
+            Ok(compiled) => compiled,
+            Err(error) => return Ok(refuse(&format!("{error}; the rules stay as they were"))),
+        };
+        let after = policy.line();
+        let body = json!({ "policy": after, "before": before.digest, "by_uid": peer });
+        note(&self.record, EventKind::PolicyChanged, body)?;
+        self.task.write(POLICY, &policy)?;
+        self.plan.contract.policy = after.clone();
+        // A look at an ended task has a narrower plan than the one on disk.
+        let mut plan: Plan = self.task.read(PLAN)?;
+        plan.contract.policy = after.clone();
+        self.task.write(PLAN, &plan)?;
+        self.judge.replace(compiled);
+        Ok(Reply::Once(Answer::Policy { policy: after }))
     }
 
     /// Lets a secret be used no more. Its value is gone before the record says so.
@@ -762,6 +834,7 @@ fn refuse(reason: &str) -> Reply {
     Reply::Once(Answer::Refused {
         reason: reason.to_owned(),
         fault: Fault::State,
+        denial: None,
     })
 }
 

@@ -29,6 +29,7 @@ use stockade_agents::{
 };
 use stockade_budget::{Cap, Caps};
 use stockade_gateway::{Endpoint, ModelApi, Upstream};
+use stockade_policy::Source;
 use stockade_sandbox::{
     Access, Cover, Grant, INSIDE_HOME, InsideFile, Limits, SandboxSpec, Tree, WORKSPACES,
     WorkspaceMount, files, layers,
@@ -48,6 +49,7 @@ use crate::{
     error::SupervisorError,
     honeytoken::Honeytoken,
     network::Network,
+    policy::TaskPolicy,
     project::{Project, after_setup},
     secrets::{WantedSecrets, not_given, of_task},
     state::{StateDirectory, TaskDirectory},
@@ -75,6 +77,8 @@ pub struct Host {
     pub config: Config,
     /// The user's secrets, without their values.
     pub catalogue: Catalogue,
+    /// The rules of the administrator and the user.
+    pub rules: Vec<Source>,
     /// Variables that are handed inside as they are.
     pub passed: Vec<(String, String)>,
 }
@@ -222,6 +226,7 @@ pub struct Prepared {
     back_end: BackEnd,
     with_dirty: bool,
     secrets: SecretPatterns,
+    policy: TaskPolicy,
     files: Vec<HomeFile>,
     extra: ExtraPaths,
 }
@@ -260,6 +265,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         .map_err(workspace)?;
 
     let project = Project::of_tree(&pool.tree())?;
+    let policy = TaskPolicy::of_commit(&host.rules, &host.git, &repository, &base, &pool.tree())?;
     let ruled = wish.network.together(host, &project)?;
     let task = host.state.task(&TaskId::from_random(rand::rng().random()));
     let back_end = back_end(wish, &pool)?;
@@ -334,6 +340,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         required: wish.require,
         accepted: wish.accept,
         asked_secrets: not_given(&project.secrets, &host.catalogue),
+        policy: policy.line(),
         ..contract::of(&plan, &agent, &pool, back_end, &project, &ruled)
     };
     caps::require(&plan.contract)?;
@@ -368,6 +375,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         with_dirty: wish.with_dirty,
         secrets,
         files,
+        policy,
         extra,
     })
 }

@@ -12,6 +12,9 @@ pub struct Denial {
     pub rule: String,
     /// A sentence that says why the rule is there.
     pub reason: String,
+    /// What can be done instead.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub instead: Option<String>,
     /// The command that a person would type to allow it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub allow: Option<String>,
@@ -24,6 +27,9 @@ impl std::fmt::Display for Denial {
             "stockade refused to {} ({}): {}",
             self.what, self.rule, self.reason
         )?;
+        if let Some(instead) = &self.instead {
+            write!(formatter, " Instead: {instead}")?;
+        }
         match &self.allow {
             Some(command) => write!(formatter, " To allow it: {command}"),
             None => Ok(()),
@@ -41,12 +47,13 @@ mod tests {
             what: "connect to example.com:443".into(),
             rule: "network.default-deny".into(),
             reason: "no rule allows this host.".into(),
+            instead: Some("Use what is there.".into()),
             allow: Some("stockade run --allow example.com".into()),
         };
         assert_eq!(
             denial.to_string(),
             "stockade refused to connect to example.com:443 (network.default-deny): \
-             no rule allows this host. To allow it: stockade run --allow example.com"
+             no rule allows this host. Instead: Use what is there. To allow it: stockade run --allow example.com"
         );
         let json = serde_json::to_string(&denial).unwrap();
         assert_eq!(serde_json::from_str::<Denial>(&json).unwrap(), denial);

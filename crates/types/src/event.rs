@@ -72,6 +72,8 @@ pub enum EventKind {
     AskExpired,
     /// A cap is used up to a good part, or a person raised it.
     Budget,
+    /// Other rules judge the task's commands and requests from here on.
+    PolicyChanged,
     /// The task was frozen or thawed.
     Paused,
     /// The task ended, and how.

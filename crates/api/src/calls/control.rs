@@ -6,6 +6,7 @@ use std::io;
 use rustix::net::RecvFlags;
 use serde::Serialize;
 use stockade_supervisor::{Answer, Fault, Request, SupervisorError, TaskDirectory, connect};
+use stockade_types::Denial;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
@@ -55,7 +56,11 @@ impl Control {
             return Ok(None);
         }
         match serde_json::from_slice(&line) {
-            Ok(Answer::Refused { reason, fault }) => Err(refused(reason, fault)),
+            Ok(Answer::Refused {
+                reason,
+                fault,
+                denial,
+            }) => Err(refused(reason, fault, denial)),
             Ok(answer) => Ok(Some(answer)),
             Err(error) => Err(Problem::failed(format!(
                 "the task's control socket: {error}"
@@ -71,13 +76,14 @@ impl Control {
     }
 }
 
-fn refused(reason: String, fault: Fault) -> Problem {
+fn refused(reason: String, fault: Fault, denial: Option<Box<Denial>>) -> Problem {
     let kind = match fault {
         Fault::Request => Kind::Invalid,
+        Fault::Policy => Kind::Policy,
         Fault::State => Kind::NotRunning,
         Fault::Own => Kind::Failed,
     };
-    Problem::new(kind, reason)
+    Problem::new(kind, reason).by(denial)
 }
 
 /// Nobody is at a task's socket.

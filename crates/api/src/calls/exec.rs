@@ -108,6 +108,9 @@ pub(crate) struct Outcome {
     /// Whether its end by Stockade reaches all that it started, also what has
     /// left its process group (Linux 6.12).
     whole_tree: bool,
+    /// Why it ran without a network, in a sandbox of its own, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contained: Option<Contained>,
     /// The last refusals by the gateway while it ran.
     denials: Vec<Denial>,
     /// How many refusals there were.
@@ -149,6 +152,15 @@ pub(crate) enum End {
     ClientGone,
     /// It never began.
     NotStarted,
+}
+
+/// Why a command ran with nothing outward: what it does could not be told.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Contained {
+    /// The rule of the policy that says so.
+    rule: String,
+    /// Why it does.
+    reason: String,
 }
 
 /// A refusal by the gateway.
@@ -222,6 +234,10 @@ impl Outcome {
             cpu_ms: result.cpu_ms,
             peak_kib: result.peak_kib,
             whole_tree: result.whole_tree,
+            contained: result.contained.map(|contained| Contained {
+                rule: contained.rule,
+                reason: contained.reason,
+            }),
             denials: result
                 .denials
                 .into_iter()
@@ -253,10 +269,15 @@ impl Outcome {
 pub(super) async fn exec(
     task: &TaskDirectory,
     exec: Exec,
+    no_policy: bool,
     form: Form,
     permit: OwnedSemaphorePermit,
 ) -> Result<Response<Body>, Problem> {
-    let request = Request::Exec(Box::new(request(exec, form)?));
+    let request = ExecRequest {
+        no_policy,
+        ..request(exec, form)?
+    };
+    let request = Request::Exec(Box::new(request));
     let control = Control::ask(task, &request).await?;
     let run = Run::new(task, control, None, permit);
     if form == Form::Whole {
@@ -292,6 +313,7 @@ fn request(exec: Exec, form: Form) -> Result<ExecRequest, Problem> {
         timeout_ms: exec.timeout_ms,
         files: exec.files,
         leashed: true,
+        no_policy: false,
     })
 }
 

@@ -129,12 +129,17 @@ impl Life {
 
 impl Running {
     /// Opens one in the sandbox of `task`.
-    pub(super) async fn open(task: &TaskDirectory, wanted: NewSession) -> Result<Self, Problem> {
+    pub(super) async fn open(
+        task: &TaskDirectory,
+        wanted: NewSession,
+        no_policy: bool,
+    ) -> Result<Self, Problem> {
         let request = Request::Session(Box::new(SessionRequest {
             cwd: wanted.cwd,
             env: wanted.env,
             merged: wanted.merged,
             limits: wanted.limits.into(),
+            no_policy,
         }));
         let mut control = Control::ask(task, &request).await?;
         match control.answer().await? {

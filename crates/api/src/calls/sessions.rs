@@ -33,9 +33,10 @@ impl Table {
         &self,
         task: &TaskDirectory,
         wanted: NewSession,
+        no_policy: bool,
     ) -> Result<Response<Body>, Problem> {
         self.make_room(task.id())?;
-        let session = Arc::new(Running::open(task, wanted).await?);
+        let session = Arc::new(Running::open(task, wanted, no_policy).await?);
         self.lock()
             .entry(task.id().clone())
             .or_default()

@@ -4,6 +4,7 @@
 use hyper::{Response, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
+use stockade_types::Denial;
 
 use super::{Body, json, set};
 use crate::calls::Agreement;
@@ -14,6 +15,7 @@ pub(crate) enum Kind {
     Invalid,
     Foreign,
     Refused,
+    Policy,
     NotFound,
     Method,
     Slow,
@@ -31,7 +33,7 @@ impl Kind {
     fn status(self) -> StatusCode {
         match self {
             Self::Invalid => StatusCode::BAD_REQUEST,
-            Self::Foreign | Self::Refused => StatusCode::FORBIDDEN,
+            Self::Foreign | Self::Refused | Self::Policy => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
@@ -50,6 +52,7 @@ impl Kind {
             Self::Invalid => ("invalid", "The request is not understood"),
             Self::Foreign => ("foreign", "The socket belongs to another user"),
             Self::Refused => ("refused", "Stockade refuses to do that"),
+            Self::Policy => ("policy", "The policy does not let it run"),
             Self::NotFound => ("not-found", "There is no such thing"),
             Self::Method => ("method", "That cannot be done with it"),
             Self::Slow => ("slow", "The request took too long to arrive"),
@@ -72,6 +75,7 @@ pub(crate) struct Problem {
     detail: String,
     fix: Vec<String>,
     contract: Option<Box<Agreement>>,
+    denial: Option<Box<Denial>>,
     allowed: Option<String>,
 }
 
@@ -94,6 +98,23 @@ pub(super) struct Document<'a> {
     /// Of the kind `contract`: what has to be agreed to.
     #[serde(skip_serializing_if = "Option::is_none")]
     contract: Option<&'a Agreement>,
+    /// Of the kind `policy`: which rule said so, and what to do instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denial: Option<Denied<'a>>,
+}
+
+/// The rule of a policy by which a command was refused.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Denied<'a> {
+    /// What was tried.
+    what: &'a str,
+    /// The rule's name.
+    rule: &'a str,
+    /// Why it is there.
+    reason: &'a str,
+    /// What to do instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instead: Option<&'a str>,
 }
 
 impl Problem {
@@ -103,6 +124,7 @@ impl Problem {
             detail: detail.into(),
             fix: Vec::new(),
             contract: None,
+            denial: None,
             allowed: None,
         }
     }
@@ -139,6 +161,10 @@ impl Problem {
         self
     }
 
+    pub(crate) fn by(self, denial: Option<Box<Denial>>) -> Self {
+        Self { denial, ..self }
+    }
+
     pub(crate) fn with_contract(mut self, contract: Agreement) -> Self {
         self.contract = Some(Box::new(contract));
         self
@@ -153,6 +179,12 @@ impl Problem {
             detail: &self.detail,
             fix: &self.fix,
             contract: self.contract.as_deref(),
+            denial: self.denial.as_deref().map(|denial| Denied {
+                what: &denial.what,
+                rule: &denial.rule,
+                reason: &denial.reason,
+                instead: denial.instead.as_deref(),
+            }),
         }
     }
 

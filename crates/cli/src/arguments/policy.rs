@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::TaskName;
+
 #[derive(Debug, Args)]
 pub(crate) struct Policy {
     #[command(subcommand)]
@@ -31,6 +33,8 @@ pub(crate) enum PolicyVerb {
     },
     /// List the rules in force
     Ls,
+    /// Have a running task judge by the rules of administrator and user as they are now
+    Reload(TaskName),
     /// Print the schema: everything that a rule may name
     Schema,
 }

@@ -13,6 +13,9 @@ pub(crate) struct Serve {
     /// How many commands may run at once, for all clients together
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = commands)]
     pub(crate) commands: usize,
+    /// Run commands whatever the policies of their tasks say of them; records say so
+    #[arg(long)]
+    pub(crate) no_policy: bool,
     /// Only print the OpenAPI description
     #[arg(long)]
     pub(crate) describe: bool,

@@ -145,6 +145,7 @@ fn out(task: &TaskDirectory, source: &str, to: &Path) -> Result<(), Failure> {
     let request = ExecRequest {
         argv,
         merged: true,
+        no_policy: true,
         ..ExecRequest::default()
     };
     let mut inside = Inside::ask(task, request)?;
@@ -173,6 +174,7 @@ fn into(task: &TaskDirectory, source: &Path, target: &str) -> Result<(), Failure
         argv,
         stdin: Stdin::Typed,
         merged: true,
+        no_policy: true,
         ..ExecRequest::default()
     };
     let mut inside = Inside::ask(task, request)?;

@@ -15,8 +15,8 @@ use stockade_supervisor::{
 use crate::{
     arguments::Exec,
     commands::watch,
-    failure::{Failure, Kind},
-    host,
+    failure::Failure,
+    host::{self, Task},
     print::Printer,
     terminal::{Filter, is_interactive},
 };
@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: Exec, printer: Printer) -> Result<ExitCode, Failure
     let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
     let request = request(arguments, printer);
     if is_interactive() && !printer.is_json() && is_plain(&request) {
-        return watch::at_terminal(&task, request.argv, request.cwd, printer);
+        return at_terminal(&task, request, printer);
     }
     let mut inside = Inside::ask(&task.directory, request)?;
     let shown = show(&mut inside.connection, printer);
@@ -61,6 +61,7 @@ fn request(arguments: Exec, printer: Printer) -> ExecRequest {
         timeout_ms: arguments.timeout,
         files: arguments.files,
         leashed: false,
+        no_policy: arguments.no_policy,
         ..if printer.is_json() {
             ExecRequest {
                 report: Report::Collected,
@@ -83,8 +84,43 @@ fn is_plain(request: &ExecRequest) -> bool {
             argv: request.argv.clone(),
             cwd: request.cwd.clone(),
             stdin: Stdin::Typed,
+            no_policy: request.no_policy,
             ..ExecRequest::default()
         }
+}
+
+/// Runs a command at a terminal of the sandbox; an ended task gets a sandbox for it.
+fn at_terminal(task: &Task, request: ExecRequest, printer: Printer) -> Result<ExitCode, Failure> {
+    let held = hold(&task.directory)?;
+    let connection = Connection::ask(
+        &task.directory,
+        &Request::Shell {
+            argv: request.argv,
+            cwd: request.cwd,
+            no_policy: request.no_policy,
+        },
+    )?;
+    let shown = watch::to_the_end(connection, printer);
+    drop(held);
+    if !task.status.state.is_live() {
+        task.directory.wait_until_settled()?;
+    }
+    shown
+}
+
+/// An ended task gets a sandbox that stands for as long as this connection.
+fn hold(task: &TaskDirectory) -> Result<Option<Connection>, Failure> {
+    if task.is_locked() {
+        return Ok(None);
+    }
+    look_into(task, vec!["/bin/cat".to_owned()], None, false)?;
+    let held = Request::Attach {
+        write: true,
+        whole: true,
+    };
+    let mut held = Connection::ask(task, &held)?;
+    held.answer()?;
+    Ok(Some(held))
 }
 
 /// A command inside, and the sandbox that an ended task got for it.
@@ -97,18 +133,7 @@ pub(crate) struct Inside {
 impl Inside {
     /// Starts a command in a task's sandbox; an ended task gets one for it.
     pub(crate) fn ask(task: &TaskDirectory, request: ExecRequest) -> Result<Self, Failure> {
-        let held = if task.is_locked() {
-            None
-        } else {
-            look_into(task, vec!["/bin/cat".to_owned()], None, false)?;
-            let held = Request::Attach {
-                write: true,
-                whole: true,
-            };
-            let mut held = Connection::ask(task, &held)?;
-            held.answer()?;
-            Some(held)
-        };
+        let held = hold(task)?;
         Ok(Self {
             connection: Connection::ask(task, &Request::Exec(Box::new(request)))?,
             _held: held,
@@ -125,7 +150,7 @@ pub(crate) fn gather(connection: &mut Connection) -> Result<(i32, Vec<u8>), Fail
                 printed.extend(STANDARD.decode(bytes).unwrap_or_default());
             }
             Answer::Ended { exit, .. } => return Ok((exit, printed)),
-            Answer::Refused { reason, .. } => return Err(Failure::new(Kind::Refused, reason)),
+            Answer::Refused { reason, denial, .. } => return Err(Failure::refused(reason, denial)),
             _ => {}
         }
     }
@@ -162,7 +187,7 @@ fn show(connection: &mut Connection, printer: Printer) -> Result<ExecResult, Fai
                 tell(&result, printer);
                 return Ok(*result);
             }
-            Answer::Refused { reason, .. } => return Err(Failure::new(Kind::Refused, reason)),
+            Answer::Refused { reason, denial, .. } => return Err(Failure::refused(reason, denial)),
             _ => {}
         }
     }
@@ -184,6 +209,12 @@ fn type_all(mut typing: impl FnMut(&Typed) -> std::io::Result<()>) {
 
 fn tell(result: &ExecResult, printer: Printer) {
     printer.json(&document(result));
+    if let Some(contained) = &result.contained {
+        printer.note(&format!(
+            "it ran without a network, in a sandbox of its own ({}): {}",
+            contained.rule, contained.reason
+        ));
+    }
     match (result.end, &result.error) {
         (ExecEnd::Timeout, _) => printer.note("its time was up; it and all it started are ended"),
         (_, Some(error)) => printer.note(&format!("it could not be started: {error}")),

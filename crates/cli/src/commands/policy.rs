@@ -8,26 +8,18 @@ use std::{
 
 use serde_json::json;
 use stockade_policy::{
-    Decision, Finding, Layer, PolicyError, Source, Surroundings, effects_of_text, effects_of_words,
+    Decision, Finding, Layer, Source, Surroundings, effects_of_text, effects_of_words,
 };
+use stockade_supervisor::{Answer, Connection, Request, rules_of_repository};
 use stockade_types::{Effect, Verdict};
-use stockade_workspace::{GitError, Repository, RepositoryError};
+use stockade_workspace::{Repository, RepositoryError};
 
 use crate::{
-    arguments::{Policy, PolicyTest, PolicyVerb},
+    arguments::{Policy, PolicyTest, PolicyVerb, TaskName},
     failure::{Failure, Kind},
     host,
     print::{Printer, Tone},
 };
-
-/// Where whoever administers the machine puts rules.
-const ADMIN: &str = "/etc/stockade/policy";
-
-/// Where a repository has its rules.
-const OF_REPOSITORY: &str = ".stockade/policy";
-
-/// The most bytes of a file of a repository's rules that are read.
-const LARGEST: u64 = 1 << 20;
 
 pub(crate) fn run(arguments: &Policy, printer: Printer) -> Result<ExitCode, Failure> {
     match &arguments.verb {
@@ -35,6 +27,7 @@ pub(crate) fn run(arguments: &Policy, printer: Printer) -> Result<ExitCode, Fail
         PolicyVerb::Test(command) => test(command, printer),
         PolicyVerb::Explain { rule } => explain(rule, printer),
         PolicyVerb::Ls => list(printer),
+        PolicyVerb::Reload(task) => reload(task, printer),
         PolicyVerb::Schema => {
             printer.text(stockade_policy::schema().trim_end());
             Ok(ExitCode::SUCCESS)
@@ -44,20 +37,16 @@ pub(crate) fn run(arguments: &Policy, printer: Printer) -> Result<ExitCode, Fail
 
 /// The rules in force in the current folder.
 fn policy(files: &[PathBuf]) -> Result<stockade_policy::Policy, Failure> {
-    let mut sources = Source::of_folder(Layer::Admin, Path::new(ADMIN)).map_err(failure)?;
-    if let Some(folder) = host::config_place() {
-        let own = Source::of_folder(Layer::User, &folder.join("policy"));
-        sources.extend(own.map_err(failure)?);
-    }
+    let mut sources = host::rules()?;
     for file in files {
-        sources.push(Source::of_file(Layer::User, file).map_err(failure)?);
+        sources.push(Source::of_file(Layer::User, file)?);
     }
     sources.extend(of_repository()?);
-    stockade_policy::Policy::load(&sources).map_err(failure)
+    Ok(stockade_policy::Policy::load(&sources)?)
 }
 
 /// The rules of the repository around the current folder, as they are at its
-/// commit: what is only in the checkout counts for nothing.
+/// commit.
 fn of_repository() -> Result<Vec<Source>, Failure> {
     let git = host::git()?;
     let repository = match Repository::discover(&git, Path::new(".")) {
@@ -70,45 +59,29 @@ fn of_repository() -> Result<Vec<Source>, Failure> {
         Err(RepositoryError::Unborn(_)) => return Ok(Vec::new()),
         Err(error) => return Err(Failure::failed(error)),
     };
-    let files = repository.files_in(&git, &commit, OF_REPOSITORY, LARGEST);
-    let files = files.map_err(|error: GitError| Failure::failed(error))?;
-    let cedar = files
-        .into_iter()
-        .filter(|(path, _)| path.as_bytes().ends_with(b".cedar"));
-    cedar
-        .map(|(path, content)| {
-            let name = format!("HEAD:{}", path.as_path().display());
-            let text = String::from_utf8(content)
-                .map_err(|_| Failure::failed(format!("{name} is no text; write it in UTF-8")))?;
-            Ok(Source {
-                layer: Layer::Repository,
-                name,
-                text,
-            })
-        })
-        .collect()
+    Ok(rules_of_repository(&git, &repository, &commit)?)
 }
 
-fn failure(error: PolicyError) -> Failure {
-    match error {
-        PolicyError::Rules(problems) => {
-            let places = match problems.len() {
-                1 => "one place".to_owned(),
-                many => format!("{many} places"),
-            };
-            let message = format!(
-                "the policy must be corrected in {places}; until then no command is judged"
-            );
-            let lines = problems.iter().map(ToString::to_string);
-            lines.fold(Failure::failed(message), Failure::hint)
-        }
-        other => Failure::failed(other),
-    }
+/// Has a running task judge by the rules of the administrator and the user as they
+/// are now.
+fn reload(name: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, name.task.as_deref())?;
+    let rules = host::rules()?;
+    let answer = Connection::ask_once(&task.directory, &Request::Policy { rules })?;
+    let Answer::Policy { policy } = answer else {
+        return Err(Failure::failed("the task did not say which rules hold"));
+    };
+    printer.json(&json!({ "task": task.status.id, "policy": policy }));
+    printer.line(&format!(
+        "{} judges by {} from now on",
+        task.status.slug, policy.digest
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check(files: &[PathBuf], printer: Printer) -> Result<ExitCode, Failure> {
     let mut policy = policy(files)?;
-    policy.check_examples().map_err(failure)?;
+    policy.check_examples()?;
     let count = |layer| policy.rules().filter(|rule| rule.layer == layer).count();
     let layers = [Layer::Admin, Layer::User, Layer::Default, Layer::Repository];
     let counted: Vec<_> = layers

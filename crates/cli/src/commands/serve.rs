@@ -35,6 +35,7 @@ pub(crate) fn run(arguments: &Serve, printer: Printer) -> Result<ExitCode, Failu
             key.map(Redacted::new)
         }),
         commands: arguments.commands,
+        no_policy: arguments.no_policy,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -40,6 +40,9 @@ struct Origin {
     secrets: BTreeSet<String>,
     refused: u64,
     cost: Money,
+    /// The contract, with the rules that were last in force.
+    #[serde(skip)]
+    contract: Contract,
     /// How many records were checked, and their root.
     record: Option<TreeHead>,
 }
@@ -151,6 +154,7 @@ impl Origin {
             let body = &record.body;
             match kind {
                 EventKind::TaskStarted => origin.start(body),
+                EventKind::PolicyChanged => origin.change_policy(body),
                 EventKind::NetworkRequest => origin.hosts.extend(text(&body["host"])),
                 EventKind::SecretUsed => origin.secrets.extend(text(&body["secret"])),
                 EventKind::Denied => origin.refused += 1,
@@ -182,8 +186,14 @@ impl Origin {
         self.base = text(&status["base"]).unwrap_or_default();
         self.model = text(&status["model"]).unwrap_or_else(|| "default".to_owned());
         self.agent = text(&body["contract"]["agent"]["name"]).unwrap_or_default();
-        let contract = serde_json::from_value(body["contract"].clone());
-        self.policy = contract.map_or_else(|_| String::new(), |contract| policy(&contract));
+        self.contract = serde_json::from_value(body["contract"].clone()).unwrap_or_default();
+        self.policy = policy(&self.contract);
+    }
+
+    /// Other rules judge from here on.
+    fn change_policy(&mut self, body: &Value) {
+        self.contract.policy = serde_json::from_value(body["policy"].clone()).unwrap_or_default();
+        self.policy = policy(&self.contract);
     }
 }
 
@@ -197,10 +207,15 @@ fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// How a merge commit names the contract that its task had.
+/// How a merge commit names the rules and the contract that its task had.
 pub(crate) fn policy(contract: &Contract) -> String {
     let bytes = serde_json::to_vec(contract).unwrap_or_default();
-    format!("contract sha256:{}", Hash::of(&bytes))
+    let contract_digest = Hash::of(&bytes);
+    match contract.policy.digest.as_str() {
+        // From before tasks had one.
+        "" => format!("contract sha256:{contract_digest}"),
+        rules => format!("rules {rules}, contract sha256:{contract_digest}"),
+    }
 }
 
 fn show(origin: &Origin, printer: Printer) {

@@ -12,7 +12,7 @@ use stockade_supervisor::{
 use crate::{
     arguments::{Attach, Logs, TaskName},
     failure::{Failure, Kind},
-    host::{self, Task},
+    host,
     print::{Printer, Tone},
     terminal::{Filter, Raw, is_interactive, size},
 };
@@ -87,36 +87,35 @@ fn print_log(task: &TaskDirectory) -> Result<(), Failure> {
 pub(crate) fn shell(name: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
     let task = host::find(&host::state()?, name.task.as_deref())?;
     let argv = ["/bin/bash", "-i"].map(str::to_owned).to_vec();
-    at_terminal(&task, argv, None, printer)
-}
-
-/// Runs a command at a terminal of the sandbox; an ended task gets a sandbox
-/// for it.
-pub(crate) fn at_terminal(
-    task: &Task,
-    argv: Vec<String>,
-    cwd: Option<String>,
-    printer: Printer,
-) -> Result<ExitCode, Failure> {
     let directory = &task.directory;
+    // What a person types there is not judged.
     let request = if directory.is_locked() {
-        Request::Shell { argv, cwd }
+        Request::Shell {
+            argv,
+            cwd: None,
+            no_policy: true,
+        }
     } else {
-        look_into(directory, argv, cwd.as_deref(), true)?;
+        look_into(directory, argv, None, true)?;
         Request::Attach {
             write: true,
             whole: true,
         }
     };
-    let code = match show(Connection::ask(directory, &request)?, printer)? {
-        Seen::Ended(exit) => exit_code(exit.unwrap_or(1)),
-        Seen::Detached => ExitCode::SUCCESS,
-        Seen::Nothing => return Err(Failure::failed("the task ended first")),
-    };
+    let code = to_the_end(Connection::ask(directory, &request)?, printer)?;
     if !task.status.state.is_live() {
         directory.wait_until_settled()?;
     }
     Ok(code)
+}
+
+/// Shows a command at a terminal until it ends or the person leaves.
+pub(crate) fn to_the_end(connection: Connection, printer: Printer) -> Result<ExitCode, Failure> {
+    match show(connection, printer)? {
+        Seen::Ended(exit) => Ok(exit_code(exit.unwrap_or(1))),
+        Seen::Detached => Ok(ExitCode::SUCCESS),
+        Seen::Nothing => Err(Failure::failed("the task ended first")),
+    }
 }
 
 /// How watching ended.
@@ -185,7 +184,9 @@ pub(crate) fn exit_code(code: i32) -> ExitCode {
 fn show(mut connection: Connection, printer: Printer) -> Result<Seen, Failure> {
     let (write, terminal) = match connection.answer()? {
         Some(Answer::Watching { write, terminal }) => (write, terminal),
-        Some(Answer::Refused { reason, .. }) => return Err(Failure::new(Kind::Refused, reason)),
+        Some(Answer::Refused { reason, denial, .. }) => {
+            return Err(Failure::refused(reason, denial));
+        }
         _ => return Ok(Seen::Nothing),
     };
     let (left, leaving) = std::sync::mpsc::channel();

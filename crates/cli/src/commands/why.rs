@@ -53,6 +53,9 @@ pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure
             printer.line(&format!("what    {}", denial.what));
             printer.line(&format!("rule    {}", denial.rule));
             printer.line(&format!("why     {}", denial.reason));
+            if let Some(instead) = &denial.instead {
+                printer.line(&format!("instead {instead}"));
+            }
             let allow = denial.allow.as_deref().unwrap_or("nothing allows it");
             printer.line(&format!("allow   {allow}"));
             if let Some(rule) = card["exactly"].as_str() {
@@ -87,6 +90,7 @@ fn denial(body: &Value) -> Option<Denial> {
         },
         rule: text("rule")?.to_owned(),
         reason: text("reason")?.to_owned(),
+        instead: text("instead").map(str::to_owned),
         allow: text("allow").map(str::to_owned),
     })
 }

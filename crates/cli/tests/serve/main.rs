@@ -14,6 +14,7 @@ mod client;
 mod commands;
 mod ends;
 mod limits;
+mod policy;
 mod sandboxes;
 mod sessions;
 mod streams;
@@ -21,7 +22,7 @@ mod streams;
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -45,7 +46,15 @@ impl Server {
 
     /// One with further words for `serve`.
     fn start_with(host: &Host, words: &[&str]) -> Self {
-        let mut command = host.command(&[&["--json", "serve"], words].concat());
+        Self::of(host.command(&[&["--json", "serve"], words].concat()))
+    }
+
+    /// One for whose commands the policy counts, as people have it.
+    fn start_judged(host: &Host) -> Self {
+        Self::of(host.judged_command(&["--json", "serve"]))
+    }
+
+    fn of(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

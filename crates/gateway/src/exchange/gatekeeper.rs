@@ -24,6 +24,7 @@ use crate::{
     meter::Meter,
     outbound::{self, Outbound, OwnSources},
     path::{self, PathRefusal},
+    policy::{Outgoing, Policy, PolicyRefusal},
     record::{Record, bounded},
     reply::{Refusal, ReplyBody},
     rules::{Asked, Destination, HostRule, LiveRules, Snapshot},
@@ -58,6 +59,7 @@ pub(crate) struct Gatekeeper {
     pub(super) outbound: Outbound,
     pub(super) budget: ByteBudget,
     pub(super) meter: Arc<dyn Meter>,
+    policy: Arc<dyn Policy>,
     pub(super) intake: Intake,
     under_way: Arc<Semaphore>,
     requests: AtomicU64,
@@ -95,6 +97,7 @@ pub(crate) struct Court {
     pub(crate) sources: Arc<dyn OwnSources>,
     pub(crate) ask: Arc<dyn Ask>,
     pub(crate) meter: Arc<dyn Meter>,
+    pub(crate) policy: Arc<dyn Policy>,
 }
 
 impl Gatekeeper {
@@ -129,6 +132,7 @@ impl Gatekeeper {
             outbound,
             budget: ByteBudget::new(settings.byte_limit),
             meter: court.meter,
+            policy: court.policy,
             intake: Intake::new(),
             under_way: Arc::new(Semaphore::new(REQUESTS_MAX)),
             requests: AtomicU64::new(1),
@@ -231,11 +235,32 @@ impl Gatekeeper {
         }
     }
 
+    /// What the task's policy says of a request that nothing else refuses.
+    pub(super) async fn judge_by_policy(
+        &self,
+        head: &Head<'_>,
+        of_model: bool,
+    ) -> Result<(), Refusal> {
+        let uri = &head.parts.uri;
+        let outgoing = Outgoing {
+            host: head.target.host(),
+            method: head.parts.method.as_str().to_owned(),
+            path: uri.path().to_owned(),
+            query: uri.query().unwrap_or_default().to_owned(),
+            of_model,
+        };
+        let refused = |refused: PolicyRefusal| {
+            Refusal::new(StatusCode::FORBIDDEN, refused.rule, refused.reason)
+                .with_instead(refused.instead)
+        };
+        self.policy.judge(outgoing).await.map_err(refused)
+    }
+
     pub(super) async fn record_refusal(&self, target: &Target, parts: &Parts, refusal: &Refusal) {
         let mut body = json!({
             "host": target.host(), "port": target.address.port(), "method": bounded(parts.method.as_str()),
             "path": bounded(parts.uri.path()), "verdict": "deny", "rule": refusal.rule,
-            "reason": bounded(&refusal.reason), "allow": refusal.allow,
+            "reason": bounded(&refusal.reason), "instead": refusal.instead, "allow": refusal.allow,
         });
         if let Some(card) = &refusal.card {
             body["card"] = json!(card);

@@ -123,6 +123,7 @@ impl Gatekeeper {
         body: Incoming,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let allowed = judge(head, route)?;
+        self.judge_by_policy(head, true).await?;
         let parts = head.parts;
         let held = self.intake.read(body, BODY_MAX).await?;
         self.judge_body(&route.settings, &parts.method, &held.bytes)?;

@@ -156,6 +156,7 @@ impl Gatekeeper {
         };
         refuse_upgrade(head.parts)?;
         self.judge_information(head, &rule)?;
+        self.judge_by_policy(head, false).await?;
         let limit = rule.request_limit();
         let held = self.intake.read(body, limit).await?;
         // A compressed one may pass: no secret is inside, and a placeholder

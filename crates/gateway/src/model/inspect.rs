@@ -264,10 +264,10 @@ mod tests {
 
     use super::*;
 
-    fn rule(api: ModelApi, body: &Value) -> Option<&'static str> {
+    fn rule(api: ModelApi, body: &Value) -> Option<String> {
         inspect(api, body.to_string().as_bytes())
             .err()
-            .map(|refusal| refusal.rule)
+            .map(|refusal| refusal.rule.into_owned())
     }
 
     #[test]
@@ -390,7 +390,8 @@ mod tests {
             ),
         ];
         for (api, body) in cases {
-            assert_eq!(rule(api, &body), Some("net.provider_fetch"), "{body}");
+            let rule = rule(api, &body);
+            assert_eq!(rule.as_deref(), Some("net.provider_fetch"), "{body}");
         }
     }
 

@@ -105,6 +105,24 @@ async fn g2_verdicts_hold_between_a_client_and_a_server() {
 }
 
 #[tokio::test]
+async fn g4_what_the_policy_forbids_does_not_leave_whatever_rules_for_hosts_allow() {
+    let (_upstream, gateway, seen) = ruled(&[SITE], &[]).await;
+    for path in [format!("/{FORBIDDEN}"), format!("/a?{FORBIDDEN}")] {
+        let reply = gateway.send(SITE, request("GET", SITE, &path, "")).await;
+        assert_eq!(reply.headers()["x-stockade-reason"], "test.one-rule");
+        let (status, body) = json(reply).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        assert_eq!(body["instead"], "Ask for something else.");
+    }
+    assert!(seen.lock().unwrap().is_empty(), "it reached the upstream");
+    assert!(gateway.events(EventKind::NetworkRequest).is_empty());
+    assert_eq!(
+        gateway.event(EventKind::Denied).await["rule"],
+        "test.one-rule"
+    );
+}
+
+#[tokio::test]
 async fn g2_an_allowed_host_is_reached_and_others_are_not() {
     let (_upstream, gateway, seen) = ruled(&[SITE], &[]).await;
     let reply = gateway.send(SITE, request("GET", SITE, "/a?b=c", "")).await;

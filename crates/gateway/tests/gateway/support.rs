@@ -30,10 +30,10 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
 use stockade_approval::{Ask, Asked, Outcome, Question};
 use stockade_gateway::{
-    Asked, Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Listeners, LiveRules,
-    LiveSecrets, Meter, Metered, ModelApi, ModelCall, ModelRoute, OriginalDestination, OwnSources,
-    ResolveError, Resolver, SecretSource, SecretText, SecretValue, Settings, Settlement, Signing,
-    SinkError, Spent, Unpaid, Upstream, UpstreamAccess,
+    Asked, Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Judged, Listeners,
+    LiveRules, LiveSecrets, Meter, Metered, ModelApi, ModelCall, ModelRoute, OriginalDestination,
+    Outgoing, OwnSources, Policy, PolicyRefusal, ResolveError, Resolver, SecretSource, SecretText,
+    SecretValue, Settings, Settlement, Signing, SinkError, Spent, Unpaid, Upstream, UpstreamAccess,
 };
 use stockade_scan::SourceIndexBuilder;
 use stockade_types::{Event, EventKind, HostName, Redacted, TaskId};
@@ -167,6 +167,26 @@ impl OwnSources for OneFile {
         let mut builder = SourceIndexBuilder::default();
         builder.add(own_source().as_bytes());
         Box::pin(async { Ok(builder.finish()) })
+    }
+}
+
+/// A policy with one rule: what ends like this does not leave.
+pub(crate) const FORBIDDEN: &str = "by-policy";
+
+struct OneRule;
+
+impl Policy for OneRule {
+    fn judge(&self, outgoing: Outgoing) -> Judged<'_> {
+        let asked = [&outgoing.path, &outgoing.query];
+        let forbidden = asked.iter().any(|text| text.ends_with(FORBIDDEN));
+        Box::pin(async move {
+            let refusal = || PolicyRefusal {
+                rule: "test.one-rule".to_owned(),
+                reason: "the test forbids it.".to_owned(),
+                instead: Some("Ask for something else.".to_owned()),
+            };
+            if forbidden { Err(refusal()) } else { Ok(()) }
+        })
     }
 }
 
@@ -409,6 +429,7 @@ impl Harness {
             },
             sink: sink.clone(),
             meter,
+            policy: Arc::new(OneRule),
             more: tokio::sync::mpsc::unbounded_channel().1,
             original_destination: destinations.clone(),
         };

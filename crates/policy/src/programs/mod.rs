@@ -22,6 +22,7 @@ use std::{collections::HashMap, sync::LazyLock};
 use crate::commands::Line;
 
 pub(crate) use self::{
+    network::{changes, kind, marks_of},
     rows::{Program, Target, program, row},
     sink::Sink,
 };

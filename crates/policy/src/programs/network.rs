@@ -8,6 +8,7 @@ use stockade_types::{
 };
 
 use self::requests::{CURL_VALUES, curl, host, httpie, wget};
+pub(crate) use self::requests::{changes, kind, marks_of};
 use super::{Program, Sink, Target, program, row};
 use crate::{
     commands::Line,

@@ -6,7 +6,7 @@ use cedar_policy::{
 };
 use stockade_types::{Confidence, Effect, EffectKind, FileClass, Mark, Reversible, Scope, Verdict};
 
-use super::{Policy, PolicyError, Rule, Slice, schema::groups, strictest};
+use super::{Layer, Policy, PolicyError, Rule, Slice, schema::groups, strictest};
 
 /// The rule that stands for what no rule permits.
 const NOTHING_PERMITS: &str = "policy.nothing-permits";
@@ -140,6 +140,50 @@ impl Policy {
         Decision {
             verdict: strictest(findings.iter().map(|finding| finding.verdict)),
             findings,
+        }
+    }
+
+    /// The decision if the rules that come with Stockade did not count for those of
+    /// `effects` that `set_aside` tells: somebody who may has decided about them.
+    pub fn decide_beside(
+        &self,
+        effects: &[Effect],
+        set_aside: impl Fn(&Effect) -> bool,
+    ) -> Decision {
+        let mut decision = self.decide(effects);
+        for finding in &mut decision.findings {
+            if set_aside(&finding.effect) {
+                self.take_defaults_off(finding);
+            }
+        }
+        decision
+            .findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
+        decision.verdict = strictest(decision.findings.iter().map(|finding| finding.verdict));
+        decision
+    }
+
+    /// Leaves what the rules of people decide. What stands for no rule stays.
+    fn take_defaults_off(&self, finding: &mut Finding) {
+        if finding.verdict == Verdict::Allow {
+            return;
+        }
+        finding.rules.retain(|id| {
+            self.rule(id)
+                .is_none_or(|rule| rule.layer != Layer::Default)
+        });
+        match finding.rules.first().and_then(|id| self.rule(id)) {
+            Some(rule) => {
+                finding.verdict = rule.verdict;
+                finding.reason.clone_from(&rule.reason);
+                finding.instead.clone_from(&rule.instead);
+            }
+            None if finding.rules.is_empty() => {
+                finding.verdict = Verdict::Allow;
+                finding.reason.clear();
+                finding.instead = None;
+            }
+            None => {}
         }
     }
 

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::PolicyError;
 
 /// The most files of a folder, and the most bytes of a file, that are read.
@@ -12,7 +14,7 @@ const MOST_FILES: usize = 200;
 const MOST_BYTES: usize = 1 << 20;
 
 /// Who wrote a rule; the later, the more it counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
     /// The repository, at its base commit. It may only forbid.
@@ -38,7 +40,7 @@ impl Layer {
 }
 
 /// A text of rules.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Whose it is.
     pub layer: Layer,

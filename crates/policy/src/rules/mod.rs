@@ -63,11 +63,18 @@ impl Policy {
     /// The default rules and those of `sources`. If any of them cannot stand,
     /// none is in force.
     pub fn load(sources: &[Source]) -> Result<Self, PolicyError> {
-        let defaults = defaults();
+        let mut all = defaults();
+        all.extend_from_slice(sources);
+        Self::of(&all)
+    }
+
+    /// The rules of `sources` and no others. If any of them cannot stand, none is
+    /// in force.
+    pub fn of(sources: &[Source]) -> Result<Self, PolicyError> {
         let (schema, _) = Schema::from_cedarschema_str(&schema()).map_err(cedar)?;
         let mut problems = Vec::new();
         let mut rules: BTreeMap<String, Rule> = BTreeMap::new();
-        for source in defaults.iter().chain(sources) {
+        for source in sources {
             for rule in rule::read(source, &mut problems) {
                 if let Some(other) = rules.get(&rule.id) {
                     let what = format!(
@@ -92,7 +99,7 @@ impl Policy {
                 most: MOST_RULES,
             });
         }
-        validate(&rules, &schema, &defaults, sources, &mut problems)?;
+        validate(&rules, &schema, sources, &mut problems)?;
         if !problems.is_empty() {
             return Err(PolicyError::Rules(problems));
         }
@@ -143,7 +150,6 @@ impl Policy {
 fn validate(
     rules: &BTreeMap<String, Rule>,
     schema: &Schema,
-    defaults: &[Source],
     sources: &[Source],
     problems: &mut Vec<Problem>,
 ) -> Result<(), PolicyError> {
@@ -154,10 +160,7 @@ fn validate(
         let Some(rule) = rules.get(AsRef::<str>::as_ref(error.policy_id())) else {
             continue;
         };
-        let source = defaults
-            .iter()
-            .chain(sources)
-            .find(|source| source.name == rule.file);
+        let source = sources.iter().find(|source| source.name == rule.file);
         let line = source
             .and_then(|source| place_of(source, error))
             .unwrap_or(rule.line);

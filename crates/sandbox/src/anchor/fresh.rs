@@ -139,7 +139,9 @@ impl Nursery {
         kernel::unshare(UnshareFlags::NEWNET).during(Layer::Network, "make a network")?;
         let listeners = match isolation {
             Isolation::Fresh => Some(network::set_up()?.0),
-            Isolation::Tightened => network::set_up_closed().map(|()| None)?,
+            Isolation::Contained | Isolation::Tightened => {
+                network::set_up_closed().map(|()| None)?
+            }
         };
         let namespace =
             namespace("/proc/self/ns/net").during(Layer::Network, "keep the network")?;

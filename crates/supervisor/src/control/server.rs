@@ -87,6 +87,7 @@ fn client(
             let answer = Answer::Refused {
                 reason: "the request is not understood".to_owned(),
                 fault: Fault::Request,
+                denial: None,
             };
             return write_line(lines.stream(), &answer);
         };

@@ -143,6 +143,13 @@ impl Gate {
         self.lock().admit(body).map(|_| ())
     }
 
+    /// Records a command that the policy does not let start.
+    pub(crate) fn note_denied(&self, body: Value) -> Result<(), ExecError> {
+        let inside = self.lock();
+        let open = inside.open.as_ref().ok_or(ExecError::Ended)?;
+        Ok(open.record.post(&Event::new(EventKind::Denied, body))?)
+    }
+
     /// Records how a command ended.
     pub(super) fn note_end(&self, body: Value) -> Result<(), RecordError> {
         match &self.lock().open {

@@ -15,10 +15,10 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::pipe::{PipeFlags, pipe_with};
-use serde_json::json;
+use serde_json::{Value, json};
 use stockade_scan::{Formats, Redactor};
 use stockade_types::{
-    Event, EventKind,
+    Denial, Event, EventKind, Verdict,
     wire::{Exec, ExitStatus},
 };
 use stockade_workspace::{TaskSpace, TreeSight};
@@ -37,6 +37,7 @@ use super::{
 use crate::{
     control::{Answer, Lines, write_line},
     happening::Happening,
+    judge::{Admitted, Contained, Judge},
     programs::shortened,
     state::TaskDirectory,
 };
@@ -49,6 +50,8 @@ const LOGS_MAX: u32 = 100;
 /// What is the same for all commands of a task.
 pub(crate) struct Context {
     pub(crate) gate: Gate,
+    /// What may start.
+    pub(crate) judge: Judge,
     /// Sandboxes for commands that want one of their own.
     pub(crate) fresh: FreshPool,
     /// The folder of the main command.
@@ -147,6 +150,10 @@ impl Owned {
         let answer = Answer::Refused {
             reason: error.to_string(),
             fault: error.fault(),
+            denial: match error {
+                ExecError::Denied(denial) => Some(denial.clone()),
+                _ => None,
+            },
         };
         write_line(client.stream(), &answer)
     }
@@ -158,17 +165,19 @@ impl Owned {
     ) -> Result<Option<ExecResult>, ExecError> {
         let context = &self.context;
         request.check(&context.kept, |value| context.is_key(value))?;
-        let before = Before::command(context, request.files)?;
         let id = context.gate.number();
         let argv = request.words()?;
         let cwd = request.folder(&context.cwd);
+        let contained = context.admit(id, request, &argv, &cwd)?;
+        let request = &request.within(contained.is_some());
+        let before = Before::command(context, request.files)?;
         let fresh = request.isolation.map(|kind| context.fresh.take(kind));
         let fresh = fresh.transpose()?;
 
         let (inside, mut flow) = self.streams(id, request)?;
         let body = json!({
             "exec": id, "main": false, "argv": shortened(&argv), "cwd": cwd,
-            "isolation": request.isolation,
+            "isolation": request.isolation, "policy": verdict(request.no_policy, contained.as_ref()),
         });
         let exec = context.exec(id, request, &argv, &cwd);
         let descriptors: Vec<_> = inside.iter().map(AsFd::as_fd).collect();
@@ -200,6 +209,7 @@ impl Owned {
             return Ok(None);
         };
         result.whole_tree |= fresh.is_some();
+        result.contained = contained;
         flow.take_sink().report(id, &mut result);
         before.tell(context, &mut result)?;
         context.note_end(&result)?;
@@ -277,7 +287,43 @@ fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
     Ok(pipe_with(PipeFlags::CLOEXEC)?)
 }
 
+/// What the record says of how the policy judged a command that starts.
+fn verdict(no_policy: bool, contained: Option<&Contained>) -> Value {
+    match contained {
+        _ if no_policy => json!({ "verdict": "set aside" }),
+        Some(contained) => json!({ "verdict": Verdict::Contain, "rule": contained.rule }),
+        None => json!({ "verdict": Verdict::Allow }),
+    }
+}
+
 impl Context {
+    /// Whether a command may run, and why it may do so only with nothing outward.
+    fn admit(
+        &self,
+        id: u32,
+        request: &ExecRequest,
+        argv: &[String],
+        cwd: &str,
+    ) -> Result<Option<Contained>, ExecError> {
+        if request.no_policy {
+            return Ok(None);
+        }
+        match self.judge.command(argv, cwd, &request.env) {
+            Ok(Admitted::Free) => Ok(None),
+            Ok(Admitted::Contained(contained)) => Ok(Some(contained)),
+            Err(denial) => Err(self.denied(id, argv, denial)),
+        }
+    }
+
+    /// Records what the policy does not let run.
+    fn denied(&self, id: u32, argv: &[String], denial: Box<Denial>) -> ExecError {
+        let body = json!({ "denial": denial, "exec": id, "argv": shortened(argv) });
+        match self.gate.note_denied(body) {
+            Ok(()) => ExecError::Denied(denial),
+            Err(error) => error,
+        }
+    }
+
     /// What becomes of what command `id` prints to `sources` descriptors.
     fn sink(&self, id: u32, report: Report, sources: usize) -> Sink {
         match report {

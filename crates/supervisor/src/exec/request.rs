@@ -1,10 +1,10 @@
 //! What is asked for, and whether it can be had.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 use stockade_sandbox::Isolation;
-use stockade_types::wire;
+use stockade_types::{Denial, wire};
 
 /// The most bytes that argv and environment have together: what one request
 /// to process 1 holds, with room for the task's own variables.
@@ -43,6 +43,8 @@ pub struct ExecRequest {
     pub files: bool,
     /// Whether it is ended, with everything it started, when its client goes.
     pub leashed: bool,
+    /// Whether a person has set the task's policy aside for it. The record says so.
+    pub no_policy: bool,
 }
 
 /// What a command reads.
@@ -112,6 +114,8 @@ pub struct SessionRequest {
     pub merged: bool,
     /// Caps on each process that it starts.
     pub limits: ExecLimits,
+    /// Whether a person has set the task's policy aside for all its texts.
+    pub no_policy: bool,
 }
 
 /// A text for the shell of a session.
@@ -135,6 +139,8 @@ pub struct SessionText {
 pub enum Fault {
     /// The request's: it will never work.
     Request,
+    /// The request's: the task's policy does not let it run.
+    Policy,
     /// Nobody's: it does not fit how the task stands.
     #[default]
     State,
@@ -177,6 +183,9 @@ pub enum ExecError {
     /// Standard input that is not base64.
     #[error("standard input is not base64")]
     Base64,
+    /// The task's policy does not let it run.
+    #[error("{0}")]
+    Denied(Box<Denial>),
     /// Everything inside stands still.
     #[error("the task is paused; `stockade resume` lets it go on, then commands run again")]
     Paused,
@@ -209,6 +218,7 @@ impl ExecError {
             | Self::Key(_)
             | Self::FewFiles
             | Self::Base64 => Fault::Request,
+            Self::Denied(_) => Fault::Policy,
             Self::Paused | Self::Ended => Fault::State,
             Self::Record(_) | Self::Sandbox(_) | Self::Files(_) | Self::Fresh(_) => Fault::Own,
         }
@@ -233,6 +243,17 @@ impl ExecRequest {
             .as_ref()
             .map_or_else(|| base.into(), |cwd| base.join(cwd));
         folder.to_string_lossy().into_owned()
+    }
+
+    /// The same, with no network if it is `contained`.
+    pub(crate) fn within(&self, contained: bool) -> Cow<'_, Self> {
+        if !contained || self.isolation == Some(Isolation::Tightened) {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self {
+            isolation: Some(Isolation::Contained),
+            ..self.clone()
+        })
     }
 
     /// Whether it must be possible to end it with everything it started, beside

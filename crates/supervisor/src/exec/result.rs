@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use stockade_workspace::TreeChanges;
 
+use crate::judge::Contained;
+
 /// Everything that is known of a command that ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExecResult {
@@ -34,6 +36,9 @@ pub struct ExecResult {
     /// Whether its end by Stockade reaches all that it started, also what has
     /// left its process group (Linux 6.12); false if that was not asked for.
     pub whole_tree: bool,
+    /// Why it ran with nothing outward, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contained: Option<Contained>,
     /// What the gateway refused while it ran. Others inside may have asked.
     pub denials: Vec<DenialSeen>,
     /// How many refusals there were.
@@ -76,6 +81,7 @@ impl ExecResult {
             cpu_ms: None,
             peak_kib: None,
             whole_tree: false,
+            contained: None,
             denials: Vec::new(),
             denials_count: 0,
             output: None,

@@ -19,9 +19,10 @@ use std::{
 
 use stockade_approval::{Ask, Asked, Outcome, Question};
 use stockade_gateway::{
-    Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Listeners, LiveRules,
-    LiveSecrets, Meter, Metered, ModelCall, OriginalDestination, OwnSources, SecretSource,
-    SecretText, SecretValue, Settings, Settlement, SinkError, Spent, Unpaid, UpstreamAccess,
+    Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Judged, Listeners, LiveRules,
+    LiveSecrets, Meter, Metered, ModelCall, OriginalDestination, Outgoing, OwnSources, Policy,
+    PolicyRefusal, SecretSource, SecretText, SecretValue, Settings, Settlement, SinkError, Spent,
+    Unpaid, UpstreamAccess,
 };
 use stockade_sandbox::Channel;
 use stockade_scan::{INDEX_BYTES_MAX, SourceIndex};
@@ -103,6 +104,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         more,
         upstream,
         meter: Arc::clone(&sink) as Arc<dyn Meter>,
+        policy: Arc::clone(&sink) as Arc<dyn Policy>,
         sink,
         original_destination: Arc::new(Tracked),
     };
@@ -146,7 +148,8 @@ impl Recorded {
                 Told::Reserved { ask, .. }
                 | Told::Settled { ask, .. }
                 | Told::Secret { ask, .. }
-                | Told::Outcome { ask, .. } => *ask,
+                | Told::Outcome { ask, .. }
+                | Told::Judged { ask, .. } => *ask,
                 Told::Fingerprints { ask, file, .. } => {
                     *file = descriptors.pop();
                     *ask
@@ -271,6 +274,17 @@ impl Meter for Recorded {
             match self.exchange(settle).await {
                 Ok(Told::Settled { bill, .. }) => bill,
                 _ => None,
+            }
+        })
+    }
+}
+
+impl Policy for Recorded {
+    fn judge(&self, outgoing: Outgoing) -> Judged<'_> {
+        Box::pin(async move {
+            match self.exchange(|ask| Heard::Judge { ask, outgoing }).await {
+                Ok(Told::Judged { answer, .. }) => answer,
+                _ => Err(PolicyRefusal::unanswered()),
             }
         })
     }

@@ -7,7 +7,7 @@ use stockade_workspace::{BackEnd, PoolEntry, visible};
 
 use super::{Agent, groups};
 use crate::{
-    contract::{AgentLine, Assurance, Cap, Contract, Strength},
+    contract::{AgentLine, Assurance, Cap, Contract, PolicyLine, Strength},
     honeytoken::Honeytoken,
     network::Ruled,
     project::Project,
@@ -82,6 +82,7 @@ pub(super) fn of(
         honeytoken: plan.honeytoken.as_ref().map(|_| Honeytoken::in_words()),
         asked_secrets: Vec::new(),
         setup: project.setup.run.clone(),
+        policy: PolicyLine::default(),
         caps,
         records_programs: plan.sandbox.watch_execs,
         switched_off: agent.launch.inner_switches.clone(),

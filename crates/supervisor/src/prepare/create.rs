@@ -17,6 +17,7 @@ use crate::{
     error::SupervisorError,
     guarded::{HiddenValue, hidden_values},
     identities::Identities,
+    policy::POLICY,
     state::StateDirectory,
     task::{PLAN, Plan, STATUS},
 };
@@ -91,6 +92,7 @@ impl Prepared {
             fs::set_permissions(self.task.path(), fs::Permissions::from_mode(0o711))
                 .map_err(SupervisorError::state(self.task.path()))?;
         }
+        self.task.write(POLICY, &self.policy)?;
         self.task.write(PLAN, &self.plan)?;
         self.task.write(STATUS, &self.status)?;
         Ok(Made {

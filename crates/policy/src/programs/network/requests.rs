@@ -1,7 +1,7 @@
 //! Requests of HTTP: where they lead, and what they carry.
 
 use stockade_types::{
-    EffectKind::{FsRead, FsWrite, NetConnect, NetUpload},
+    EffectKind::{self, FsRead, FsWrite, NetConnect, NetUpload},
     Mark,
 };
 
@@ -89,7 +89,7 @@ pub(super) fn host(address: &str) -> &str {
 }
 
 /// What an address tells about where it leads.
-fn marks_of(address: &str) -> Vec<Mark> {
+pub(crate) fn marks_of(address: &str) -> Vec<Mark> {
     let host = host(address);
     let mut marks = Vec::new();
     let local = matches!(host, "localhost" | "::1" | "0.0.0.0")
@@ -133,16 +133,24 @@ fn marks_of(address: &str) -> Vec<Mark> {
 /// upload.
 fn request(line: &Line, sink: &mut Sink<'_, '_>, address: &str, sends: bool, method: Option<&str>) {
     let marks = marks_of(address);
-    let host = host(address);
-    let changes = method.is_some_and(|method| !matches!(method, "GET" | "HEAD" | "OPTIONS"));
+    let sends = sends || method.is_some_and(changes);
+    sink.effect(line, kind(sends, &marks), host(address), &marks);
+}
+
+/// Whether `method` is for more than asking.
+pub(crate) fn changes(method: &str) -> bool {
+    !matches!(method, "GET" | "HEAD" | "OPTIONS")
+}
+
+/// What a request is that sends something, or does not, to an address with `marks`.
+pub(crate) fn kind(sends: bool, marks: &[Mark]) -> EffectKind {
     let talks_to_itself = marks.contains(&Mark::Loopback);
     let tells = marks.contains(&Mark::Payload);
-    let kind = if (sends || changes || tells) && !talks_to_itself {
+    if (sends || tells) && !talks_to_itself {
         NetUpload
     } else {
         NetConnect
-    };
-    sink.effect(line, kind, host, &marks);
+    }
 }
 
 pub(super) fn curl(line: &Line, sink: &mut Sink<'_, '_>) {

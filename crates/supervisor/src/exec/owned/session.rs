@@ -13,11 +13,12 @@ use rustix::{
     fs::OFlags,
 };
 use serde_json::json;
+use stockade_policy::Dialogue;
 
 use super::{
     Before, Owned,
     flow::{Cut, Flow, Input, LONGEST_END, Marker, Next, Told},
-    pipe, result,
+    pipe, result, verdict,
 };
 use crate::{
     control::{Answer, Lines, write_line},
@@ -45,6 +46,8 @@ struct Shell<'a> {
     flow: Flow,
     ending: Ending<'a>,
     sources: usize,
+    /// What it knows by the texts that it ran; nothing if they are not judged.
+    dialogue: Option<Dialogue>,
 }
 
 impl Owned {
@@ -103,11 +106,18 @@ impl Owned {
             merged: request.merged,
             limits: request.limits,
             leashed: true,
+            no_policy: request.no_policy,
             ..ExecRequest::default()
         };
         request.check(&context.kept, |value| context.is_key(value))?;
         let id = context.gate.number();
         let cwd = request.folder(&context.cwd);
+        let dialogue = if request.no_policy {
+            None
+        } else {
+            let shell = context.judge.session(&cwd, &request.env);
+            Some(shell.map_err(|denial| context.denied(id, &request.argv, denial))?)
+        };
         let (stdin, texts) = pipe()?;
         let (told, tells) = pipe()?;
         let (out, stdout) = pipe()?;
@@ -125,6 +135,7 @@ impl Owned {
         let flow = Flow::session(input, sources, Marker::new(told));
         let body = json!({
             "exec": id, "main": false, "session": true, "argv": ["/bin/bash"], "cwd": cwd,
+            "policy": verdict(request.no_policy, None),
         });
         let exec = context.exec(id, &request, &request.argv, &cwd);
         let inside = [&stdin, &stdout, &stderr, &tells].map(AsFd::as_fd);
@@ -137,6 +148,7 @@ impl Owned {
             flow,
             ending,
             sources: count,
+            dialogue,
         })
     }
 
@@ -150,13 +162,19 @@ impl Owned {
         if request.text.contains('\0') {
             return Err(ExecError::Nul);
         }
-        let before = Before::command(context, request.files)?;
         let id = context.gate.number();
+        let argv = std::slice::from_ref(&request.text);
+        if let Some(dialogue) = &shell.dialogue {
+            let after = context.judge.text(dialogue, &request.text);
+            shell.dialogue = Some(after.map_err(|denial| context.denied(id, argv, denial))?);
+        }
+        let before = Before::command(context, request.files)?;
         context.gate.note_start(json!({
             "exec": id,
             "main": false,
             "of_session": shell.id,
-            "argv": shortened(std::slice::from_ref(&request.text)),
+            "argv": shortened(argv),
+            "policy": verdict(shell.dialogue.is_none(), None),
         }))?;
         let sink = context.sink(id, request.report, shell.sources);
         let word = format!("{:032x}", rand::rng().random::<u128>());
