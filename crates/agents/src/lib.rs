@@ -21,6 +21,7 @@ mod digest_cache;
 mod error;
 mod find;
 mod gemini;
+mod hook;
 mod host_config;
 mod kind;
 mod launch;
@@ -33,6 +34,7 @@ pub use self::{
     digest_cache::DigestCache,
     error::AgentError,
     find::{Found, MountKind, ToolMount, find, find_cached},
+    hook::{EVENT_MAX, HookError, Opinion, Reply, Tool, ToolCall},
     kind::{AgentKind, UnknownAgent},
     launch::{HomeFile, Launch, LaunchRequest, Mode, command, launch, route},
     route::{Api, Endpoint, RouteTemplate, SigningTemplate},

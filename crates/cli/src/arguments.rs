@@ -19,7 +19,7 @@ pub(crate) use self::{
     approval::{Approve, Approver, Deny, Inbox, ScopeArguments},
     audit::{Audit, ExportArguments, Prove, Query, Select, Verify, VerifyCommit},
     network::{Allow, NetworkArguments},
-    policy::{Policy, PolicyTest, PolicyVerb},
+    policy::{Hook, Policy, PolicyTest, PolicyVerb},
     secret::{
         AddSecret, BindSecret, ImportSecrets, NamedSecret, Secret, SecretArguments, UnbindSecret,
     },
@@ -210,6 +210,9 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:\n  stockade policy test -- npm publish\n  \
         stockade policy explain git.push-force\n  stockade policy check my-rules.cedar")]
     Policy(Policy),
+    /// Tell an agent what the rules say of the tool call on standard input; set it as the
+    /// agent's hook before tools
+    Hook(Hook),
     /// List what a task has fetched: where from, when, and its digest
     #[command(after_help = "Examples:\n  stockade provenance fix-login\n  \
         stockade provenance fix-login --json")]

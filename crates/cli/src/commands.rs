@@ -11,6 +11,7 @@ mod copy;
 pub(crate) mod demo;
 mod doctor;
 mod exec;
+mod hook;
 mod keep;
 mod merge;
 mod model_server;
@@ -73,6 +74,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Deny(deny) => approval::deny(&deny, printer),
         Verb::Approver(verb) => approval::approver::run(&verb, printer),
         Verb::Budget(budget) => budget::run(&budget, printer),
+        Verb::Hook(hook) => hook::run(&hook, printer),
         Verb::Policy(policy) => policy::run(&policy, printer),
         Verb::Provenance(name) => provenance::run(&name, printer),
         Verb::Why(why) => why::run(&why, printer),

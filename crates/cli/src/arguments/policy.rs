@@ -48,3 +48,9 @@ pub(crate) struct PolicyTest {
     #[arg(last = true, required_unless_present = "shell")]
     pub(crate) command: Vec<String>,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Hook {
+    /// The agent whose event is on standard input: claude, codex, gemini or opencode
+    pub(crate) agent: String,
+}

@@ -37,19 +37,23 @@ pub(crate) fn run(arguments: &Policy, printer: Printer) -> Result<ExitCode, Fail
 
 /// The rules in force in the current folder.
 fn policy(files: &[PathBuf]) -> Result<stockade_policy::Policy, Failure> {
+    rules(Path::new("."), files)
+}
+
+/// The rules in force in `folder`, and those in `files` as the user's own.
+pub(crate) fn rules(folder: &Path, files: &[PathBuf]) -> Result<stockade_policy::Policy, Failure> {
     let mut sources = host::rules()?;
     for file in files {
         sources.push(Source::of_file(Layer::User, file)?);
     }
-    sources.extend(of_repository()?);
+    sources.extend(of_repository(folder)?);
     Ok(stockade_policy::Policy::load(&sources)?)
 }
 
-/// The rules of the repository around the current folder, as they are at its
-/// commit.
-fn of_repository() -> Result<Vec<Source>, Failure> {
+/// The rules of the repository around `folder`, as they are at its commit.
+fn of_repository(folder: &Path) -> Result<Vec<Source>, Failure> {
     let git = host::git()?;
-    let repository = match Repository::discover(&git, Path::new(".")) {
+    let repository = match Repository::discover(&git, folder) {
         Ok(repository) => repository,
         Err(RepositoryError::NotARepository(_) | RepositoryError::Bare(_)) => return Ok(Vec::new()),
         Err(error) => return Err(Failure::failed(error)),
@@ -108,7 +112,7 @@ fn check(files: &[PathBuf], printer: Printer) -> Result<ExitCode, Failure> {
 
 fn test(command: &PolicyTest, printer: Printer) -> Result<ExitCode, Failure> {
     let policy = policy(&[])?;
-    let around = surroundings()?;
+    let around = surroundings(&std::env::current_dir()?);
     let effects = match &command.shell {
         Some(text) => effects_of_text(text, &around),
         None => effects_of_words(&command.command, &around),
@@ -124,18 +128,17 @@ fn test(command: &PolicyTest, printer: Printer) -> Result<ExitCode, Failure> {
     })
 }
 
-/// The current folder, and the checkout that it is in.
-fn surroundings() -> Result<Surroundings, Failure> {
-    let folder = std::env::current_dir()?;
+/// `folder`, and the checkout that it is in.
+pub(crate) fn surroundings(folder: &Path) -> Surroundings {
     let top = folder
         .ancestors()
         .find(|folder| folder.join(".git").exists());
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    Ok(Surroundings {
-        workspace: text(top.unwrap_or(&folder)),
+    Surroundings {
+        workspace: text(top.unwrap_or(folder)),
         home: host::home().map_or_else(|| "/nonexistent".to_owned(), |home| text(&home)),
-        folder: text(&folder),
-    })
+        folder: text(folder),
+    }
 }
 
 fn tone(verdict: Verdict) -> Tone {
