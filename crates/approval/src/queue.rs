@@ -28,7 +28,7 @@ const KEPT_MAX: usize = 1024;
 const PEOPLE_MAX: u8 = 16;
 
 /// How questions are put, as the user configured it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rules {
     /// For how many seconds a question waits; without an answer it is refused.
@@ -36,6 +36,10 @@ pub struct Rules {
     /// How many people must approve what leaves the machine and cannot be taken
     /// back.
     pub people: u8,
+    /// How a person is told that a question waits: a text for a shell, which gets
+    /// the question, signed, as its standard input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<String>,
 }
 
 impl Default for Rules {
@@ -43,6 +47,7 @@ impl Default for Rules {
         Self {
             wait_seconds: 15 * 60,
             people: 1,
+            notify: None,
         }
     }
 }

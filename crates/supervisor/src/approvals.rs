@@ -1,6 +1,8 @@
 //! The questions of a task to a person. They live in its supervisor, outside
 //! every sandbox, and each step of one is in the record before it holds.
 
+mod notice;
+
 use std::{
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,17 +15,25 @@ use stockade_approval::{
     Signed, Waiting,
 };
 use stockade_audit::{RecorderClient, TreeHead};
-use stockade_types::{Event, EventKind};
+use stockade_types::{Event, EventKind, TaskId};
 
-use crate::{error::SupervisorError, gateway::Waiters, state::TaskDirectory, task::Plan};
+use self::notice::Notices;
+use crate::{
+    error::SupervisorError,
+    gateway::{Keys, Waiters},
+    state::TaskDirectory,
+    task::Plan,
+};
 
 /// Whoever wants something done that needs approval asks here, whether it is
 /// the gateway or what starts commands.
 pub(crate) struct Approvals {
+    task: TaskId,
     /// Keys and names of approvers.
     folder: PathBuf,
     record: RecorderClient,
     waiters: Waiters,
+    notices: Notices,
     /// None once the task ends.
     queue: Mutex<Option<Queue>>,
 }
@@ -32,14 +42,18 @@ impl Approvals {
     pub(crate) fn new(
         task: &TaskDirectory,
         plan: &Plan,
+        keys: &Keys,
         record: RecorderClient,
         waiters: Waiters,
     ) -> Self {
+        let rules = plan.approvals.clone();
         Self {
+            task: plan.task.clone(),
             folder: task.approvals(),
             record,
             waiters,
-            queue: Mutex::new(Some(Queue::new(plan.task.clone(), plan.approvals))),
+            notices: Notices::new(rules.notify.clone(), keys.environment.clone()),
+            queue: Mutex::new(Some(Queue::new(plan.task.clone(), rules))),
         }
     }
 
@@ -86,6 +100,9 @@ impl Approvals {
         let id = AskId::random()?;
         let body = json!({ "ask": id, "question": question, "expires": queue.expiry(now) });
         let record = self.note(EventKind::Asked, body)?;
+        let key = || LocalKey::open_or_make(&self.folder).ok();
+        let (action, expires) = (&question.action, queue.expiry(now));
+        self.notices.tell(key, &self.task, id, action, expires);
         queue.open(id, question, record, now);
         Ok(id)
     }

@@ -147,7 +147,8 @@ pub struct Keys {
     pub(crate) models: BTreeMap<String, SecretText>,
     /// Values of secrets, but those that a command tells when they are used.
     pub(crate) secrets: BTreeMap<SecretName, SecretText>,
-    /// The caller's environment, if a secret comes from a command.
+    /// The caller's environment, if a secret comes from a command, or a command tells
+    /// of questions.
     pub(crate) environment: Environment,
     /// Values of files that are hidden, with how each is called.
     #[serde(default)]

@@ -227,7 +227,7 @@ impl Supervisor {
         let secrets = HeldSecrets::new(&plan, keys);
         let held = secrets.clone();
         let (alarms, fingerprints) = (happenings.clone(), Fingerprints::of(&task));
-        let approvals = Approvals::new(&task, &plan, record.clone(), link.waiters());
+        let approvals = Approvals::new(&task, &plan, keys, record.clone(), link.waiters());
         let approvals = Arc::new(approvals);
         let questions = Arc::clone(&approvals);
         std::thread::spawn(move || {

@@ -318,7 +318,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         allow: ruled.allow.clone(),
         deny: ruled.deny.clone(),
         asks: ruled.ask,
-        approvals: host.config.approvals,
+        approvals: host.config.approvals.clone(),
         services: wish.network.services.clone(),
         secrets: secrets_used,
         honeytoken: Some(Honeytoken::new()),

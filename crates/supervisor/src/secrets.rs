@@ -235,6 +235,9 @@ where
             }
         }
     }
+    if plan.asks && plan.approvals.notify.is_some() {
+        keys.environment.clone_from(environment);
+    }
     if !stored.is_empty() {
         let store = catalogue.store();
         let key = store.key(ask)?;

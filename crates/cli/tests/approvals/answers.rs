@@ -1,10 +1,16 @@
 //! What an answer allows.
 
+use std::fs;
+
 use stockade_types::EventKind;
 
 use crate::{
     asking, curl, events,
-    host::{Host, eventually, server::REPLY},
+    host::{
+        Host, eventually, finish, has,
+        server::{REPLY, Server},
+        skip,
+    },
     question, refusal, server,
 };
 
@@ -210,8 +216,8 @@ fn a_question_that_nobody_answers_is_refused_after_the_time_that_was_configured(
     };
     let host = Host::new();
     let folder = host.home().join(".config/stockade");
-    std::fs::create_dir_all(&folder).unwrap();
-    let config = |text: &str| std::fs::write(folder.join("config.toml"), text).unwrap();
+    fs::create_dir_all(&folder).unwrap();
+    let config = |text: &str| fs::write(folder.join("config.toml"), text).unwrap();
     config("[approvals]\nwait_seconds = 1\n");
     let refused = host.stockade(&["run", "--", "true"]);
     assert!(refused.stderr.contains("from 10 to"), "{refused:?}");
@@ -260,4 +266,70 @@ fn what_people_always_approve_is_proposed_as_a_rule_and_what_they_deny_is_not() 
             .stdout
             .contains("always approved")
     );
+}
+
+#[test]
+fn a_program_of_the_users_is_told_of_a_question_and_can_send_it_on() {
+    let Some(server) = server() else {
+        return;
+    };
+    let hook = Server::start("hook.test");
+    let host = Host::new();
+    let url = hook.service.split_once('=').unwrap().1;
+    let config = format!(
+        "[approvals]\nnotify = \"tee $HOME/notice | curl -s --data-binary @- {url}/hook\"\n"
+    );
+    let folder = host.home().join(".config/stockade");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("config.toml"), config).unwrap();
+    let task = asking(&host, &server);
+    let id = question(&host, &task, &format!("-H 'x-stockade-why: SAID' {URL}"));
+    eventually("the hook is called", || {
+        hook.lines() == ["POST /hook HTTP/1.1"]
+    });
+    let told = fs::read_to_string(host.home().join("notice")).unwrap();
+    assert!(!told.contains("SAID"), "{told}");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let notice = told["notice"].as_str().unwrap();
+    let document: serde_json::Value = serde_json::from_str(notice).unwrap();
+    assert_eq!(document["answer"], format!("stockade approve {id}"));
+    assert_eq!(document["action"]["host"], "web.test");
+    // The same question is told once.
+    question(&host, &task, URL);
+    assert_eq!(hook.lines().len(), 1);
+    if !has("ssh-keygen") {
+        return skip("the signature of a notice", "ssh-keygen is not installed");
+    }
+    fs::write(host.path("signature"), told["signature"].as_str().unwrap()).unwrap();
+    let allowed = format!("me {}\n", told["key"].as_str().unwrap());
+    fs::write(host.path("allowed"), allowed).unwrap();
+    fs::write(host.path("text"), notice).unwrap();
+    let check = |text: &str| {
+        let mut command = host.other_command("bash");
+        let words = "ssh-keygen -Y verify -f ../allowed -I me -n notice@stockade -s ../signature";
+        command.args(["-c", &format!("{words} < {text}")]);
+        finish(command).code
+    };
+    assert_eq!(check("../text"), 0);
+    assert_ne!(check("../allowed"), 0);
+}
+
+#[test]
+fn g4_an_approval_ends_with_the_run_of_the_task_that_it_was_for() {
+    let Some(server) = server() else {
+        return;
+    };
+    let host = Host::new();
+    let task = asking(&host, &server);
+    let id = question(&host, &task, URL);
+    host.json(&["approve", &id, "--uses", "5", "--for", "1h"]);
+    assert_eq!(curl(&host, &task, URL), format!("{REPLY} 200"));
+    host.stockade(&["stop", &task.id]);
+    task.wait_until_settled();
+    assert_eq!(host.stockade(&["deny", &id]).code, 3);
+    assert_eq!(host.json(&["inbox"]), serde_json::json!([]));
+    let resumed = host.stockade(&["resume", &task.id, "--detach"]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    assert_ne!(question(&host, &task, URL), id);
+    assert_eq!(server.lines().len(), 1);
 }

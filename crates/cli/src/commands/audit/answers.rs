@@ -97,3 +97,102 @@ impl Answers {
 fn read<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, String> {
     T::deserialize(value).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use stockade_approval::{Action, LocalKey, NAMESPACE, Scope, Statement};
+    use stockade_audit::{Host, Log};
+    use stockade_types::Event;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A record of one question and one answer, which `change` makes wrong
+    /// before it is signed, and `after` afterwards.
+    fn record(
+        folder: &TempDir,
+        change: impl FnOnce(&mut Statement),
+        after: impl FnOnce(&mut Signed),
+    ) -> (PathBuf, TaskId) {
+        let task = TaskId::from_random(1);
+        let path = folder.path().join("record");
+        let host = folder.path().join("host");
+        std::fs::create_dir(&host).unwrap();
+        let mut log = Log::open(&path, task.as_str(), Host::open(&host).unwrap()).unwrap();
+        let action = Action::Request {
+            method: "GET".to_owned(),
+            scheme: "https".to_owned(),
+            host: "a.test".parse().unwrap(),
+            port: 443,
+        };
+        let ask = AskId::random().unwrap();
+        let question = Question {
+            action: action.clone(),
+            bytes: 1,
+            said: None,
+        };
+        let body = json!({ "ask": ask, "question": question, "expires": 100 });
+        let asked = log.append(&Event::new(EventKind::Asked, body)).unwrap();
+        let mut statement = Statement {
+            action: action.digest(&task),
+            task: task.clone(),
+            ask,
+            decision: Decision::Approve,
+            scope: Some(Scope {
+                uses: Some(1),
+                bytes: 1,
+                until: 90,
+            }),
+            reason: None,
+            expires: 100,
+            record: TreeHead {
+                size: asked.seq + 1,
+                root: asked.root,
+            },
+        };
+        change(&mut statement);
+        let local = LocalKey::open_or_make(&folder.path().join("keys")).unwrap();
+        let mut signed = Signed {
+            signature: local.sign(NAMESPACE, statement.text().as_bytes()),
+            key: local.public().clone(),
+            statement,
+        };
+        after(&mut signed);
+        let body = json!({ "answer": signed, "by": { "name": "local process" } });
+        log.append(&Event::new(EventKind::Answered, body)).unwrap();
+        log.bind().unwrap();
+        (path, task)
+    }
+
+    #[test]
+    fn g5_an_answer_that_is_not_to_the_question_before_it_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, task) = record(&folder, |_| (), |_| ());
+        let answers = check(&path, &task).unwrap();
+        assert_eq!((answers.heads.len(), answers.told.len()), (1, 1));
+        assert!(answers.summary().unwrap().starts_with("1 approvals and 0"));
+        // In another task's record it says nothing.
+        assert!(check(&path, &TaskId::from_random(2)).is_err());
+
+        type Change = fn(&mut Statement);
+        let changes: [Change; 4] = [
+            |statement| statement.task = TaskId::from_random(2),
+            |statement| statement.ask = AskId::random().unwrap(),
+            |statement| statement.expires += 1,
+            |statement| statement.record.size += 1,
+        ];
+        for change in changes {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, task) = record(&folder, change, |_| ());
+            let reason = check(&path, &task).unwrap_err();
+            assert!(reason.contains("another question"), "{reason}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let widen = |signed: &mut Signed| signed.statement.decision = Decision::Deny;
+        let (path, task) = record(&folder, |_| (), widen);
+        let reason = check(&path, &task).unwrap_err();
+        assert!(reason.contains("does not fit"), "{reason}");
+    }
+}
