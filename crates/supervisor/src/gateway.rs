@@ -5,6 +5,7 @@
 //! authority, gets the sandbox's listeners, seals itself and serves. From then
 //! on it only tells events, and waits until each is in the record.
 
+mod messages;
 mod process;
 
 use std::{
@@ -18,16 +19,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use stockade_approval::{Outcome, Question};
-use stockade_gateway::{
-    Bill, HostRule, ModelCall, ModelRoute, Outgoing, PolicyRefusal, SecretText, Settings,
-    Settlement, Signing, Unpaid,
-};
+use stockade_gateway::{HostRule, ModelRoute, SecretText, Settings, Signing};
 use stockade_sandbox::{Channel, Listeners};
 use stockade_types::{Event, Redacted};
 use stockade_vault::{Environment, SecretName};
 use zeroize::Zeroizing;
 
+use self::messages::{Heard, Told};
 pub use self::process::run;
 use crate::{
     approvals::Approvals,
@@ -44,101 +42,6 @@ use crate::{
 
 /// The largest message, in bytes.
 const MESSAGE_MAX: usize = 96 * 1024;
-
-/// What the supervisor sends.
-#[derive(Serialize, Deserialize)]
-enum Told {
-    Settings(Box<Settings>),
-    Listeners,
-    Recorded {
-        event: u64,
-    },
-    NotRecorded {
-        event: u64,
-    },
-    Grant {
-        grant: u64,
-        rule: HostRule,
-        seconds: Option<u64>,
-    },
-    Reserved {
-        ask: u64,
-        answer: Result<u64, Unpaid>,
-    },
-    Settled {
-        ask: u64,
-        bill: Option<Bill>,
-    },
-    /// A secret's value, or why there is none.
-    Secret {
-        ask: u64,
-        answer: Result<SecretText, String>,
-    },
-    TakeBack {
-        grant: u64,
-        secret: SecretName,
-    },
-    /// The fingerprints of the repository's files, in a file, or why there are
-    /// none.
-    Fingerprints {
-        ask: u64,
-        answer: Result<(), String>,
-        #[serde(skip)]
-        file: Option<OwnedFd>,
-    },
-    /// What a question to a person came to, as far as it is known.
-    Outcome {
-        ask: u64,
-        outcome: Outcome,
-    },
-    /// A person has answered a question; who waits may look again.
-    Answered,
-    /// What the policy says of a request: nothing if it may leave.
-    Judged {
-        ask: u64,
-        answer: Result<(), PolicyRefusal>,
-    },
-}
-
-/// What the gateway sends.
-#[derive(Serialize, Deserialize)]
-enum Heard {
-    Authority(String),
-    Sealed,
-    Event {
-        event: u64,
-        what: Event,
-    },
-    Granted {
-        grant: u64,
-        answer: Result<(), String>,
-    },
-    Reserve {
-        ask: u64,
-        call: Box<ModelCall>,
-    },
-    Settle {
-        ask: u64,
-        reservation: u64,
-        ended: Settlement,
-    },
-    Secret {
-        ask: u64,
-        secret: SecretName,
-    },
-    Fingerprints {
-        ask: u64,
-    },
-    Question {
-        ask: u64,
-        question: Box<Question>,
-    },
-    Judge {
-        ask: u64,
-        outgoing: Outgoing,
-    },
-    Failed(String),
-}
 
 /// What a task's supervisor is told at its start and nothing inside sees.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
