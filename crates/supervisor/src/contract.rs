@@ -28,8 +28,9 @@ pub struct Contract {
     /// What of that the repository asks for.
     #[serde(default)]
     pub asks: Vec<String>,
-    /// What a person is asked about while it runs.
-    #[serde(default)]
+    /// What a person is asked about while it runs. A contract that was agreed to
+    /// before there was such a thing keeps its digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<String>,
     /// What it must not reach, whatever is allowed.
     #[serde(default)]

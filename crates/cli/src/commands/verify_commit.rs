@@ -39,6 +39,8 @@ struct Origin {
     hosts: BTreeSet<String>,
     secrets: BTreeSet<String>,
     refused: u64,
+    /// Who answered what the task asked, and how.
+    answers: BTreeSet<String>,
     cost: Money,
     /// The contract, with the rules that were last in force.
     #[serde(skip)]
@@ -158,6 +160,7 @@ impl Origin {
                 EventKind::NetworkRequest => origin.hosts.extend(text(&body["host"])),
                 EventKind::SecretUsed => origin.secrets.extend(text(&body["secret"])),
                 EventKind::Denied => origin.refused += 1,
+                EventKind::Answered => origin.answers.extend(answer(body)),
                 EventKind::NetworkOutcome => {
                     let cost = text(&body["cost"]).and_then(|cost| cost.parse().ok());
                     origin.cost = origin.cost.saturating_add(cost.unwrap_or_default());
@@ -195,6 +198,12 @@ impl Origin {
         self.contract.policy = serde_json::from_value(body["policy"].clone()).unwrap_or_default();
         self.policy = policy(&self.contract);
     }
+}
+
+/// Who answered a question of the task, and how.
+fn answer(body: &Value) -> Option<String> {
+    let decision = text(&body["answer"]["statement"]["decision"])?;
+    Some(format!("{decision} by {}", text(&body["by"]["name"])?))
 }
 
 /// Whether the approval is of several commits, this one among them.
@@ -243,6 +252,7 @@ fn show(origin: &Origin, printer: Printer) {
         ("hosts", &list(&origin.hosts)),
         ("secrets", &list(&origin.secrets)),
         ("refused", &origin.refused.to_string()),
+        ("answers", &list(&origin.answers)),
         ("cost", &origin.cost.to_string()),
     ] {
         let value = stockade_workspace::visible::line(value.as_bytes());

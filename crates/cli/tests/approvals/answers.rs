@@ -333,3 +333,25 @@ fn g4_an_approval_ends_with_the_run_of_the_task_that_it_was_for() {
     assert_ne!(question(&host, &task, URL), id);
     assert_eq!(server.lines().len(), 1);
 }
+
+#[test]
+fn g5_a_merged_commit_tells_who_answered_what_its_task_asked() {
+    let Some(server) = server() else {
+        return;
+    };
+    let host = Host::new();
+    let task = asking(&host, &server);
+    let id = question(&host, &task, URL);
+    host.json(&["approve", &id]);
+    assert_eq!(
+        host.exec(&task, &format!("curl -sS {URL} > fetched.txt")).0,
+        0
+    );
+    host.stockade(&["stop", &task.id]);
+    task.wait_until_settled();
+    let merged = host.stockade(&["merge", &task.id, "--yes"]);
+    assert_eq!(merged.code, 0, "{merged:?}");
+    let origin = host.json(&["verify-commit"]);
+    let answers = serde_json::json!(["approve by local process"]);
+    assert_eq!(origin["answers"], answers, "{origin}");
+}
