@@ -28,7 +28,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
-use stockade_approval::{Ask, Asked, Outcome, Question};
+use stockade_approval::{Ask, Outcome, Question};
 use stockade_gateway::{
     Asked, Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Judged, Listeners,
     LiveRules, LiveSecrets, Meter, Metered, ModelApi, ModelCall, ModelRoute, OriginalDestination,
@@ -135,7 +135,7 @@ pub(crate) struct Person {
 }
 
 impl Ask for Person {
-    fn ask(&self, question: Question, patience: Duration) -> Asked<'_> {
+    fn ask(&self, question: Question, patience: Duration) -> stockade_approval::Asked<'_> {
         Box::pin(async move {
             self.asked.lock().unwrap().push((question, patience));
             let answer = self.answers.lock().unwrap().pop();
