@@ -366,6 +366,53 @@ fn stops_at_its_cap(agent: &Agent) {
 }
 
 #[test]
+fn g3_claude_code_works_with_a_model_on_bedrock_and_holds_no_key_that_signs() {
+    const SECRET: &str = "decoy/secret+access+key/0123456789abcdef";
+    const MODEL: &str = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    let Some(mut host) = CLAUDE.host() else {
+        return;
+    };
+    for (name, value) in [
+        ("ANTHROPIC_API_KEY", ""),
+        ("AWS_ACCESS_KEY_ID", KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_REGION", "eu-west-1"),
+    ] {
+        host.set(name, value);
+    }
+    let model = Model::play(
+        &host,
+        &json!([{ "shell": "env | grep AWS_ > variables; echo worked" }, { "text": "Done." }]),
+    );
+    let outcome = CLAUDE.run_with(&host, &model, "work", &["--model", MODEL]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let requests = model.requests();
+    assert!(requests.len() >= 2, "{requests:#?}");
+    for request in &requests {
+        assert_eq!(request["key"], "accepted", "{request}");
+        let path = request["path"].as_str().unwrap_or_default();
+        assert!(path.starts_with("/model/"), "{request}");
+    }
+    let variables = in_snapshot(&host, "variables");
+    assert!(variables.contains("AWS_REGION=eu-west-1"), "{variables}");
+    assert!(!variables.contains(KEY) && !variables.contains(SECRET));
+    let used = events(&host, EventKind::SecretUsed);
+    assert_eq!(used[0]["host"], "bedrock-runtime.eu-west-1.amazonaws.com");
+    let spent = host.json(&["budget", "--by", "model"]);
+    let lines = spent["lines"].as_array().unwrap();
+    let mine = lines
+        .iter()
+        .find(|line| line["name"].as_str() == Some("anthropic.claude-sonnet-4-5-20250929"))
+        .unwrap();
+    assert_eq!((&mine["turns"], &mine["commands"]), (&json!(2), &json!(1)));
+    assert_ne!(mine["cost"], "$0.00", "{spent}");
+    assert!(
+        lines.iter().all(|line| line["estimated"] == "$0.00"),
+        "{spent}"
+    );
+}
+
+#[test]
 fn g7_claude_code_stops_at_its_cap_and_shows_how_to_allow_more() {
     stops_at_its_cap(&CLAUDE);
 }

@@ -24,7 +24,7 @@ use crate::{
     conversation::{Api, ModelRequest},
     player,
     transcript::{Exchange, ExchangeKind, KeyCheck},
-    wire::{self, Refusal, anthropic, chat, gemini, responses},
+    wire::{self, Refusal, anthropic, bedrock, chat, gemini, responses},
 };
 
 /// How long a client may take to send its body.
@@ -123,6 +123,11 @@ async fn read_body(headers: &HeaderMap, body: Incoming, limit: usize) -> Result<
 fn check_key(parts: &Parts, expected: &str) -> KeyCheck {
     let bearer = |value: &HeaderValue| {
         let text = value.as_bytes();
+        if let Some(signed) = text.strip_prefix(b"AWS4-HMAC-SHA256 Credential=") {
+            // Whoever signs names the id of a key; here that is the key.
+            let id = signed.split(|byte| *byte == b'/').next();
+            return id.unwrap_or_default().to_vec();
+        }
         text.strip_prefix(b"Bearer ")
             .or_else(|| text.strip_prefix(b"bearer "))
             .unwrap_or(text)
@@ -200,6 +205,11 @@ fn routed(
     };
     let request = match route {
         Route::Messages => anthropic::read(&json),
+        Route::Invoke { model, stream } => ModelRequest {
+            model: model.clone(),
+            stream: *stream,
+            ..anthropic::read(&json)
+        },
         Route::Responses => responses::read(&json),
         Route::Chat => chat::read(&json),
         Route::Gemini { model, verb } if *verb != GeminiVerb::Count => {
@@ -239,6 +249,10 @@ fn played(
         return document(StatusCode::OK, &wire::complete(request, &played.reply));
     }
     let events = wire::stream(request, &played.reply);
+    if parts.uri.path().starts_with("/model/") {
+        let messages = events.iter().map(bedrock::encode).collect();
+        return with_type(bedrock::CONTENT_TYPE, messages);
+    }
     // Without `alt=sse`, Gemini streams one JSON array.
     if request.api == Api::Gemini && query_value(parts, "alt") != Some("sse") {
         let array = events

@@ -11,8 +11,18 @@ pub(super) enum Route {
     CountTokens,
     Responses,
     Chat,
-    Gemini { model: String, verb: GeminiVerb },
-    Models { gemini: bool },
+    Gemini {
+        model: String,
+        verb: GeminiVerb,
+    },
+    /// A model of Anthropic's on Bedrock.
+    Invoke {
+        model: String,
+        stream: bool,
+    },
+    Models {
+        gemini: bool,
+    },
     Probe,
     Unknown,
 }
@@ -39,7 +49,9 @@ impl Route {
                 "/v1/messages/count_tokens" => Self::CountTokens,
                 "/v1/responses" => Self::Responses,
                 "/v1/chat/completions" => Self::Chat,
-                _ => Self::gemini(path).unwrap_or(Self::Unknown),
+                _ => Self::gemini(path)
+                    .or_else(|| Self::bedrock(path))
+                    .unwrap_or(Self::Unknown),
             },
             _ => Self::Unknown,
         }
@@ -59,10 +71,23 @@ impl Route {
         })
     }
 
+    fn bedrock(path: &str) -> Option<Self> {
+        let (model, action) = path.strip_prefix("/model/")?.split_once('/')?;
+        let stream = match action {
+            "invoke" => false,
+            "invoke-with-response-stream" => true,
+            _ => return None,
+        };
+        let model = model.replace("%3A", ":");
+        Some(Self::Invoke { model, stream })
+    }
+
     /// The API whose error bodies fit.
     pub(super) fn api(&self) -> Option<Api> {
         match self {
-            Self::Messages | Self::CountTokens => Some(Api::AnthropicMessages),
+            Self::Messages | Self::CountTokens | Self::Invoke { .. } => {
+                Some(Api::AnthropicMessages)
+            }
             Self::Responses => Some(Api::OpenAiResponses),
             Self::Chat => Some(Api::OpenAiChat),
             Self::Gemini { .. } | Self::Models { gemini: true } => Some(Api::Gemini),

@@ -2,6 +2,7 @@
 //! as server-sent events.
 
 pub(crate) mod anthropic;
+pub(crate) mod bedrock;
 pub(crate) mod chat;
 pub(crate) mod gemini;
 pub(crate) mod responses;
