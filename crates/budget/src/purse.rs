@@ -186,3 +186,48 @@ impl Purse {
 fn today() -> String {
     Day(OffsetDateTime::now_utc().date()).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use stockade_types::TaskId;
+
+    use super::*;
+    use crate::{Cap, Scope};
+
+    #[test]
+    fn a_day_keeps_its_own_account_whenever_the_clock_comes_back_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let spender = Spender {
+            task: TaskId::from_random(1),
+            agent: "claude".to_owned(),
+            repository: "here".to_owned(),
+        };
+        let caps = Caps {
+            day: Cap {
+                tokens: Some(10),
+                ..Cap::default()
+            },
+            ..Caps::default()
+        };
+        let ten = Amount::NONE.with(Unit::Tokens, 10);
+        let one = Amount::NONE.with(Unit::Tokens, 1);
+        let mut purse = Purse::open(folder.path(), spender, caps).unwrap();
+        let (first, next) = ("2026-02-28".to_owned(), "2026-03-01".to_owned());
+        let kept = purse.reserve_on(first.clone(), ten).unwrap();
+        let after = purse.reserve_on(next.clone(), ten).unwrap();
+        assert!(purse.reserve_on(next.clone(), one).is_err());
+        // Settled a month later, it is still of the day on which it was asked.
+        let charge = |amount| Charge {
+            amount,
+            ..Charge::default()
+        };
+        purse.settle(kept, charge(ten)).unwrap();
+        assert!(purse.reserve_on(first.clone(), one).is_err());
+        purse.settle(after, charge(one)).unwrap();
+        drop(purse.reserve_on(next.clone(), one).unwrap());
+        purse.rest().unwrap();
+        let spent = |day: &str| purse.ledger.balance(Scope::Day, day, Unit::Tokens);
+        assert_eq!(spent(&first).unwrap().spent, 10);
+        assert_eq!(spent(&next).unwrap().spent, 1);
+    }
+}
