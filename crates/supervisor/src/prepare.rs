@@ -291,7 +291,13 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         Vec::new()
     };
     let kind = agent.kind.map(|kind| kind.to_string());
-    let secrets_used = of_task(&host.catalogue, &wish.secrets, kind.as_deref(), &routes)?;
+    let secrets_used = of_task(
+        &host.catalogue,
+        &wish.secrets,
+        kind.as_deref(),
+        &routes,
+        &pool.base().stand_ins,
+    )?;
     let mut environment = environment::inside(host, &task, &agent.launch, &secrets_used);
     environment.extend(extra.caches.iter().map(|cache| {
         let folder = cache.inside().to_string_lossy().into_owned();

@@ -12,7 +12,7 @@ use stockade_types::Redacted;
 use stockade_vault::{
     Binding, Catalogue, Entry, Environment, SecretName, Source, Store, VaultError,
 };
-use stockade_workspace::visible;
+use stockade_workspace::{StandIns, visible};
 
 pub(crate) use self::held::HeldSecrets;
 use crate::{
@@ -71,13 +71,14 @@ pub(crate) fn of_task(
     wanted: &WantedSecrets,
     agent: Option<&str>,
     routes: &[Route],
+    stand_ins: &StandIns,
 ) -> Result<Vec<PlannedSecret>, SupervisorError> {
     if let WantedSecrets::Named(names) = wanted {
         for name in names {
             catalogue.get(name)?;
         }
     }
-    let mut planned = Vec::new();
+    let mut planned: Vec<PlannedSecret> = Vec::new();
     let mut variables = BTreeSet::new();
     for (name, entry) in catalogue.secrets() {
         let is_wanted = match wanted {
@@ -93,7 +94,14 @@ pub(crate) fn of_task(
         if bindings.is_empty() {
             continue;
         }
-        let secret = PlannedSecret::new(name, entry, &bindings)?;
+        let mut secret = PlannedSecret::new(name, entry, &bindings)?;
+        if let Some(placeholder) = secret.stand_in(stand_ins)
+            && planned
+                .iter()
+                .all(|other| other.bound.placeholder != *placeholder)
+        {
+            secret.bound.placeholder.clone_from(placeholder);
+        }
         for variable in &secret.variables {
             if !variables.insert(variable.clone()) {
                 return Err(SupervisorError::Refused(format!(
@@ -130,6 +138,14 @@ impl PlannedSecret {
         })
     }
 
+    /// What stands for it in a hidden file: for a variable of its own name, or
+    /// of one that holds its placeholder.
+    fn stand_in<'s>(&self, stand_ins: &'s StandIns) -> Option<&'s String> {
+        let own = std::iter::once(self.bound.name.as_str());
+        let mut names = own.chain(self.variables.iter().map(String::as_str));
+        names.find_map(|name| stand_ins.get(name))
+    }
+
     /// Where it may be used, and how a task knows it, for people.
     fn in_words(&self) -> Vec<String> {
         let source = match &self.source {
@@ -158,6 +174,17 @@ impl Plan {
         let models = self.routes.iter().flat_map(Route::keys);
         let secrets = self.secrets.iter().flat_map(|secret| &secret.variables);
         models.chain(secrets.map(String::as_str))
+    }
+
+    /// What stands for values in hidden files that come along uncommitted: by
+    /// the names of secrets, and of the variables that hold placeholders.
+    pub(crate) fn stand_ins(&self) -> StandIns {
+        let each = self.secrets.iter().flat_map(|secret| {
+            let name = std::iter::once(secret.bound.name.as_str());
+            let names = name.chain(secret.variables.iter().map(String::as_str));
+            names.map(|name| (name.to_owned(), secret.bound.placeholder.clone()))
+        });
+        each.collect()
     }
 
     /// Each use of a secret, in words.
@@ -258,7 +285,7 @@ mod tests {
     }
 
     fn planned(catalogue: &Catalogue, wanted: &WantedSecrets, agent: Option<&str>) -> Vec<String> {
-        let planned = of_task(catalogue, wanted, agent, &[]).unwrap();
+        let planned = of_task(catalogue, wanted, agent, &[], &StandIns::new()).unwrap();
         let lines = planned.iter().flat_map(PlannedSecret::in_words);
         lines.collect()
     }
@@ -295,7 +322,7 @@ mod tests {
         let only = WantedSecrets::Named(vec!["b".parse().unwrap()]);
         assert_eq!(planned(&two, &only, None).len(), 1);
         let unknown = WantedSecrets::Named(vec!["c".parse().unwrap()]);
-        assert!(of_task(&two, &unknown, None, &[]).is_err());
+        assert!(of_task(&two, &unknown, None, &[], &StandIns::new()).is_err());
     }
 
     #[test]
@@ -303,13 +330,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let two = catalogue(folder.path(), TWO);
         let placeholder = || {
-            let planned = of_task(&two, &WantedSecrets::Bound, None, &[]).unwrap();
+            let planned =
+                of_task(&two, &WantedSecrets::Bound, None, &[], &StandIns::new()).unwrap();
             planned[0].bound.placeholder.clone()
         };
         assert_ne!(placeholder(), placeholder());
         let same = TWO.replace("slot = { basic", "env = \"A_KEY\"\nslot = { basic");
         let same = catalogue(folder.path(), &same);
-        let refused = of_task(&same, &WantedSecrets::Bound, None, &[]).unwrap_err();
+        let refused =
+            of_task(&same, &WantedSecrets::Bound, None, &[], &StandIns::new()).unwrap_err();
         assert!(refused.to_string().contains("A_KEY"), "{refused}");
     }
 

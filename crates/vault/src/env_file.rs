@@ -15,10 +15,12 @@ fn variable(line: &str) -> Option<(&str, Redacted<String>)> {
     let line = line.strip_prefix("export ").unwrap_or(line);
     let (name, value) = line.split_once('=')?;
     let value = value.trim();
-    let quoted = ['"', '\'']
-        .into_iter()
-        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
-    // Without quotes a comment may follow.
+    let quoted = ['"', '\''].into_iter().find_map(|quote| {
+        let (inner, after) = value.strip_prefix(quote)?.rsplit_once(quote)?;
+        let after = after.trim_start();
+        (after.is_empty() || after.starts_with('#')).then_some(inner)
+    });
+    // A comment may follow.
     let value = quoted.unwrap_or_else(|| value.split(" #").next().unwrap_or_default().trim());
     Some((name.trim(), Redacted::new(value.to_owned())))
 }
@@ -29,8 +31,7 @@ mod tests {
 
     #[test]
     fn variables_are_read_as_programs_read_them() {
-        let text =
-            "# of the project\n\nexport A=one\nB = \"two # 2\"\nC='three'\nD=four # 4\nnothing\n";
+        let text = "# of the project\n\nexport A=one\nB = \"two # 2\"\nC='three'\nD=four # 4\nE=\"five\" # 5\nnothing\n";
         let read = variables(text);
         let read: Vec<_> = read
             .iter()
@@ -42,7 +43,8 @@ mod tests {
                 ("A", "one"),
                 ("B", "two # 2"),
                 ("C", "three"),
-                ("D", "four")
+                ("D", "four"),
+                ("E", "five")
             ]
         );
     }

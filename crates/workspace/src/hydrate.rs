@@ -12,7 +12,7 @@ use crate::{
     git::{Call, Git, GitError},
     path::TreePath,
     repository::Repository,
-    secrets::{SecretPatterns, placeholder},
+    secrets::{SecretPatterns, StandIns, placeholder},
     snapshot::Skipped,
     task::{TaskSpace, TreeWriter},
 };
@@ -54,18 +54,21 @@ struct Carrier<'a> {
     from: Beneath,
     to: TreeWriter,
     secrets: &'a SecretPatterns,
+    stand_ins: &'a StandIns,
     bytes: u64,
     brought: Brought,
 }
 
 impl TaskSpace {
-    /// Brings the user's uncommitted changes and untracked files. Call it
-    /// before the agent starts, and take a snapshot after it.
+    /// Brings the user's uncommitted changes and untracked files. In hidden
+    /// ones `stand_ins` stand for the values of their variables. Call it before
+    /// the agent starts, and take a snapshot after it.
     pub fn bring_changes(
         &self,
         git: &Git,
         repository: &Repository,
         secrets: &SecretPatterns,
+        stand_ins: &StandIns,
     ) -> Result<Brought, HydrateError> {
         let base = self.pool().base();
         let output = in_checkout(git, repository, "diff-index")
@@ -80,7 +83,7 @@ impl TaskSpace {
         let untracked = in_checkout(git, repository, "ls-files")
             .args(["-z", "--others", "--exclude-standard"])
             .run()?;
-        let mut carrier = self.carrier(repository, secrets)?;
+        let mut carrier = self.carrier(repository, secrets, stand_ins)?;
         for path in paths(&output).chain(paths(&untracked)) {
             // A file that the commit hides is hidden in its new form too.
             if base.masked.iter().any(|masked| masked.path == path) {
@@ -97,6 +100,7 @@ impl TaskSpace {
         git: &Git,
         repository: &Repository,
         secrets: &SecretPatterns,
+        stand_ins: &StandIns,
     ) -> Result<Brought, HydrateError> {
         let tree = self.pool().tree();
         let base = Beneath::open(&tree).map_err(failed("open", &tree))?;
@@ -118,7 +122,7 @@ impl TaskSpace {
         let output = in_checkout(git, repository, "ls-files")
             .args(["-z", "--others", "--ignored", "--exclude-standard"])
             .run()?;
-        let mut carrier = self.carrier(repository, secrets)?;
+        let mut carrier = self.carrier(repository, secrets, stand_ins)?;
         for path in paths(&output) {
             if rules
                 .matched_path_or_any_parents(path.as_path(), false)
@@ -134,6 +138,7 @@ impl TaskSpace {
         &self,
         repository: &Repository,
         secrets: &'a SecretPatterns,
+        stand_ins: &'a StandIns,
     ) -> Result<Carrier<'a>, FileError> {
         let from = repository.worktree();
         let to = TreeWriter::new(self, &self.writable_tree())?;
@@ -142,6 +147,7 @@ impl TaskSpace {
             from,
             to,
             secrets,
+            stand_ins,
             bytes: 0,
             brought: Brought::default(),
         })
@@ -220,7 +226,8 @@ impl Carrier<'_> {
             let mut content = Vec::new();
             let source = (&mut file).take(256 << 10).read_to_end(&mut content);
             source.map_err(failed("read", path.as_path()))?;
-            let text = placeholder(&path, &content);
+            let mut stand_in = |name: &str, _: &str| self.stand_ins.get(name).cloned();
+            let text = placeholder(&path, &content, &mut stand_in);
             self.to.file(&path, executable, &mut text.as_slice())?;
             self.brought.hidden.push(path);
             return Ok(());

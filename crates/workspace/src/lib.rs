@@ -53,7 +53,7 @@ pub use self::{
     remove::folder as remove_folder,
     repository::{Repository, RepositoryError},
     risk::{Mark, Risk},
-    secrets::{HIDDEN_VALUE, SecretPatternError, SecretPatterns},
+    secrets::{HIDDEN_VALUE, SecretPatternError, SecretPatterns, StandIns},
     settings::{CONFIG_VARIABLES, UserEnvironment, UserSettings},
     signing::{Signer, SigningError},
     size::{INODE_BYTES, Size, allocated},

@@ -1,6 +1,9 @@
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use rand::Rng;
+use stockade_scan::is_distinctive;
+use stockade_vault::{Shape, variables};
 
 use crate::path::TreePath;
 
@@ -114,9 +117,24 @@ pub(crate) fn is_placeholder(head: &[u8]) -> bool {
         .any(|window| window == NOTE.as_bytes())
 }
 
+/// What stands for a variable's value, given its name and the value; `None`
+/// leaves it to [`HIDDEN_VALUE`].
+pub(crate) type StandIn<'a> = &'a mut dyn FnMut(&str, &str) -> Option<String>;
+
+/// What stands for the values of variables inside, by the variable's name.
+pub type StandIns = BTreeMap<String, String>;
+
+/// Something in the shape of `value` that is worth nothing, if the value looks
+/// like a key: a program that checks the shape of its key still starts, and
+/// where a person bound the key the gateway puts it in its place.
+pub(crate) fn shaped(value: &str) -> Option<String> {
+    let is_key = is_distinctive(value) && !value.contains("://");
+    is_key.then(|| Shape::of(value).placeholder(rand::rng().random()))
+}
+
 /// What an agent sees in place of `content`: the keys of a file of
 /// assignments, else only a sentence. Holds no byte of any value.
-pub(crate) fn placeholder(path: &TreePath, content: &[u8]) -> Vec<u8> {
+pub(crate) fn placeholder(path: &TreePath, content: &[u8], stand_in: StandIn<'_>) -> Vec<u8> {
     let name = String::from_utf8_lossy(path.name()).to_ascii_lowercase();
     let extension = name.rsplit('.').next().unwrap_or_default();
     let text = match extension {
@@ -124,9 +142,13 @@ pub(crate) fn placeholder(path: &TreePath, content: &[u8]) -> Vec<u8> {
         "pem" | "key" => format!("{NOTE}\n"),
         _ => {
             let mut text = format!("# {NOTE}\n");
-            for key in assigned_keys(content) {
+            let values = String::from_utf8_lossy(content);
+            // Every line that assigns has both a key and a value.
+            for (key, (_, value)) in assigned_keys(content).iter().zip(variables(&values)) {
+                let stands = stand_in(key, value.expose());
+                let stands = stands.as_deref().unwrap_or(HIDDEN_VALUE);
                 // Writing to a `String` cannot fail.
-                let _ = writeln!(text, "{key}={HIDDEN_VALUE}");
+                let _ = writeln!(text, "{key}={stands}");
             }
             text
         }
@@ -202,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_placeholder_keeps_keys_and_no_value() {
-        let text = placeholder(&path(".env"), b"# x\nexport A=decoy-1\nB_2 = \"decoy-2\"\n");
+        let content = b"# x\nexport A=decoy-1\nB_2 = \"decoy-2\"\n";
+        let text = placeholder(&path(".env"), content, &mut |_, _| None);
         let text = String::from_utf8(text).unwrap();
         assert!(
             text.contains("A=stockade-hidden\nB_2=stockade-hidden\n"),
@@ -212,8 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn what_looks_like_a_key_is_stood_for_by_its_shape_and_the_rest_is_hidden() {
+        let content = b"DEBUG=true\nTOKEN=\"sk_live_9f8e7d6c5b4a39281706f5e4\" # live\n";
+        let text = placeholder(&path(".env"), content, &mut |_, value| shaped(value));
+        let text = String::from_utf8(text).unwrap();
+        assert!(
+            text.contains("DEBUG=stockade-hidden\nTOKEN=sk_live_"),
+            "{text}"
+        );
+        assert!(!text.contains("9f8e7d6c5b4a"), "{text}");
+    }
+
+    #[test]
     fn a_value_that_spans_lines_gives_no_keys() {
-        let text = placeholder(&path(".env"), b"KEY=\"-----BEGIN\nZGVjb3k=\nx-----END\"\n");
+        let content = b"KEY=\"-----BEGIN\nZGVjb3k=\nx-----END\"\n";
+        let text = placeholder(&path(".env"), content, &mut |_, value| shaped(value));
         assert!(!String::from_utf8(text).unwrap().contains("ZGVj"));
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use stockade_types::EventKind;
 
-use crate::{Stage, events, host::Task, rule};
+use crate::{REAL, Stage, events, host::Task, rule};
 
 /// A password of a file that is hidden inside.
 const PASSWORD: &str = "pa55word-of-the-database";
@@ -86,6 +86,66 @@ fn g3_values_of_hidden_files_go_nowhere_and_keys_and_sources_only_by_a_rule() {
     // What a command prints of a hidden value is taken out.
     let printed = stage.host.exec(&task, &format!("echo {password}")).1;
     assert!(!printed.contains(PASSWORD), "{printed}");
+}
+
+#[test]
+fn g3_a_hidden_file_holds_placeholders_that_work_where_their_secret_is_bound() {
+    let Some(stage) = Stage::open() else {
+        return;
+    };
+    stage.secret(&["add", "API_TOKEN", "--from", "env:GITHUB"]);
+    let bind = [
+        "bind",
+        "API_TOKEN",
+        "--host",
+        "api.test",
+        "--path",
+        "/v1/**",
+    ];
+    stage.secret(&[&bind[..], &["--header", "Authorization=Bearer {}"]].concat());
+    let project = stage.host.repository();
+    let own = "sk_live_9f8e7d6c5b4a39281706f5e4";
+    fs::write(
+        project.join(".env"),
+        format!("API_TOKEN='{REAL}'\nOTHER={own}\nPORT=80\n"),
+    )
+    .unwrap();
+    fs::write(project.join(".gitignore"), ".env.local\n").unwrap();
+    fs::write(project.join(".worktreeinclude"), ".env.local\n").unwrap();
+    stage.host.git(&["add", "-A"]);
+    stage.host.git(&["commit", "-q", "-m", "hidden"]);
+    fs::write(project.join(".env.local"), format!("API_TOKEN='{REAL}'\n")).unwrap();
+    let task = stage.start(&[], "sleep 600");
+    let (_, shown) = stage
+        .host
+        .exec(&task, "sed 's/=/ /' .env; . ./.env; test ${#OTHER} -ge 32");
+    assert!(shown.contains("PORT stockade-hidden"), "{shown}");
+    for file in [".env", ".env.local"] {
+        let script = format!(
+            ". ./{file}; curl -sS -H \"Authorization: Bearer $API_TOKEN\" https://api.test/v1/x"
+        );
+        assert_eq!(stage.host.exec(&task, &script).1, "ok", "{file}");
+    }
+    // Not bound, and so worth nothing.
+    let script = ". ./.env; curl -sS -H \"X-Api-Key: $OTHER\" https://other.test/";
+    assert_eq!(stage.host.exec(&task, script).1, "ok");
+    let seen = stage.server.seen();
+    assert_eq!(seen.len(), 3);
+    for request in &seen[..2] {
+        assert_eq!(
+            request.header("authorization"),
+            Some(&*format!("Bearer {REAL}"))
+        );
+    }
+    let other = seen[2].header("x-api-key").unwrap();
+    assert!(other.starts_with("sk_live_") && other != own, "{other}");
+    let misplaced = post(&stage, &task, "-d \"$(grep API .env)\"");
+    assert_eq!(rule(&misplaced), "secrets.placeholder-misplaced");
+    let (_, found) = stage.host.exec(
+        &task,
+        "grep -rl REAL . /proc/self/environ 2>/dev/null; true",
+    );
+    assert_eq!(found, "");
 }
 
 #[test]

@@ -106,12 +106,13 @@ impl Prepared {
     /// is not committed; then the first snapshot, so that it can be told from
     /// what the agent does.
     fn bring(&self, host: &Host, space: &TaskSpace) -> Result<Brought, SupervisorError> {
+        let stand_ins = self.plan.stand_ins();
         let mut brought = space
-            .bring_included(&host.git, &self.repository, &self.secrets)
+            .bring_included(&host.git, &self.repository, &self.secrets, &stand_ins)
             .map_err(workspace)?;
         if self.with_dirty {
             let changes = space
-                .bring_changes(&host.git, &self.repository, &self.secrets)
+                .bring_changes(&host.git, &self.repository, &self.secrets, &stand_ins)
                 .map_err(workspace)?;
             brought.written.extend(changes.written);
             brought.hidden.extend(changes.hidden);

@@ -18,7 +18,7 @@ use crate::{
     path::TreePath,
     remove,
     repository::Repository,
-    secrets::{SecretPatterns, placeholder},
+    secrets::{SecretPatterns, StandIns, placeholder, shaped},
 };
 
 /// Keys beyond this many bytes of a secret file are not looked for.
@@ -42,7 +42,8 @@ pub(super) fn entry(
     let scratch = GitDir::create(&scratch_path, format, &[&objects])?;
 
     let mut listing = list(git, &scratch, commit)?;
-    let (masked, agent_commit) = mask(git, &scratch, commit, &listing, secrets)?;
+    let mut stand_ins = StandIns::new();
+    let (masked, agent_commit) = mask(git, &scratch, commit, &listing, secrets, &mut stand_ins)?;
     if agent_commit != *commit {
         listing = list(git, &scratch, &agent_commit)?;
     }
@@ -81,6 +82,7 @@ pub(super) fn entry(
         commit: commit.clone(),
         agent_commit,
         masked,
+        stand_ins,
         submodules,
         lfs_pointers,
         files: count,
@@ -135,6 +137,7 @@ fn mask(
     commit: &ObjectId,
     listing: &[TreeEntry],
     secrets: &SecretPatterns,
+    stand_ins: &mut StandIns,
 ) -> Result<(Vec<MaskedFile>, ObjectId), PoolError> {
     let is_file = |mode| matches!(mode, FileMode::Regular | FileMode::Executable);
     let secret: Vec<_> = listing
@@ -149,7 +152,14 @@ fn mask(
     git.read_blobs(scratch, &ids, |index, _, content| {
         let mut bytes = Vec::new();
         content.take(SECRET_READ).read_to_end(&mut bytes)?;
-        placeholders.push(placeholder(&secret[index].path, &bytes));
+        // A variable that several files have is the same in all of them.
+        let mut stand_in = |name: &str, value: &str| {
+            if !stand_ins.contains_key(name) {
+                stand_ins.insert(name.to_owned(), shaped(value)?);
+            }
+            stand_ins.get(name).cloned()
+        };
+        placeholders.push(placeholder(&secret[index].path, &bytes, &mut stand_in));
         Ok(())
     })?;
     let tree = masked_tree(git, scratch, commit, &secret, &placeholders)?;

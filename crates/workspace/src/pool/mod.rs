@@ -20,7 +20,7 @@ use crate::{
     path::TreePath,
     remove,
     repository::Repository,
-    secrets::SecretPatterns,
+    secrets::{SecretPatterns, StandIns},
 };
 
 /// The name of an entry's subvolume.
@@ -86,6 +86,9 @@ pub struct Base {
     pub agent_commit: ObjectId,
     /// The hidden files.
     pub masked: Vec<MaskedFile>,
+    /// What stands in these for values that look like keys.
+    #[serde(default)]
+    pub stand_ins: StandIns,
     /// Submodules; each is an empty folder in the tree.
     pub submodules: Vec<TreePath>,
     /// Files that are Git LFS pointers; the content is not fetched.

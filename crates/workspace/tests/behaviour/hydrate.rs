@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use stockade_workspace::{BackEnd, SecretPatterns};
+use stockade_workspace::{BackEnd, SecretPatterns, StandIns};
 
 use crate::support::{Bench, fingerprint, put, with_each_git};
 
@@ -22,7 +22,7 @@ fn uncommitted_changes_come_along_and_secrets_do_not() {
             let space = bench.task(number as u64, back_end);
             let secrets = SecretPatterns::standard().unwrap();
             let brought = space
-                .bring_changes(&bench.git, &bench.repository(), &secrets)
+                .bring_changes(&bench.git, &bench.repository(), &secrets, &StandIns::new())
                 .unwrap();
             assert_eq!(fingerprint(&bench.repository_path()), before);
             assert_eq!(
@@ -68,7 +68,7 @@ fn listed_ignored_files_come_along_and_nothing_through_a_link() {
     let space = bench.task(1, BackEnd::Overlay);
     let secrets = SecretPatterns::standard().unwrap();
     let brought = space
-        .bring_included(&bench.git, &bench.repository(), &secrets)
+        .bring_included(&bench.git, &bench.repository(), &secrets, &StandIns::new())
         .unwrap();
     let written: Vec<_> = brought.written.iter().map(ToString::to_string).collect();
     assert_eq!(written, ["cache/data", "debug.log"], "{brought:?}");
