@@ -34,7 +34,7 @@ pub fn hidden_values(
         let path = visible::line(file.path.as_bytes());
         let text = String::from_utf8_lossy(&file.content);
         for (name, value) in variables(&text) {
-            for value in telling(value.expose()) {
+            for value in telling(name, value.expose()) {
                 let known = values.iter().any(|(_, known)| known.expose() == value);
                 bytes += value.len();
                 if known || values.len() >= HIDDEN_MAX || bytes > HIDDEN_BYTES_MAX {
@@ -48,13 +48,51 @@ pub fn hidden_values(
     Ok(values)
 }
 
-/// What of `value` is told by itself: all of it, and the password in a URL.
-fn telling(value: &str) -> impl Iterator<Item = &str> {
+/// How names of variables end that hold secrets, or a word of theirs.
+const SECRET_NAMES: [&str; 11] = [
+    "auth",
+    "credential",
+    "credentials",
+    "dsn",
+    "key",
+    "passphrase",
+    "passwd",
+    "password",
+    "pwd",
+    "secret",
+    "token",
+];
+
+/// What of the `value` of the variable `name` is a secret and told by itself:
+/// all of it, or the password in a URL. The names of buckets and hosts stand
+/// in the sources too, and whoever speaks of them must not be stopped.
+fn telling<'v>(name: &str, value: &'v str) -> impl Iterator<Item = &'v str> {
     let authority = value.split_once("://").map(|(_, rest)| rest);
     let user = authority.and_then(|rest| rest.rsplit_once('@').map(|(user, _)| user));
     let password = user.and_then(|user| user.split_once(':').map(|(_, password)| password));
-    let both = [Some(value), password].into_iter().flatten();
+    let lower = name.to_ascii_lowercase();
+    let mut words = lower.split('_');
+    let is_named = words.any(|word| SECRET_NAMES.iter().any(|end| word.ends_with(end)));
+    let is_secret = is_named || password.is_some() || is_random(value);
+    let both = [Some(value).filter(|_| is_secret), password];
+    let both = both.into_iter().flatten();
     both.filter(|value| value.len() <= VALUE_MAX && is_distinctive(value))
+}
+
+/// Whether nobody would choose `value` as a name: it is long and all cases and
+/// digits are in it, or it is a long number in hexadecimal.
+fn is_random(value: &str) -> bool {
+    let has = |wanted: fn(&u8) -> bool| value.as_bytes().iter().any(wanted);
+    let is_hexadecimal = value.len() >= 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
+    let one_word = value
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b));
+    let is_mixed = value.len() >= 24
+        && one_word
+        && has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_lowercase)
+        && has(u8::is_ascii_digit);
+    is_hexadecimal || is_mixed
 }
 
 /// All that the gateway of `plan` lets nobody have.
@@ -77,16 +115,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_url_the_password_is_a_value_too() {
-        let both: Vec<_> = telling("postgres://app:pa55word/9+x@db.internal/app").collect();
-        assert_eq!(
-            both,
-            [
-                "postgres://app:pa55word/9+x@db.internal/app",
-                "pa55word/9+x"
-            ]
-        );
-        assert_eq!(telling("http://localhost:3000/").count(), 0);
-        assert_eq!(telling("development").count(), 0);
+    fn secrets_are_told_by_their_name_or_their_look_and_names_of_things_are_not() {
+        let url = "postgres://app:pa55word/9+x@db.internal/app";
+        let both: Vec<_> = telling("DATABASE_URL", url).collect();
+        assert_eq!(both, [url, "pa55word/9+x"]);
+        for (name, value) in [
+            ("STRIPE_KEY", "decoy-0123-abc-def"),
+            ("DB_PASSWORD", "tr0ub4dor&3xyz"),
+            ("apiToken", "decoy-0123-abc-def"),
+            ("SESSION", "9f8e7d6c5b4a392817069f8e7d6c5b4a"),
+            ("X", "kJ8sPq2LmZ0vR7tYw4Bn6cDe"),
+        ] {
+            assert_eq!(telling(name, value).collect::<Vec<_>>(), [value], "{name}");
+        }
+        for (name, value) in [
+            ("S3_BUCKET", "my-app-2024-uploads"),
+            ("API_URL", "http://localhost:3000/"),
+            ("DB_HOST", "db-01.eu-west-1.internal"),
+            ("APP_KEY", "development"),
+            ("IMAGE", "registry.example.com/team/app:1.22.3"),
+            ("AUTHOR", "somebody-of-2024"),
+        ] {
+            assert_eq!(telling(name, value).count(), 0, "{name}");
+        }
     }
 }
