@@ -164,6 +164,8 @@ pub(crate) use self::event_stream::tests::message;
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use time::macros::datetime;
 
     use super::*;
@@ -202,7 +204,11 @@ mod tests {
                 request.header(*name, *value)
             });
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        signer().check(&parts).err().map(|refusal| refusal.rule)
+        let refusal = signer().check(&parts).err()?;
+        match refusal.rule {
+            Cow::Borrowed(rule) => Some(rule),
+            Cow::Owned(rule) => panic!("a rule of a policy: {rule}"),
+        }
     }
 
     fn authorization(id: &str, region: &str, service: &str) -> String {
