@@ -83,7 +83,16 @@ pub(crate) struct Decoder<E> {
 impl<E: Encoding> Decoder<E> {
     /// Takes the next part of the stream and tells what it says.
     pub(crate) fn push(&mut self, chunk: &[u8], mut told: impl FnMut(Decoded<'_>)) {
-        for &byte in chunk {
+        let mut rest = chunk;
+        while let Some((&byte, after)) = rest.split_first() {
+            let is_between = !self.is_run && self.begun.is_empty();
+            let far = rest.get(E::LEAST - 1);
+            if is_between && far.is_some_and(|byte| E::bits(*byte).is_none()) {
+                // What begins before that byte is too short.
+                self.at += E::LEAST as u64;
+                rest = &rest[E::LEAST..];
+                continue;
+            }
             match E::bits(byte) {
                 Some(bits) => self.take(byte, bits, &mut told),
                 // The next line goes on with it.
@@ -94,6 +103,7 @@ impl<E: Encoding> Decoder<E> {
                 None => self.end(&mut told),
             }
             self.at += 1;
+            rest = after;
         }
         if !self.out.is_empty() {
             self.tell(false, &mut told);
