@@ -244,23 +244,26 @@ pub struct Progress {
 
 impl Progress {
     /// A breaker for `limit` turns in which nothing changes; `0` breaks never.
-    /// What there is at the beginning is `seen`.
-    pub fn new(limit: u64, seen: Option<u64>) -> Self {
+    pub fn new(limit: u64) -> Self {
         Self {
             limit,
             turns: 0,
-            seen,
+            seen: None,
         }
     }
 
     /// Counts a turn. `look` tells what there is now, equal for equal; it is
-    /// asked only when so many turns have passed, and what cannot be told has
-    /// changed.
+    /// asked at the first turn and when so many have passed, since it may take
+    /// its time; what cannot be told has changed.
     pub fn turn(&mut self, look: impl FnOnce() -> Option<u64>) -> Option<Tripped> {
         if self.limit == 0 {
             return None;
         }
         self.turns = self.turns.saturating_add(1);
+        if self.turns == 1 {
+            self.seen = look();
+            return None;
+        }
         if self.turns <= self.limit {
             return None;
         }
@@ -352,7 +355,7 @@ mod tests {
 
     #[test]
     fn turns_without_a_change_trip_and_a_change_or_a_person_begins_anew() {
-        let mut progress = Progress::new(5, Some(1));
+        let mut progress = Progress::new(5);
         let mut turns = |look: Option<u64>, count| (0..count).find_map(|_| progress.turn(|| look));
         assert_eq!(turns(Some(1), 5), None);
         assert_eq!(turns(Some(1), 1), Some(Tripped::NoProgress(5)));

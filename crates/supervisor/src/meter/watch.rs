@@ -32,7 +32,7 @@ impl Watch {
             excused: Excused::default(),
             requests: Velocity::new(limits.requests_a_minute, "model requests"),
             tokens: Velocity::new(limits.tokens_a_minute, "tokens"),
-            progress: Progress::new(limits.turns_without_progress, look()),
+            progress: Progress::new(limits.turns_without_progress),
             look,
         }
     }
