@@ -1,7 +1,12 @@
 //! Tasks as they are found: what their files say, unless nobody is there who
 //! would make it true.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    time::{Duration, Instant},
+};
+
+use rustix::{fs::FlockOperation, io::Errno};
 
 use crate::{
     error::SupervisorError,
@@ -11,6 +16,8 @@ use crate::{
 
 /// How long the work of a task that ended may take to be saved.
 const LONGEST_SAVE: Duration = Duration::from_mins(2);
+/// How long the last signature in its record may take.
+const LONGEST_SIGNING: Duration = Duration::from_secs(5);
 /// Between the making of its folder and the supervisor's lock a task has
 /// nobody, for a moment.
 const MOMENT: Duration = Duration::from_secs(10);
@@ -52,7 +59,24 @@ impl TaskDirectory {
         while self.is_locked() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
+        self.wait_until_signed();
         self.status()
+    }
+
+    /// Waits, where nobody supervises the task any more, until its recorder has
+    /// signed what it wrote last, which it does a moment later.
+    pub fn wait_until_signed(&self) {
+        let deadline = Instant::now() + LONGEST_SIGNING;
+        while !self.is_locked() && self.is_recorded() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Whether a recorder holds the task's record.
+    fn is_recorded(&self) -> bool {
+        let taken = File::open(self.record())
+            .map(|folder| rustix::fs::flock(&folder, FlockOperation::NonBlockingLockShared));
+        matches!(taken, Ok(Err(Errno::WOULDBLOCK)))
     }
 
     fn is_starting(&self, status: &TaskStatus) -> bool {

@@ -111,6 +111,9 @@ fn subject(arguments: &Verify) -> Result<Subject, Failure> {
             (task, _) => vec![task?],
         }
     };
+    for task in &tasks {
+        task.directory.wait_until_signed();
+    }
     let live = tasks.iter().filter(|task| task.directory.is_locked());
     Ok(Subject {
         host: state.audit(),
