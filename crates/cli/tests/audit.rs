@@ -181,7 +181,7 @@ fn g5_a_merged_commit_leads_to_agent_policy_approver_and_cost_by_the_record_alon
         told["policy"]
             .as_str()
             .unwrap()
-            .starts_with("contract sha256:")
+            .starts_with("rules sha256:")
     );
     let message = host.git(&["log", "-1", "--format=%B"]);
     let trailer = message
