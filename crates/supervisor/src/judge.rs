@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, LazyLock, PoisonError, RwLock},
 };
 
 use serde::{Deserialize, Serialize};
@@ -42,8 +42,10 @@ impl Person for Nobody {
 #[derive(Clone)]
 pub(crate) struct Judge(Arc<Court>);
 
-/// Rules that are ready, or soon will be.
-type Rules = Arc<OnceLock<Result<Policy, PolicyError>>>;
+/// Rules that are read when somebody first asks: they take memory and a start's
+/// time, and many tasks never ask.
+type Rules = Arc<LazyLock<Read, Box<dyn FnOnce() -> Read + Send>>>;
+type Read = Result<Policy, PolicyError>;
 
 struct Court {
     /// Replaced as a whole: who asks gets the old rules or the new ones.
@@ -72,11 +74,9 @@ pub struct Contained {
 }
 
 impl Judge {
-    /// Judges by `policy`, which is read meanwhile; who asks before that waits.
-    pub(crate) fn reading(policy: TaskPolicy, task: &TaskId, workspace: String) -> Self {
-        let rules = Rules::default();
-        let reading = Arc::clone(&rules);
-        std::thread::spawn(move || reading.get_or_init(|| policy.compile()).is_ok());
+    /// Judges by `policy`.
+    pub(crate) fn new(policy: TaskPolicy, task: &TaskId, workspace: String) -> Self {
+        let rules: Rules = Arc::new(LazyLock::new(Box::new(move || policy.compile())));
         Self(Arc::new(Court {
             rules: RwLock::new(rules),
             task: task.clone(),
@@ -85,9 +85,9 @@ impl Judge {
         }))
     }
 
-    /// Waits until the rules are read, and fails if one cannot stand.
-    pub(crate) fn wait_for_rules(&self) -> Result<(), SupervisorError> {
-        match self.rules().wait() {
+    /// Reads the rules now, and fails if one cannot stand.
+    pub(crate) fn read_rules(&self) -> Result<(), SupervisorError> {
+        match &**self.rules() {
             Ok(_) => Ok(()),
             Err(error) => Err(SupervisorError::Refused(error.to_string())),
         }
@@ -96,7 +96,7 @@ impl Judge {
     /// Judges by `policy` from now on.
     pub(crate) fn replace(&self, policy: Policy) {
         let mut rules = self.0.rules.write().unwrap_or_else(PoisonError::into_inner);
-        *rules = Arc::new(OnceLock::from(Ok(policy)));
+        *rules = Arc::new(LazyLock::new(Box::new(move || Ok(policy))));
     }
 
     fn rules(&self) -> Rules {
@@ -107,7 +107,7 @@ impl Judge {
     /// What is decided about `effects`; nothing if the rules cannot be used.
     fn decide(&self, effects: &[Effect], set_aside: impl Fn(&Effect) -> bool) -> Option<Decision> {
         let rules = self.rules();
-        let policy = rules.wait().as_ref().ok()?;
+        let policy = (**rules).as_ref().ok()?;
         Some(policy.decide_beside(effects, set_aside))
     }
 

@@ -167,11 +167,10 @@ impl Supervisor {
     ) -> Result<Self, SupervisorError> {
         let lock = task.lock()?;
         let mut plan: Plan = task.read(PLAN)?;
-        // It is read while the sandbox is built.
         let policy = TaskPolicy::of_task(&task, &plan.contract.policy)?;
         let is_tried = policy.is_stockades_own();
         let workspace = plan.sandbox.workspace.target.to_string_lossy();
-        let judge = Judge::reading(policy, &plan.task, workspace.into_owned());
+        let judge = Judge::new(policy, &plan.task, workspace.into_owned());
         let disk = disk::mount_for_good(&task, &plan)?;
         let session = plan.session.take();
         if session.is_some() {
@@ -221,7 +220,7 @@ impl Supervisor {
         meter.rest_now_and_then(move |warning| note(&warned, EventKind::Budget, warning).is_ok());
         let noted = Arc::clone(&refusals);
         if !is_tried {
-            judge.wait_for_rules()?;
+            judge.read_rules()?;
         }
         let judging = judge.clone();
         let secrets = HeldSecrets::new(&plan, keys);

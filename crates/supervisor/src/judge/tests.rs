@@ -14,8 +14,8 @@ fn judge_with(rules: &str) -> Judge {
         text: rules.to_owned(),
     };
     let policy = TaskPolicy::new(&[source], Vec::new());
-    let judge = Judge::reading(policy, &TaskId::from_random(7), WORKSPACE.to_owned());
-    judge.wait_for_rules().unwrap();
+    let judge = Judge::new(policy, &TaskId::from_random(7), WORKSPACE.to_owned());
+    judge.read_rules().unwrap();
     judge
 }
 
@@ -135,11 +135,11 @@ fn g4_rules_that_cannot_be_used_let_nothing_pass() {
         text: "permit".to_owned(),
     };
     let policy = TaskPolicy::new(&[source], Vec::new());
-    let judge = Judge::reading(policy, &TaskId::from_random(7), WORKSPACE.to_owned());
+    let judge = Judge::new(policy, &TaskId::from_random(7), WORKSPACE.to_owned());
     assert_eq!(command(&judge, "true").unwrap_err().rule, UNREAD);
     let refused = judge.request(&outgoing("GET", "a.test", "/"));
     assert_eq!(refused.unwrap_err().rule, UNREAD);
-    let error = judge.wait_for_rules().unwrap_err().to_string();
+    let error = judge.read_rules().unwrap_err().to_string();
     assert!(error.contains("mine.cedar:1:"), "{error}");
 }
 
