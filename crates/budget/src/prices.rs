@@ -265,7 +265,7 @@ mod tests {
 
     use super::*;
 
-    fn call(model: &str) -> Call<'_> {
+    pub(super) fn call(model: &str) -> Call<'_> {
         Call {
             api: Api::Anthropic,
             model,

@@ -146,11 +146,11 @@ pub(crate) fn fork_sharing_memory(namespaces: UnshareFlags, child: &dyn Fn()) ->
         | libc::CLONE_VM
         | libc::CLONE_VFORK
         | libc::SIGCHLD;
-    // SAFETY: the child has a stack of its own and shares the rest with a
-    // caller that does not run before it is gone from this memory, and that is
-    // its only thread: the two are never in it at once. Of the caller's values
-    // it gets references only, so that it drops none; descriptors are its own
-    // copies. A panic does not pass the `extern "C"` frame.
+    // Of the caller's values the child gets references only, so that it drops
+    // none; descriptors are its own copies.
+    // SAFETY: it has its own stack, and the caller, which has one thread, does
+    // not run before it is gone from this memory: they are never in it at once.
+    // A panic does not pass the `extern "C"` frame.
     let result = unsafe {
         libc::clone(
             begin,

@@ -30,9 +30,9 @@ pub(crate) fn check(bytes: u64) -> Result<(), SupervisorError> {
     })
 }
 
-/// The folder in which the files of `task` are.
-pub(crate) fn filled(task: &TaskDirectory, plan: &Plan) -> PathBuf {
-    if plan.own_disk {
+/// The folder in which the files of `task` are, which may have a disk of its own.
+pub(crate) fn filled(task: &TaskDirectory, own_disk: bool) -> PathBuf {
+    if own_disk {
         at(task)
     } else {
         task.path().to_owned()

@@ -271,7 +271,7 @@ fn api(api: ModelApi) -> Api {
 
 /// How a task's workspace is looked at.
 fn look(task: &TaskDirectory, plan: &Plan) -> Look {
-    let filled = disk::filled(task, plan);
+    let filled = disk::filled(task, plan.own_disk);
     Box::new(move || caps::content(&filled))
 }
 

@@ -270,11 +270,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     let task = host.state.task(&TaskId::from_random(rand::rng().random()));
     let back_end = back_end(wish, &pool)?;
     let slug = Slug::from_prompt(wish.name.as_deref().unwrap_or(&agent.prompt));
-    let filled = if wish.own_disk {
-        disk::at(&task)
-    } else {
-        task.path().to_owned()
-    };
+    let filled = disk::filled(&task, wish.own_disk);
     let mut sandbox = sandbox(host, &task, &filled, &repository, &pool, &agent, back_end);
     sandbox.limits = caps::limits(wish)?;
     sandbox.nested = wish.nested;

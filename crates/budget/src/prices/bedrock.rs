@@ -29,21 +29,14 @@ pub(super) fn parts(name: &str) -> (Option<&str>, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Api, Call, Prices};
+    use crate::{Api, Call, Prices, prices::tests::call};
 
     #[test]
     fn a_model_is_priced_by_its_makers_name_and_by_its_place() {
         let cost = |model: &str| {
             let quote = Prices::built_in().unwrap().quote(&Call {
                 api: Api::Bedrock,
-                model,
-                input_bytes: 1000,
-                whole_context: false,
-                hour_cache: false,
-                output_limit: Some(100),
-                answers: 1,
-                tiers: &[],
-                turn: true,
+                ..call(model)
             });
             assert!(quote.is_known(), "{model}");
             quote.reserve().cost()
