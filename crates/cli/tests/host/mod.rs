@@ -16,6 +16,7 @@ pub mod cache;
 pub mod failure;
 pub mod processes;
 mod program;
+pub mod rules;
 pub mod server;
 pub mod terminal;
 pub mod tls_server;
@@ -302,13 +303,19 @@ impl Task {
         let state = self.folder.ancestors().nth(2).unwrap();
         let evidence = Evidence::of(&state.join("audit"), &self.id).unwrap();
         let path = self.folder.join("record");
-        let verified = stockade_audit::verify(&path, &evidence).unwrap();
-        let records: Vec<Record> = stockade_audit::read(&path)
-            .unwrap()
-            .map(Result::unwrap)
-            .collect();
-        assert_eq!(usize::try_from(verified.records).unwrap(), records.len());
-        records
+        let verified = || stockade_audit::verify(&path, &evidence).unwrap().records;
+        loop {
+            let before = verified();
+            let records: Vec<Record> = stockade_audit::read(&path)
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            // A task that runs may have written between the two looks.
+            if verified() == before {
+                assert_eq!(usize::try_from(before).unwrap(), records.len());
+                return records;
+            }
+        }
     }
 
     /// What the gateway refused, in order: host, port and rule.
