@@ -1,14 +1,9 @@
 //! The policy of a task, where it is enforced: commands before they start, and
 //! requests before they leave.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a step of a test that fails fails the test"
-)]
-
 mod host;
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use serde_json::Value;
 use stockade_audit::RecordKind;
@@ -18,20 +13,11 @@ use self::host::{
     Host, Outcome, Task,
     failure::{FAILED, REFUSED},
     has,
+    rules::{NO_MAKE, host_with_rules},
     server::{REPLY, Server},
     skip,
     terminal::Terminal,
 };
-
-/// A rule of the tests.
-const NO_MAKE: &str = r#"@id("mine.make")
-@reason("Use just.")
-@instead("just build")
-@match("make all")
-@not_match("just build")
-forbid (principal, action == Action::"exec.run", resource)
-when { context.program == "make" };
-"#;
 
 /// One that forbids a host.
 const NO_HOST: &str = r#"@id("mine.host")
@@ -41,17 +27,6 @@ const NO_HOST: &str = r#"@id("mine.host")
 forbid (principal, action in [Action::"net.connect", Action::"net.upload"], resource)
 when { context.target == "web.test" };
 "#;
-
-/// A host whose user may have rules, and the file with them.
-fn host_with_rules(rules: &str) -> (Host, PathBuf) {
-    let mut host = Host::new();
-    let folder = host.path("config/stockade/policy");
-    fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("mine.cedar");
-    fs::write(&file, rules).unwrap();
-    host.set("XDG_CONFIG_HOME", host.path("config"));
-    (host, file)
-}
 
 /// Runs a shell text in a task, judged.
 fn shell(host: &Host, task: &Task, text: &str) -> Outcome {

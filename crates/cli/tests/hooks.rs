@@ -7,11 +7,11 @@
 
 mod host;
 
-use std::{fs, io::Write, process::Stdio};
+use std::{io::Write, process::Stdio};
 
 use serde_json::{Value, json};
 
-use self::host::{Host, LONGEST, Outcome, failure::USAGE, wait_within};
+use self::host::{Host, LONGEST, Outcome, failure::USAGE, rules::host_with_rules, wait_within};
 
 /// What the hook of `agent` answers to `event`.
 fn hook(host: &Host, agent: &str, event: &[u8]) -> Outcome {
@@ -91,16 +91,13 @@ fn files_of_a_tool_call_are_judged_as_if_a_command_wrote_them() {
 
 #[test]
 fn g8_a_hook_that_cannot_judge_says_no() {
-    let mut host = Host::new();
+    let host = Host::new();
     for event in [&b"no json"[..], b"", b"[]", br#"{"tool_name":"Bash"}"#] {
         let denied = hook(&host, "gemini", event);
         assert_eq!(denied.code, 2, "{denied:?}");
         assert!(denied.stdout.contains("\"deny\""), "{denied:?}");
     }
-    let folder = host.path("config/stockade/policy");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("mine.cedar"), "permit").unwrap();
-    host.set("XDG_CONFIG_HOME", host.path("config"));
+    let (host, _) = host_with_rules("permit");
     let denied = hook(&host, "claude", &runs("true"));
     assert_eq!(denied.code, 2, "{denied:?}");
     assert!(denied.stderr.contains("mine.cedar:1:"), "{denied:?}");

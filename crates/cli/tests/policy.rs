@@ -1,39 +1,14 @@
 //! What commands would do, what rules decide, and rules that cannot stand.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a step of a test that fails fails the test"
-)]
-
 mod host;
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use self::host::{
     Host,
     failure::{FAILED, NOT_FOUND, REFUSED, USAGE},
+    rules::{NO_MAKE, host_with_rules},
 };
-
-/// A rule of the tests.
-const RULE: &str = r#"@id("mine.make")
-@reason("Use just.")
-@instead("just build")
-@match("make all")
-@not_match("just build")
-forbid (principal, action == Action::"exec.run", resource)
-when { context.program == "make" };
-"#;
-
-/// A host whose user has a rule in a file.
-fn with_rule(rule: &str) -> (Host, PathBuf) {
-    let mut host = Host::new();
-    let folder = host.path("config/stockade/policy");
-    fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("mine.cedar");
-    fs::write(&file, rule).unwrap();
-    host.set("XDG_CONFIG_HOME", host.path("config"));
-    (host, file)
-}
 
 #[test]
 fn a_commands_effects_and_verdict_are_shown_with_rule_and_reason() {
@@ -142,7 +117,7 @@ fn what_hides_in_a_commands_words_is_spelled_out() {
 
 #[test]
 fn the_users_rule_counts_and_is_explained_with_its_place() {
-    let (host, file) = with_rule(RULE);
+    let (host, file) = host_with_rules(NO_MAKE);
     let outcome = host.stockade(&["policy", "test", "--", "make", "all"]);
     assert_eq!(outcome.code, REFUSED, "{outcome:?}");
     assert!(outcome.stdout.contains("mine.make") && outcome.stdout.contains("just build"));
@@ -159,7 +134,7 @@ fn the_users_rule_counts_and_is_explained_with_its_place() {
 
 #[test]
 fn a_rule_that_cannot_stand_is_told_with_file_and_line_and_no_command_is_judged() {
-    let (host, file) = with_rule(&RULE.replace("context.program", "context.progrm"));
+    let (host, file) = host_with_rules(&NO_MAKE.replace("context.program", "context.progrm"));
     for words in [
         &["check"][..],
         &["ls"],
@@ -173,13 +148,14 @@ fn a_rule_that_cannot_stand_is_told_with_file_and_line_and_no_command_is_judged(
         assert!(outcome.stderr.contains(&place), "{outcome:?}");
         assert!(outcome.stderr.contains("progrm"), "{outcome:?}");
     }
-    fs::write(&file, RULE).unwrap();
+    fs::write(&file, NO_MAKE).unwrap();
     assert_eq!(host.stockade(&["policy", "check"]).code, 0);
     // A file that is only tried is in force for that alone.
     let tried = host.path("tried.cedar");
     fs::write(
         &tried,
-        RULE.replace("mine.make", "tried.make")
+        NO_MAKE
+            .replace("mine.make", "tried.make")
             .replace("make all", "just all"),
     )
     .unwrap();
@@ -199,7 +175,7 @@ fn g4_a_repository_may_only_forbid_and_only_by_what_is_committed() {
     fs::create_dir_all(&folder).unwrap();
     let file = folder.join("ours.cedar");
     let make = || host.stockade(&["policy", "test", "--", "make", "all"]).code;
-    fs::write(&file, RULE).unwrap();
+    fs::write(&file, NO_MAKE).unwrap();
     assert_eq!(make(), 0, "it is not committed");
     host.git(&["add", "-A"]);
     host.git(&["commit", "-qm", "rules"]);
