@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,7 +14,7 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Action {
-    /// Requests to a host that no rule names.
+    /// Requests to a host.
     Request {
         /// The method, in upper case.
         method: String,
@@ -24,6 +24,9 @@ pub enum Action {
         host: HostName,
         /// The TCP port.
         port: u16,
+        /// Path and query of the only ones that are meant; all without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
     },
     /// A command inside.
     Command {
@@ -31,9 +34,47 @@ pub enum Action {
         argv: Vec<String>,
         /// The folder in which it would run.
         cwd: String,
+        /// Variables that it gets on top of those of its task.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env: BTreeMap<String, String>,
+        /// What it reads from its standard input, if it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Input>,
         /// What it would do.
         effects: Vec<Effect>,
     },
+}
+
+/// What a command reads from its standard input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Input {
+    /// Bytes that are known.
+    Given {
+        /// SHA-256 over them.
+        sha256: Hash,
+        /// How many they are.
+        bytes: u64,
+        /// How they begin, as text, for people.
+        begins: String,
+    },
+    /// What it is sent once it runs, which nobody has seen yet.
+    Later,
+}
+
+impl Input {
+    /// How many characters of what is given are told.
+    const TOLD: usize = 2048;
+
+    /// These bytes.
+    pub fn given(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        Self::Given {
+            sha256: Hash::of(bytes),
+            bytes: bytes.len() as u64,
+            begins: text.chars().take(Self::TOLD).collect(),
+        }
+    }
 }
 
 impl Action {
@@ -95,6 +136,7 @@ mod tests {
             scheme: "https".to_owned(),
             host: host.parse().unwrap(),
             port: 443,
+            path: None,
         }
     }
 
@@ -102,6 +144,8 @@ mod tests {
         Action::Command {
             argv: vec!["git".to_owned(), "push".to_owned()],
             cwd: "/workspace/a".to_owned(),
+            env: BTreeMap::new(),
+            input: None,
             effects,
         }
     }
@@ -116,8 +160,8 @@ mod tests {
             request("HEAD", "a.test").digest(&task),
             command(Vec::new()).digest(&task),
         ];
-        for change in ["scheme", "port", "argv", "cwd"] {
-            let mut value = json!(if ["scheme", "port"].contains(&change) {
+        for change in ["scheme", "port", "path", "argv", "cwd", "env", "input"] {
+            let mut value = json!(if ["scheme", "port", "path"].contains(&change) {
                 request("GET", "a.test")
             } else {
                 command(Vec::new())
@@ -125,6 +169,8 @@ mod tests {
             value[change] = match change {
                 "port" => json!(444),
                 "argv" => json!(["git push"]),
+                "env" => json!({ "GIT_SSH_COMMAND": "ssh" }),
+                "input" => json!("later"),
                 _ => json!("http"),
             };
             let changed: Action = serde_json::from_value(value).unwrap();

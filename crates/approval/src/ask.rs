@@ -91,6 +91,19 @@ pub struct Question {
     /// Why the agent wants it, in its own words: untrusted, bounded by whoever
     /// took them.
     pub said: Option<String>,
+    /// The rule of the policy that wants a person's word; without one, no rule
+    /// allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Because>,
+}
+
+/// A rule that wants a person's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Because {
+    /// Its name.
+    pub rule: String,
+    /// Why it is there, in a sentence.
+    pub reason: String,
 }
 
 /// What asking comes to.

@@ -27,10 +27,10 @@ mod ssh;
 mod statement;
 
 pub use self::{
-    action::{Action, ActionDigest},
+    action::{Action, ActionDigest, Input},
     answer::{Authority, Signed, Verified},
     approvers::{Approver, Approvers},
-    ask::{Ask, AskId, AskIdError, Asked, Outcome, Question},
+    ask::{Ask, AskId, AskIdError, Asked, Because, Outcome, Question},
     deadline::Moment,
     error::{AnswerError, ApproverError, SshError},
     local::LocalKey,

@@ -109,6 +109,7 @@ pub(crate) mod tests {
             scheme: "https".to_owned(),
             host: "a.test".parse().unwrap(),
             port: 443,
+            path: None,
         };
         Statement {
             ask: "00112233445566778899aabbccddeeff".parse().unwrap(),

@@ -43,7 +43,7 @@ pub use self::{
     error::{GatewayError, ResolveError, SettingsError},
     meter::{Asked, Bill, Meter, Metered, ModelCall, Settlement, Spent, ToolCall, Unpaid},
     outbound::{Fingerprints, OwnSources},
-    policy::{Judged, Outgoing, Policy, PolicyRefusal},
+    policy::{Judged, Outgoing, Policy, PolicyAnswer, PolicyRule},
     record::{EventSink, SinkError},
     resolver::{Resolver, SystemResolver},
     rules::{

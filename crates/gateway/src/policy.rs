@@ -17,9 +17,20 @@ pub struct Outgoing {
     pub of_model: bool,
 }
 
-/// The rule of the task's policy by which a request may not leave.
+/// What the task's policy says of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyRefusal {
+pub enum PolicyAnswer {
+    /// It may leave.
+    Allow,
+    /// It may leave once a person has approved it.
+    Ask(PolicyRule),
+    /// It may not leave.
+    Deny(PolicyRule),
+}
+
+/// A rule of the task's policy that applies to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRule {
     /// Its name.
     pub rule: String,
     /// Why it is there, in a sentence.
@@ -28,22 +39,22 @@ pub struct PolicyRefusal {
     pub instead: Option<String>,
 }
 
-impl PolicyRefusal {
+impl PolicyAnswer {
     /// Nobody said what the policy says.
-    pub fn unanswered() -> Self {
-        Self {
+    pub fn none() -> Self {
+        Self::Deny(PolicyRule {
             rule: "policy.error".to_owned(),
             reason: "the supervisor did not say what the policy says of it.".to_owned(),
             instead: None,
-        }
+        })
     }
 }
 
 /// What a policy's methods give.
-pub type Judged<'a> = Pin<Box<dyn Future<Output = Result<(), PolicyRefusal>> + Send + 'a>>;
+pub type Judged<'a> = Pin<Box<dyn Future<Output = PolicyAnswer> + Send + 'a>>;
 
 /// Who knows the task's policy. Every request is judged by it before it leaves.
 pub trait Policy: Send + Sync {
-    /// Whether a request may leave.
+    /// What it says of a request.
     fn judge(&self, outgoing: Outgoing) -> Judged<'_>;
 }

@@ -55,6 +55,14 @@ impl Dialogue {
         Self { around, state }
     }
 
+    /// The folder that the shell is in, if there is only one that it can be in.
+    pub fn folder(&self) -> Option<&str> {
+        match &*self.state.folders {
+            [folder] => folder.as_deref(),
+            _ => None,
+        }
+    }
+
     /// What `text` would do if the shell ran it now, and the shell after it.
     pub fn text(&self, text: &str) -> (Vec<Effect>, Self) {
         let mut reader = Reader::new(&self.around);

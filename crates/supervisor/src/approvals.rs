@@ -5,8 +5,8 @@ mod notice;
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
@@ -36,6 +36,8 @@ pub(crate) struct Approvals {
     notices: Notices,
     /// None once the task ends.
     queue: Mutex<Option<Queue>>,
+    /// Told when what commands wait for may have been answered.
+    answered: Condvar,
 }
 
 impl Approvals {
@@ -54,14 +56,33 @@ impl Approvals {
             waiters,
             notices: Notices::new(rules.notify.clone(), keys.environment.clone()),
             queue: Mutex::new(Some(Queue::new(plan.task.clone(), rules))),
+            answered: Condvar::new(),
         }
     }
 
     /// Asks, and waits for nobody. A granted use is taken, and in the record,
     /// when this returns; what cannot be recorded is refused.
     pub(crate) fn ask(&self, question: Question) -> Outcome {
+        self.ask_of(self.lock().as_mut(), question)
+    }
+
+    /// Asks, and waits for an answer no longer than `patience`.
+    pub(crate) fn ask_and_wait(&self, question: &Question, patience: Duration) -> Outcome {
+        let deadline = Instant::now() + patience;
         let mut queue = self.lock();
-        let Some(queue) = queue.as_mut() else {
+        loop {
+            let outcome = self.ask_of(queue.as_mut(), question.clone());
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !matches!(outcome, Outcome::Pending(_)) {
+                return outcome;
+            }
+            let waited = self.answered.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn ask_of(&self, queue: Option<&mut Queue>, question: Question) -> Outcome {
+        let Some(queue) = queue else {
             return Outcome::Refused("the task is ending".to_owned());
         };
         let asked = self.ask_in(queue, question);
@@ -128,6 +149,7 @@ impl Approvals {
         self.note(EventKind::Answered, body)?;
         queue.settle(signed, &by, accepted, now);
         self.waiters.wake();
+        self.answered.notify_all();
         Ok(accepted)
     }
 
@@ -144,6 +166,7 @@ impl Approvals {
         let Some(queue) = self.lock().take() else {
             return Ok(());
         };
+        self.answered.notify_all();
         for waiting in queue.waiting() {
             let body = json!({ "ask": waiting.id, "reason": "the task ended" });
             self.note(EventKind::AskExpired, body)?;

@@ -4,17 +4,19 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, LazyLock, PoisonError, RwLock},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
-use stockade_gateway::{Outgoing, PolicyRefusal};
+use stockade_approval::{Action, Because, Input, Outcome, Question};
+use stockade_gateway::{Outgoing, PolicyAnswer, PolicyRule};
 use stockade_policy::{
     Asked, Decision, Dialogue, Finding, Policy, PolicyError, Surroundings, effects_of_request,
 };
 use stockade_types::{Denial, Effect, EffectKind, TaskId, Verdict};
 use stockade_workspace::visible;
 
-use crate::{error::SupervisorError, policy::TaskPolicy};
+use crate::{approvals::Approvals, error::SupervisorError, policy::TaskPolicy};
 
 /// How many characters of a command a refusal repeats.
 const SHOWN_MAX: usize = 160;
@@ -22,19 +24,21 @@ const SHOWN_MAX: usize = 160;
 /// The rule that stands for rules that cannot be used.
 const UNREAD: &str = "policy.error";
 
+/// Why nobody decides where the policy wants a person's word.
+const ASKS_NOBODY: &str =
+    "A person must decide about it, and this task asks nobody: it was started without `--ask`.";
+/// How long a command is held for an answer, as long as a request is.
+pub(crate) const HELD: Duration = Duration::from_secs(4);
+
 /// Who is asked where the policy wants a person's word.
 pub(crate) trait Person: Send + Sync {
-    /// Whether a person has granted `what`; if not, a sentence that says how it
-    /// stands.
-    fn grants(&self, what: &str, finding: &Finding) -> Result<(), String>;
+    /// What they say of `question`, within `patience`.
+    fn asked(&self, question: &Question, patience: Duration) -> Outcome;
 }
 
-/// Nobody can be asked.
-pub(crate) struct Nobody;
-
-impl Person for Nobody {
-    fn grants(&self, _what: &str, _finding: &Finding) -> Result<(), String> {
-        Err("A person must decide about it, and none can be asked from here.".to_owned())
+impl Person for Approvals {
+    fn asked(&self, question: &Question, patience: Duration) -> Outcome {
+        self.ask_and_wait(question, patience)
     }
 }
 
@@ -52,7 +56,22 @@ struct Court {
     rules: RwLock<Rules>,
     task: TaskId,
     workspace: String,
-    person: Box<dyn Person>,
+    /// Nobody is asked without it.
+    person: Option<Arc<dyn Person>>,
+}
+
+/// A command that somebody wants to start.
+pub(crate) struct Attempt<'a> {
+    /// Program and arguments.
+    pub(crate) words: &'a [String],
+    /// Where it would run.
+    pub(crate) folder: &'a str,
+    /// Variables on top of the task's own.
+    pub(crate) variables: &'a BTreeMap<String, String>,
+    /// What it reads.
+    pub(crate) input: Option<Input>,
+    /// How long it may be held for a person's answer.
+    pub(crate) patience: Duration,
 }
 
 /// A command that may run.
@@ -74,14 +93,19 @@ pub struct Contained {
 }
 
 impl Judge {
-    /// Judges by `policy`.
-    pub(crate) fn new(policy: TaskPolicy, task: &TaskId, workspace: String) -> Self {
+    /// Judges by `policy`, and asks `person` where it wants a person's word.
+    pub(crate) fn new(
+        policy: TaskPolicy,
+        task: &TaskId,
+        workspace: String,
+        person: Option<Arc<dyn Person>>,
+    ) -> Self {
         let rules: Rules = Arc::new(LazyLock::new(Box::new(move || policy.compile())));
         Self(Arc::new(Court {
             rules: RwLock::new(rules),
             task: task.clone(),
             workspace,
-            person: Box::new(Nobody),
+            person,
         }))
     }
 
@@ -128,102 +152,151 @@ impl Judge {
         (effects, shell)
     }
 
-    /// Whether a program may be started with `words`.
-    pub(crate) fn command(
-        &self,
-        words: &[String],
-        folder: &str,
-        variables: &BTreeMap<String, String>,
-    ) -> Result<Admitted, Box<Denial>> {
-        let (mut effects, shell) = self.shell(folder, variables);
-        effects.extend(shell.words(words));
-        let text = match words {
-            [_, option, text] if option == "-c" => text.clone(),
-            words => words.join(" "),
-        };
-        self.admit(&effects, &text)
+    /// Whether a command may start.
+    pub(crate) fn command(&self, attempt: &Attempt<'_>) -> Result<Admitted, Box<Denial>> {
+        let (mut effects, shell) = self.shell(attempt.folder, attempt.variables);
+        effects.extend(shell.words(attempt.words));
+        self.admit(effects, attempt)
     }
 
-    /// Whether a session may be opened with `variables`; its shell as it begins.
+    /// Whether a session may be opened in `folder` with `variables`; its shell as it
+    /// begins.
     pub(crate) fn session(
         &self,
         folder: &str,
         variables: &BTreeMap<String, String>,
     ) -> Result<Dialogue, Box<Denial>> {
         let (effects, shell) = self.shell(folder, variables);
-        let names: Vec<&str> = variables.keys().map(String::as_str).collect();
-        let text = format!("export {}", names.join(" "));
-        self.in_session(&effects, &text).map(|()| shell)
+        let words = ["export".to_owned()].into_iter();
+        let words: Vec<String> = words.chain(variables.keys().cloned()).collect();
+        let attempt = Attempt {
+            words: &words,
+            folder,
+            variables,
+            input: None,
+            patience: HELD,
+        };
+        self.in_session(effects, &attempt).map(|()| shell)
     }
 
     /// Whether the shell of a session may run `text`; the shell after it.
     pub(crate) fn text(&self, shell: &Dialogue, text: &str) -> Result<Dialogue, Box<Denial>> {
         let (effects, after) = shell.text(text);
-        self.in_session(&effects, text).map(|()| after)
+        let attempt = Attempt {
+            words: &[text.to_owned()],
+            folder: shell.folder().unwrap_or("an unknown folder"),
+            variables: &BTreeMap::new(),
+            input: None,
+            patience: HELD,
+        };
+        self.in_session(effects, &attempt).map(|()| after)
     }
 
     /// A session has the task's network, and so has every text of it.
-    fn in_session(&self, effects: &[Effect], text: &str) -> Result<(), Box<Denial>> {
-        let admitted = self.admit(effects, text)?;
+    fn in_session(&self, effects: Vec<Effect>, attempt: &Attempt<'_>) -> Result<(), Box<Denial>> {
+        let admitted = self.admit(effects, attempt)?;
         admitted.with_network(
-            text,
+            attempt,
             "A session's shell shares the network of its task, so that no text of it can go without.",
         )
     }
 
-    /// Whether a program may be started at a terminal of the sandbox.
+    /// Whether a program may be started at a terminal of the sandbox. Nobody waits
+    /// for a person there: the supervisor itself asks.
     pub(crate) fn at_terminal(&self, words: &[String], folder: &str) -> Result<(), Box<Denial>> {
-        let admitted = self.command(words, folder, &BTreeMap::new())?;
-        admitted.with_network(
-            &words.join(" "),
+        let attempt = Attempt {
+            words,
+            folder,
+            variables: &BTreeMap::new(),
+            input: Some(Input::Later),
+            patience: Duration::ZERO,
+        };
+        self.command(&attempt)?.with_network(
+            &attempt,
             "A command at a terminal shares the network of its task.",
         )
     }
 
-    fn admit(&self, effects: &[Effect], text: &str) -> Result<Admitted, Box<Denial>> {
-        let what = running(text);
-        let Some(decision) = self.decide(effects, |_| false) else {
+    fn admit(&self, effects: Vec<Effect>, attempt: &Attempt<'_>) -> Result<Admitted, Box<Denial>> {
+        let Some(decision) = self.decide(&effects, |_| false) else {
             return Err(Box::new(Denial {
-                what,
+                what: attempt.what(),
                 rule: UNREAD.to_owned(),
                 reason: "the task's rules cannot be used.".to_owned(),
                 instead: None,
                 allow: None,
             }));
         };
-        let mut admitted = Admitted::Free;
-        for finding in &decision.findings {
-            let reason = match finding.verdict {
-                Verdict::Contain if admitted == Admitted::Free => {
-                    admitted = Admitted::Contained(Contained {
-                        rule: rule_of(finding),
-                        reason: finding.reason.clone(),
-                    });
-                    continue;
-                }
-                Verdict::Allow | Verdict::Contain => continue,
-                Verdict::Ask => match self.0.person.grants(&what, finding) {
-                    Ok(()) => continue,
-                    Err(stands) => format!("{} {stands}", finding.reason),
-                },
-                Verdict::Deny => finding.reason.clone(),
-            };
-            return Err(Box::new(Denial {
-                what,
+        let refuse = |finding: &Finding, reason: String| {
+            Box::new(Denial {
+                what: attempt.what(),
                 rule: rule_of(finding),
                 reason,
                 instead: finding.instead.clone(),
                 allow: Some(format!("stockade exec {} --no-policy …", self.0.task)),
-            }));
+            })
+        };
+        // The strictest come first.
+        let strictest = decision.findings.first();
+        if let Some(finding) = strictest.filter(|finding| finding.verdict == Verdict::Deny) {
+            return Err(refuse(finding, finding.reason.clone()));
         }
-        Ok(admitted)
+        if let Some(finding) = strictest.filter(|finding| finding.verdict == Verdict::Ask) {
+            let allowed = self.ask(effects, attempt, finding);
+            allowed.map_err(|stands| refuse(finding, format!("{} {stands}", finding.reason)))?;
+        }
+        let mut findings = decision.findings.iter();
+        let contained = findings.find(|finding| finding.verdict == Verdict::Contain);
+        Ok(contained.map_or(Admitted::Free, |finding| {
+            Admitted::Contained(Contained {
+                rule: rule_of(finding),
+                reason: finding.reason.clone(),
+            })
+        }))
     }
 
-    /// Whether a request may leave that a rule for hosts lets pass. That rule, which
+    /// Asks a person about all that a command would do; a sentence that says how it
+    /// stands if it may not run.
+    fn ask(
+        &self,
+        effects: Vec<Effect>,
+        attempt: &Attempt<'_>,
+        finding: &Finding,
+    ) -> Result<(), String> {
+        let Some(person) = &self.0.person else {
+            return Err(ASKS_NOBODY.to_owned());
+        };
+        let question = Question {
+            action: Action::Command {
+                argv: attempt.words.to_vec(),
+                cwd: attempt.folder.to_owned(),
+                env: attempt.variables.clone(),
+                input: attempt.input.clone(),
+                effects,
+            },
+            bytes: 0,
+            said: None,
+            because: Some(Because {
+                rule: rule_of(finding),
+                reason: finding.reason.clone(),
+            }),
+        };
+        match person.asked(&question, attempt.patience) {
+            Outcome::Granted(_) => Ok(()),
+            Outcome::Refused(reason) => Err(format!("It was not approved: {reason}.")),
+            Outcome::Pending(id) => Err(format!(
+                "A person has been asked (#{}). Run the same command again until there is an \
+                 answer; everything else goes on.",
+                id.short()
+            )),
+        }
+    }
+
+    /// What is said of a request that a rule for hosts lets pass. That rule, which
     /// a person has agreed to, speaks for Stockade's own rules about reaching and
     /// sending; the rules of people and of the repository hold beside it, and so do
     /// all rules about pushing and publishing.
-    pub(crate) fn request(&self, outgoing: &Outgoing) -> Result<(), PolicyRefusal> {
+    pub(crate) fn request(&self, outgoing: &Outgoing) -> PolicyAnswer {
         let effects = effects_of_request(&Asked {
             host: &outgoing.host,
             method: &outgoing.method,
@@ -234,37 +307,47 @@ impl Judge {
         let ruled =
             |effect: &Effect| matches!(effect.kind, EffectKind::NetConnect | EffectKind::NetUpload);
         let Some(decision) = self.decide(&effects, ruled) else {
-            return Err(PolicyRefusal::unanswered());
+            return PolicyAnswer::none();
         };
-        let what = format!("send {} {}", outgoing.method, outgoing.host);
-        for finding in decision.findings {
-            let reason = match finding.verdict {
-                Verdict::Allow => continue,
-                Verdict::Ask => match self.0.person.grants(&what, &finding) {
-                    Ok(()) => continue,
-                    Err(stands) => format!("{} {stands}", finding.reason),
-                },
-                // It is outward itself.
-                Verdict::Contain | Verdict::Deny => finding.reason.clone(),
-            };
-            return Err(PolicyRefusal {
-                rule: rule_of(&finding),
-                reason,
-                instead: finding.instead,
-            });
+        let rule = |finding: &Finding| PolicyRule {
+            rule: rule_of(finding),
+            reason: finding.reason.clone(),
+            instead: finding.instead.clone(),
+        };
+        // The strictest come first. What may only run without anything outward may
+        // not leave.
+        let mut strict = decision.findings.iter();
+        match strict.find(|finding| finding.verdict != Verdict::Ask) {
+            Some(finding) if finding.verdict != Verdict::Allow => {
+                return PolicyAnswer::Deny(rule(finding));
+            }
+            _ => {}
         }
-        Ok(())
+        match decision.findings.first() {
+            Some(finding) if finding.verdict == Verdict::Ask => PolicyAnswer::Ask(rule(finding)),
+            _ => PolicyAnswer::Allow,
+        }
+    }
+}
+
+impl Attempt<'_> {
+    /// The command as a refusal names it.
+    fn what(&self) -> String {
+        match self.words {
+            [_, option, text] if option == "-c" => running(text),
+            words => running(&words.join(" ")),
+        }
     }
 }
 
 impl Admitted {
     /// Refuses what may only run without a network where there is one; `because`
     /// says why there is.
-    fn with_network(self, text: &str, because: &str) -> Result<(), Box<Denial>> {
+    fn with_network(self, attempt: &Attempt<'_>, because: &str) -> Result<(), Box<Denial>> {
         match self {
             Self::Free => Ok(()),
             Self::Contained(contained) => Err(Box::new(Denial {
-                what: running(text),
+                what: attempt.what(),
                 rule: contained.rule,
                 reason: format!("{} {because}", contained.reason),
                 instead: Some(

@@ -18,6 +18,7 @@ fn statement() -> Statement {
         scheme: "https".to_owned(),
         host: "a.test".parse().unwrap(),
         port: 443,
+        path: None,
     };
     Statement {
         ask: AskId::random().unwrap(),

@@ -37,6 +37,7 @@ fn request(method: &str) -> Action {
         scheme: "https".to_owned(),
         host: "a.test".parse().unwrap(),
         port: 443,
+        path: None,
     }
 }
 
@@ -72,6 +73,7 @@ impl Desk {
             action,
             bytes: 100,
             said: None,
+            because: None,
         };
         let record = TreeHead {
             size: 5,
@@ -301,6 +303,7 @@ fn g4_an_agent_that_asks_without_end_is_not_heard_without_end() {
             scheme: "https".to_owned(),
             host: format!("n{number}.test").parse().unwrap(),
             port: 443,
+            path: None,
         };
         desk.ask(action);
     }

@@ -13,6 +13,7 @@ mod host;
 mod agent;
 mod answers;
 mod attacks;
+mod commands;
 mod people;
 
 use serde_json::Value;

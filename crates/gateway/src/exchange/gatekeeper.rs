@@ -11,11 +11,16 @@ use http::{Request, Response, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use stockade_approval::Ask;
+use stockade_approval::{Ask, AskId};
 use stockade_types::{HostName, TaskId};
 use tokio::sync::Semaphore;
 
-use super::{asking::Asking, intake::Intake, model::Route, ruled::Hosts};
+use super::{
+    asking::{self, Asking},
+    intake::Intake,
+    model::Route,
+    ruled::Hosts,
+};
 use crate::{
     budget::ByteBudget,
     credential::{self, Placeholders},
@@ -24,7 +29,7 @@ use crate::{
     meter::Meter,
     outbound::{self, Outbound, OwnSources},
     path::{self, PathRefusal},
-    policy::{Outgoing, Policy, PolicyRefusal},
+    policy::{Outgoing, Policy, PolicyAnswer, PolicyRule},
     record::{Record, bounded},
     reply::{Refusal, ReplyBody},
     rules::{Asked, Destination, HostRule, LiveRules, Snapshot},
@@ -235,12 +240,13 @@ impl Gatekeeper {
         }
     }
 
-    /// What the task's policy says of a request that nothing else refuses.
+    /// What the task's policy says of a request that nothing else refuses: the
+    /// rule by which a person has to approve it, if one has to.
     pub(super) async fn judge_by_policy(
         &self,
         head: &Head<'_>,
         of_model: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<PolicyRule>, Refusal> {
         let uri = &head.parts.uri;
         let outgoing = Outgoing {
             host: head.target.host(),
@@ -249,11 +255,30 @@ impl Gatekeeper {
             query: uri.query().unwrap_or_default().to_owned(),
             of_model,
         };
-        let refused = |refused: PolicyRefusal| {
-            Refusal::new(StatusCode::FORBIDDEN, refused.rule, refused.reason)
-                .with_instead(refused.instead)
-        };
-        self.policy.judge(outgoing).await.map_err(refused)
+        match self.policy.judge(outgoing).await {
+            PolicyAnswer::Allow => Ok(None),
+            PolicyAnswer::Ask(rule) => Ok(Some(rule)),
+            PolicyAnswer::Deny(rule) => {
+                let refusal = Refusal::new(StatusCode::FORBIDDEN, rule.rule, rule.reason);
+                Err(refusal.with_instead(rule.instead))
+            }
+        }
+    }
+
+    /// Asks a person whether this request may be sent, because of a rule of the
+    /// policy or, without one, because no rule names its host. One use of the
+    /// approval is taken.
+    pub(super) async fn approval(
+        &self,
+        head: &Head<'_>,
+        rule: Option<&PolicyRule>,
+        bytes: u64,
+    ) -> Result<AskId, Refusal> {
+        match (&self.asking, rule) {
+            (Some(asking), _) => asking.approval(head, rule, bytes).await,
+            (None, Some(rule)) => Err(asking::asks_nobody(rule)),
+            (None, None) => Err(asking::nobody(head)),
+        }
     }
 
     pub(super) async fn record_refusal(&self, target: &Target, parts: &Parts, refusal: &Refusal) {

@@ -123,7 +123,7 @@ impl Gatekeeper {
         body: Incoming,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let allowed = judge(head, route)?;
-        self.judge_by_policy(head, true).await?;
+        let ruled = self.judge_by_policy(head, true).await?;
         let parts = head.parts;
         let held = self.intake.read(body, BODY_MAX).await?;
         self.judge_body(&route.settings, &parts.method, &held.bytes)?;
@@ -136,6 +136,9 @@ impl Gatekeeper {
         let call = allowed.endpoint.metered.then_some(call);
         let request = outward_request(&allowed, head, &held.bytes)?;
         let sent = request_size(&request);
+        if let Some(rule) = &ruled {
+            self.approval(head, Some(rule), sent).await?;
+        }
         let reserved = match self.reserve(sent, call).await {
             Ok(reserved) => reserved,
             Err(unpaid) => {

@@ -145,18 +145,18 @@ impl Gatekeeper {
         mut fills: Vec<Fill>,
         body: Incoming,
     ) -> Result<Response<ReplyBody>, Refusal> {
-        let (rule, asking) = match head.rules.judge(&head.asked()) {
-            Verdict::Allowed(rule) => (rule, None),
+        let (rule, is_unknown) = match head.rules.judge(&head.asked()) {
+            Verdict::Allowed(rule) => (rule, false),
             Verdict::Denied(rule) => return Err(denied(&rule)),
             // A person who wrote rules for the host has said what it is for.
             Verdict::Unruled(mismatch) => match (&self.asking, mismatch, offered(head)) {
-                (Some(asking), Mismatch::Host, Some(rule)) => (Arc::new(rule), Some(asking)),
+                (Some(_), Mismatch::Host, Some(rule)) => (Arc::new(rule), true),
                 _ => return Err(self.unruled(head, mismatch)),
             },
         };
         refuse_upgrade(head.parts)?;
         self.judge_information(head, &rule)?;
-        self.judge_by_policy(head, false).await?;
+        let ruled = self.judge_by_policy(head, false).await?;
         let limit = rule.request_limit();
         let held = self.intake.read(body, limit).await?;
         // A compressed one may pass: no secret is inside, and a placeholder
@@ -172,12 +172,11 @@ impl Gatekeeper {
         let upstream = self.hosts.upstream(head.target);
         let searched = self.secrets.go_to(head.target.destination());
         let request = outward_request(head, &upstream, searched)?;
-        let approval = match asking {
-            Some(asking) => {
-                let waiting = request_size(&request).saturating_add(held.bytes.len() as u64);
-                Some(asking.approval(head, &rule, waiting).await?)
-            }
-            None => None,
+        let approval = if is_unknown || ruled.is_some() {
+            let waiting = request_size(&request).saturating_add(held.bytes.len() as u64);
+            Some(self.approval(head, ruled.as_ref(), waiting).await?)
+        } else {
+            None
         };
         let substitution = self.substitution(fills, &upstream).await?;
         let request = substitution.apply(request, held.bytes)?;

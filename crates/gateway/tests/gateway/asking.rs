@@ -13,9 +13,17 @@ use stockade_types::EventKind;
 use crate::{raw::SITE, support::*};
 
 const OTHER: &str = "other.test";
+/// One that allows requests that send something to `SITE`.
+const RULE: &str = "POST site.test";
+
+type Served = (UpstreamServer, Harness, Arc<std::sync::Mutex<Vec<Seen>>>);
 
 /// A server that people named, and a gateway that asks about it.
-async fn asking(allow: &[&str]) -> (UpstreamServer, Harness, Arc<std::sync::Mutex<Vec<Seen>>>) {
+async fn asking(allow: &[&str]) -> Served {
+    serving(allow, true).await
+}
+
+async fn serving(allow: &[&str], asks: bool) -> Served {
     let (upstream, seen) = recording_upstream(|| text_reply("text/plain", "hello")).await;
     let url = format!("http://{}", upstream.address);
     let service = |name: &str| Service {
@@ -23,7 +31,7 @@ async fn asking(allow: &[&str]) -> (UpstreamServer, Harness, Arc<std::sync::Mute
         upstream: url.parse().unwrap(),
     };
     let settings = Settings {
-        asks: true,
+        asks,
         allow: allow.iter().map(|rule| rule.parse().unwrap()).collect(),
         deny: vec!["denied.test".parse().unwrap()],
         services: [SITE, OTHER, "denied.test"].map(service).to_vec(),
@@ -65,6 +73,7 @@ async fn g4_a_request_that_a_person_approves_passes_once_and_names_the_approval(
         scheme,
         host,
         port,
+        path: None,
     } = &question.action
     else {
         panic!("{question:?}");
@@ -139,4 +148,50 @@ async fn g4_nobody_is_asked_about_what_a_rule_denies_or_was_written_for() {
     assert_eq!(document["rule"], "secrets.placeholder-misplaced");
     assert!(gateway.person.asked.lock().unwrap().is_empty());
     assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn g4_what_the_policy_asks_about_is_one_path_and_a_task_that_asks_nobody_is_refused() {
+    let (_upstream, gateway, _seen) = asking(&[RULE]).await;
+    let send = |path: &str| {
+        let mut request = request("POST", SITE, "12345");
+        *request.uri_mut() = path.parse().unwrap();
+        gateway.send(SITE, request)
+    };
+    let approval = id();
+    let answers = [Outcome::Pending(id()), Outcome::Granted(approval)];
+    *gateway.person.answers.lock().unwrap() = answers.to_vec();
+    // Answers are taken from the end.
+    let path = format!("/one?b={ASKED}");
+    let reply = send(&path).await;
+    assert_eq!(text(reply).await, (StatusCode::OK, "hello".to_owned()));
+    let (status, document) = json(send(&path).await).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(document["rule"], "approval.pending");
+    let reason = document["reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("the test wants to know of it, and"),
+        "{reason}"
+    );
+    let (question, _) = gateway.person.asked.lock().unwrap()[0].clone();
+    let asked_path = match &question.action {
+        Action::Request { path, .. } => path.as_deref(),
+        Action::Command { .. } => None,
+    };
+    assert_eq!(asked_path, Some(&*path));
+    assert_eq!(question.because.unwrap().rule, "test.one-rule");
+    // What it does not ask about passes, and asks nobody.
+    let reply = send("/other").await;
+    assert_eq!(text(reply).await.0, StatusCode::OK);
+    assert_eq!(gateway.person.asked.lock().unwrap().len(), 2);
+
+    let (_upstream, silent, _seen) = serving(&[RULE], false).await;
+    let mut request = request("POST", SITE, "12345");
+    *request.uri_mut() = path.parse().unwrap();
+    let (status, document) = json(silent.send(SITE, request).await).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(document["rule"], "test.one-rule");
+    let reason = document["reason"].as_str().unwrap();
+    assert!(reason.contains("--ask"), "{reason}");
+    assert!(silent.person.asked.lock().unwrap().is_empty());
 }

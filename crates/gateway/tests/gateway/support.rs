@@ -32,8 +32,9 @@ use stockade_approval::{Ask, Outcome, Question};
 use stockade_gateway::{
     Asked, Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Judged, Listeners,
     LiveRules, LiveSecrets, Meter, Metered, ModelApi, ModelCall, ModelRoute, OriginalDestination,
-    Outgoing, OwnSources, Policy, PolicyRefusal, ResolveError, Resolver, SecretSource, SecretText,
-    SecretValue, Settings, Settlement, Signing, SinkError, Spent, Unpaid, Upstream, UpstreamAccess,
+    Outgoing, OwnSources, Policy, PolicyAnswer, PolicyRule, ResolveError, Resolver, SecretSource,
+    SecretText, SecretValue, Settings, Settlement, Signing, SinkError, Spent, Unpaid, Upstream,
+    UpstreamAccess,
 };
 use stockade_scan::SourceIndexBuilder;
 use stockade_types::{Event, EventKind, HostName, Redacted, TaskId};
@@ -170,23 +171,30 @@ impl OwnSources for OneFile {
     }
 }
 
-/// A policy with one rule: what ends like this does not leave.
+/// What ends like this does not leave, by the policy of these tests.
 pub(crate) const FORBIDDEN: &str = "by-policy";
+/// What ends like this leaves once a person has approved it.
+pub(crate) const ASKED: &str = "if-approved";
 
 struct OneRule;
 
 impl Policy for OneRule {
     fn judge(&self, outgoing: Outgoing) -> Judged<'_> {
         let asked = [&outgoing.path, &outgoing.query];
-        let forbidden = asked.iter().any(|text| text.ends_with(FORBIDDEN));
-        Box::pin(async move {
-            let refusal = || PolicyRefusal {
-                rule: "test.one-rule".to_owned(),
-                reason: "the test forbids it.".to_owned(),
-                instead: Some("Ask for something else.".to_owned()),
-            };
-            if forbidden { Err(refusal()) } else { Ok(()) }
-        })
+        let ends = |end: &str| asked.iter().any(|text| text.ends_with(end));
+        let rule = |verb: &str| PolicyRule {
+            rule: "test.one-rule".to_owned(),
+            reason: format!("the test {verb} it."),
+            instead: Some("Ask for something else.".to_owned()),
+        };
+        let answer = if ends(FORBIDDEN) {
+            PolicyAnswer::Deny(rule("forbids"))
+        } else if ends(ASKED) {
+            PolicyAnswer::Ask(rule("wants to know of"))
+        } else {
+            PolicyAnswer::Allow
+        };
+        Box::pin(async move { answer })
     }
 }
 

@@ -13,7 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
 use stockade_scan::{Formats, Redactor};
@@ -37,7 +36,7 @@ use super::{
 use crate::{
     control::{Answer, Lines, write_line},
     happening::Happening,
-    judge::{Admitted, Contained, Judge},
+    judge::{Admitted, Attempt, Contained, HELD, Judge},
     programs::shortened,
     state::TaskDirectory,
 };
@@ -218,10 +217,7 @@ impl Owned {
 
     /// The descriptors for inside, and the other ends.
     fn streams(&self, id: u32, request: &ExecRequest) -> Result<(Vec<OwnedFd>, Flow), ExecError> {
-        let bytes = match &request.stdin {
-            Stdin::Bytes(bytes) => STANDARD.decode(bytes).map_err(|_| ExecError::Base64)?,
-            Stdin::Nothing | Stdin::Typed => Vec::new(),
-        };
+        let bytes = request.stdin.bytes()?;
         let typed = request.stdin == Stdin::Typed;
         let silent = request.report == Report::Discarded;
         let count = if request.merged { 1 } else { 2 };
@@ -308,7 +304,14 @@ impl Context {
         if request.no_policy {
             return Ok(None);
         }
-        match self.judge.command(argv, cwd, &request.env) {
+        let attempt = Attempt {
+            words: argv,
+            folder: cwd,
+            variables: &request.env,
+            input: request.stdin.input()?,
+            patience: HELD,
+        };
+        match self.judge.command(&attempt) {
             Ok(Admitted::Free) => Ok(None),
             Ok(Admitted::Contained(contained)) => Ok(Some(contained)),
             Err(denial) => Err(self.denied(id, argv, denial)),

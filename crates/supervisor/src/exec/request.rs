@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
+use stockade_approval::Input;
 use stockade_sandbox::Isolation;
 use stockade_types::{Denial, wire};
 
@@ -58,6 +60,25 @@ pub enum Stdin {
     Bytes(String),
     /// What the client types.
     Typed,
+}
+
+impl Stdin {
+    /// The bytes that are known before the command starts.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, ExecError> {
+        match self {
+            Self::Bytes(bytes) => STANDARD.decode(bytes).map_err(|_| ExecError::Base64),
+            Self::Nothing | Self::Typed => Ok(Vec::new()),
+        }
+    }
+
+    /// What a person who is asked is told of it.
+    pub(super) fn input(&self) -> Result<Option<Input>, ExecError> {
+        Ok(match self {
+            Self::Nothing => None,
+            Self::Bytes(_) => Some(Input::given(&self.bytes()?)),
+            Self::Typed => Some(Input::Later),
+        })
+    }
 }
 
 /// What becomes of what a command prints.

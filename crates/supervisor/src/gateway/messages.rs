@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 use stockade_approval::{Outcome, Question};
 use stockade_gateway::{
-    Bill, HostRule, ModelCall, Outgoing, PolicyRefusal, SecretText, Settings, Settlement, Unpaid,
+    Bill, HostRule, ModelCall, Outgoing, PolicyAnswer, SecretText, Settings, Settlement, Unpaid,
 };
 use stockade_types::Event;
 use stockade_vault::SecretName;
@@ -58,10 +58,10 @@ pub(super) enum Told {
     },
     /// A person has answered a question; who waits may look again.
     Answered,
-    /// What the policy says of a request: nothing if it may leave.
+    /// What the policy says of a request.
     Judged {
         ask: u64,
-        answer: Result<(), PolicyRefusal>,
+        answer: PolicyAnswer,
     },
 }
 

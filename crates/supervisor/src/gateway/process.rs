@@ -21,7 +21,7 @@ use stockade_approval::{Ask, Asked, Outcome, Question};
 use stockade_gateway::{
     Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Judged, Listeners, LiveRules,
     LiveSecrets, Meter, Metered, ModelCall, OriginalDestination, Outgoing, OwnSources, Policy,
-    PolicyRefusal, SecretSource, SecretText, SecretValue, Settings, Settlement, SinkError, Spent,
+    PolicyAnswer, SecretSource, SecretText, SecretValue, Settings, Settlement, SinkError, Spent,
     Unpaid, UpstreamAccess,
 };
 use stockade_sandbox::Channel;
@@ -284,7 +284,7 @@ impl Policy for Recorded {
         Box::pin(async move {
             match self.exchange(|ask| Heard::Judge { ask, outgoing }).await {
                 Ok(Told::Judged { answer, .. }) => answer,
-                _ => Err(PolicyRefusal::unanswered()),
+                _ => PolicyAnswer::none(),
             }
         })
     }

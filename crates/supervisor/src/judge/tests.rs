@@ -1,6 +1,7 @@
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 
 use proptest::prelude::*;
+use stockade_approval::AskId;
 use stockade_policy::{Layer, Source};
 
 use super::*;
@@ -14,14 +15,33 @@ fn judge_with(rules: &str) -> Judge {
         text: rules.to_owned(),
     };
     let policy = TaskPolicy::new(&[source], Vec::new());
-    let judge = Judge::new(policy, &TaskId::from_random(7), WORKSPACE.to_owned());
+    let judge = Judge::new(policy, &TaskId::from_random(7), WORKSPACE.to_owned(), None);
     judge.read_rules().unwrap();
     judge
 }
 
 fn command(judge: &Judge, text: &str) -> Result<Admitted, Box<Denial>> {
     let words = ["/bin/bash", "-c", text].map(str::to_owned);
-    judge.command(&words, WORKSPACE, &BTreeMap::new())
+    judge.command(&attempt(&words))
+}
+
+fn attempt(words: &[String]) -> Attempt<'_> {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    Attempt {
+        words,
+        folder: WORKSPACE,
+        variables: &NONE,
+        input: None,
+        patience: Duration::ZERO,
+    }
+}
+
+/// The rule by which a request may not leave as it is.
+fn rule_against(judge: &Judge, outgoing: &Outgoing) -> Option<String> {
+    match judge.request(outgoing) {
+        PolicyAnswer::Allow => None,
+        PolicyAnswer::Ask(rule) | PolicyAnswer::Deny(rule) => Some(rule.rule),
+    }
 }
 
 fn outgoing(method: &str, host: &str, path: &str) -> Outgoing {
@@ -113,7 +133,7 @@ proptest! {
         let effects = effects_of_request(&Asked {
             host, method, path, query, of_model: false,
         });
-        if judge.request(&outgoing).is_ok() {
+        if judge.request(&outgoing) == PolicyAnswer::Allow {
             for effect in effects {
                 let strict = decide(judge, std::slice::from_ref(&effect));
                 let own = decide(plain, std::slice::from_ref(&effect));
@@ -135,10 +155,10 @@ fn g4_rules_that_cannot_be_used_let_nothing_pass() {
         text: "permit".to_owned(),
     };
     let policy = TaskPolicy::new(&[source], Vec::new());
-    let judge = Judge::new(policy, &TaskId::from_random(7), WORKSPACE.to_owned());
+    let judge = Judge::new(policy, &TaskId::from_random(7), WORKSPACE.to_owned(), None);
     assert_eq!(command(&judge, "true").unwrap_err().rule, UNREAD);
-    let refused = judge.request(&outgoing("GET", "a.test", "/"));
-    assert_eq!(refused.unwrap_err().rule, UNREAD);
+    let refused = rule_against(&judge, &outgoing("GET", "a.test", "/"));
+    assert_eq!(refused.as_deref(), Some(UNREAD));
     let error = judge.read_rules().unwrap_err().to_string();
     assert!(error.contains("mine.cedar:1:"), "{error}");
 }
@@ -175,24 +195,71 @@ fn g4_variables_that_change_what_programs_are_count() {
     let judge = judge_with("");
     let variables = BTreeMap::from([("LD_PRELOAD".to_owned(), "/workspace/app/x.so".to_owned())]);
     let words = ["git", "fetch"].map(str::to_owned);
-    let with = judge.command(&words, WORKSPACE, &variables);
-    assert_ne!(with.ok(), Some(Admitted::Free));
-    let plain = judge.command(&words, WORKSPACE, &BTreeMap::new());
-    assert_eq!(plain.unwrap(), Admitted::Free);
+    let plain = attempt(&words);
+    let with = Attempt {
+        variables: &variables,
+        ..attempt(&words)
+    };
+    assert_ne!(judge.command(&with).ok(), Some(Admitted::Free));
+    assert_eq!(judge.command(&plain).unwrap(), Admitted::Free);
 }
 
 #[test]
 fn g4_a_rule_for_hosts_speaks_for_stockades_own_rules_and_for_nobody_elses() {
+    let post = |host: &str, path: &str| outgoing("POST", host, path);
     let own = judge_with("");
-    assert!(own.request(&outgoing("POST", "a.test", "/in")).is_ok());
-    let refused = own.request(&outgoing("POST", "a.test", "/x.git/git-receive-pack"));
-    assert_eq!(refused.unwrap_err().rule, "git.push-unread");
-    let refused = own.request(&outgoing("PUT", "registry.npmjs.org", "/x"));
-    assert_eq!(refused.unwrap_err().rule, "packages.publish");
+    assert_eq!(rule_against(&own, &post("a.test", "/in")), None);
+    let push = rule_against(&own, &post("a.test", "/x.git/git-receive-pack"));
+    assert_eq!(push.as_deref(), Some("git.push-unread"));
+    let publish = rule_against(&own, &outgoing("PUT", "registry.npmjs.org", "/x"));
+    assert_eq!(publish.as_deref(), Some("packages.publish"));
     let mine = judge_with(&forbids(1, "ask", "== Action::\"net.upload\"", "true"));
-    let refused = mine.request(&outgoing("POST", "a.test", "/in"));
-    assert_eq!(refused.unwrap_err().rule, "mine.rule-1");
-    assert!(mine.request(&outgoing("GET", "a.test", "/in")).is_ok());
+    let asked = mine.request(&post("a.test", "/in"));
+    assert!(matches!(asked, PolicyAnswer::Ask(rule) if rule.rule == "mine.rule-1"));
+    assert_eq!(rule_against(&mine, &outgoing("GET", "a.test", "/in")), None);
+}
+
+/// Somebody who always says the same, and remembers what about.
+struct Says(Outcome, Mutex<Vec<Question>>);
+
+impl Person for Says {
+    fn asked(&self, question: &Question, _patience: Duration) -> Outcome {
+        self.1.lock().unwrap().push(question.clone());
+        self.0.clone()
+    }
+}
+
+#[test]
+fn g4_a_person_is_asked_once_about_all_that_a_command_would_do_and_never_about_what_is_denied() {
+    let id: AskId = "00112233445566778899aabbccddeeff".parse().unwrap();
+    let refused = Outcome::Refused("not today".to_owned());
+    for (outcome, expected) in [
+        (Outcome::Granted(id), None),
+        (Outcome::Pending(id), Some("#00112233")),
+        (refused, Some("not today")),
+    ] {
+        let person = Arc::new(Says(outcome, Mutex::default()));
+        let policy = TaskPolicy::new(&[], Vec::new());
+        let asked: Arc<dyn Person> = person.clone();
+        let task = TaskId::from_random(7);
+        let judge = Judge::new(policy, &task, WORKSPACE.to_owned(), Some(asked));
+        let denied = command(&judge, "npm publish; git push --force origin main");
+        assert_eq!(denied.unwrap_err().rule, "git.push-force-protected");
+        assert!(person.1.lock().unwrap().is_empty());
+
+        let answer = command(&judge, "npm publish; npm publish --tag next");
+        let questions = person.1.lock().unwrap();
+        let [question] = questions.as_slice() else {
+            panic!("{questions:?}");
+        };
+        let because = question.because.as_ref().unwrap();
+        assert_eq!(because.rule, "packages.publish");
+        assert!(question.action.outward());
+        match expected {
+            None => assert_eq!(answer.unwrap(), Admitted::Free),
+            Some(word) => assert!(answer.unwrap_err().reason.contains(word)),
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use stockade_approval::Action;
+use stockade_approval::{Action, Input};
 use stockade_gateway::Looks;
 use stockade_types::Reversible;
 use stockade_workspace::visible;
@@ -46,6 +46,10 @@ impl Card {
             };
             card.line("needs", people);
         }
+        if let Some(because) = &waiting.question.because {
+            let reason = visible::line(because.reason.as_bytes());
+            card.line("rule", format!("{}: {reason}", because.rule));
+        }
         let status = &asked.task.status;
         card.line("task", format!("{} {}", status.slug, status.id));
         let left = waiting.expires.saturating_sub(now());
@@ -70,13 +74,17 @@ impl Card {
                 scheme,
                 host,
                 port,
+                path,
             } => {
                 let looks = Looks::of(host);
                 let method = visible::line(method.as_bytes());
                 let scheme = visible::line(scheme.as_bytes());
                 let domain = looks.domain.clone().unwrap_or_else(|| host.to_string());
                 let mut card = Self {
-                    title: format!("{method} {scheme}://{host}:{port}"),
+                    title: format!(
+                        "{method} {scheme}://{host}:{port}{}",
+                        path.as_deref().map(shortened).unwrap_or_default()
+                    ),
                     word: domain.clone(),
                     lines: Vec::new(),
                 };
@@ -85,13 +93,20 @@ impl Card {
                 if let Some(mark) = looks.mark() {
                     card.line("looks", mark);
                 }
-                card.line(
-                    "would",
-                    format!("send {method} requests to {host}, port {port}, by {scheme}"),
-                );
+                let what = match path {
+                    Some(path) => format!("send {method} {} to", shown(path)),
+                    None => format!("send {method} requests to"),
+                };
+                card.line("would", format!("{what} {host}, port {port}, by {scheme}"));
                 card
             }
-            Action::Command { argv, cwd, effects } => {
+            Action::Command {
+                argv,
+                cwd,
+                env,
+                input,
+                effects,
+            } => {
                 let words: Vec<_> = argv.iter().map(|word| shown(word)).collect();
                 let mut card = Self {
                     title: words.join(" "),
@@ -100,6 +115,21 @@ impl Card {
                 };
                 card.line("would run", words.join(" "));
                 card.line("in", shown(cwd));
+                for (name, value) in env {
+                    card.line("with", format!("{}={}", shown(name), shown(value)));
+                }
+                match input {
+                    None => {}
+                    Some(Input::Given { bytes, begins, .. }) => {
+                        card.line("reads", format!("{bytes} bytes: {}", shown(begins)));
+                    }
+                    Some(Input::Later) => {
+                        card.line(
+                            "reads",
+                            "what it is sent once it runs, which nobody has seen",
+                        );
+                    }
+                }
                 for effect in effects {
                     card.line(
                         "effect",
@@ -129,7 +159,18 @@ impl Card {
 
 /// A word of a command, with quotes where it would not be told from others.
 fn shown(word: &str) -> String {
-    let mut text = visible::line(word.as_bytes());
+    let text = shortened(word);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@,+%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{text}'")
+    }
+}
+
+/// A text from inside on one line, of which no more is shown than a person reads.
+fn shortened(text: &str) -> String {
+    let mut text = visible::line(text.as_bytes());
     if text.len() > COMMAND_MAX {
         let cut = (0..=COMMAND_MAX)
             .rev()
@@ -137,10 +178,5 @@ fn shown(word: &str) -> String {
         text.truncate(cut.unwrap_or_default());
         text.push('…');
     }
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@,+%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text
-    } else {
-        format!("'{text}'")
-    }
+    text
 }

@@ -204,13 +204,15 @@ impl Put {
     }
 }
 
-/// The rule that would allow `action`, if it can be taken back.
+/// The rule for hosts that would allow `action`, if it can be taken back and is not
+/// about one path, of which the policy decides.
 fn rule(action: &Action) -> Option<String> {
     let Action::Request {
         method,
         scheme,
         host,
         port,
+        path: None,
     } = action
     else {
         return None;

@@ -126,12 +126,14 @@ mod tests {
             scheme: "https".to_owned(),
             host: "a.test".parse().unwrap(),
             port: 443,
+            path: None,
         };
         let ask = AskId::random().unwrap();
         let question = Question {
             action: action.clone(),
             bytes: 1,
             said: None,
+            because: None,
         };
         let body = json!({ "ask": ask, "question": question, "expires": 100 });
         let asked = log.append(&Event::new(EventKind::Asked, body)).unwrap();

@@ -1,0 +1,345 @@
+//! How a task's supervisor starts: its parts in order, and what its commands share.
+
+use std::{
+    sync::{Arc, Mutex, OnceLock, mpsc::Sender},
+    time::Duration,
+};
+
+use serde_json::json;
+use stockade_audit::RecorderClient;
+use stockade_sandbox::{Listeners, Sandbox, files};
+use stockade_types::{Event, EventKind};
+
+use super::{QUIET, Supervisor, note};
+use crate::{
+    approvals::Approvals,
+    caps, control, disk,
+    error::SupervisorError,
+    exec::{Command, Context, Execs, FreshPool, Gate, Refusals},
+    fingerprints::Fingerprints,
+    gateway::{EventChannel, GatewayProcess, Keys},
+    happening::{Happening, watch_part},
+    judge::{Judge, Person},
+    meter::Meter,
+    network::Grants,
+    part::Part,
+    policy::TaskPolicy,
+    programs::{ProgramRecord, shortened},
+    publish::Ports,
+    recorder, save,
+    secrets::HeldSecrets,
+    state::TaskDirectory,
+    task::{Main, PLAN, Plan, STATUS, Session, TaskState, TaskStatus},
+};
+
+impl Supervisor {
+    /// Starts the task in `task`: its record, its gateway, its sandbox, its main
+    /// command, and then the socket at which it can be asked.
+    pub(super) fn start(
+        task: TaskDirectory,
+        keys: &Keys,
+        happenings: &Sender<Happening>,
+    ) -> Result<Self, SupervisorError> {
+        let lock = task.lock()?;
+        let mut plan: Plan = task.read(PLAN)?;
+        let policy = TaskPolicy::of_task(&task, &plan.contract.policy)?;
+        let disk = disk::mount_for_good(&task, &plan)?;
+        let session = take_session(&task, &mut plan)?;
+        let mut status: TaskStatus = task.read(STATUS)?;
+        // A port that is taken is told before anything is built.
+        let ports = Ports::take(&plan.publish)?;
+        status.published = ports.published();
+        let (recorder, record) = recorder::start(&task)?;
+        watch_part(Part::Recorder, recorder, happenings.clone());
+        // It makes its authority while the start is being recorded.
+        let gateway = GatewayProcess::start(&task, &plan, keys);
+        note(
+            &record,
+            EventKind::TaskStarted,
+            json!({ "task": status, "contract": plan.contract }),
+        )?;
+
+        let gateway = gateway?;
+        let (sandbox, listeners) = start_sandbox(&plan, &gateway, &record)?;
+        let programs = if plan.sandbox.watch_execs {
+            Some(ProgramRecord::start(&sandbox, &record, happenings)?)
+        } else {
+            None
+        };
+        let (gateway, events, link) = gateway.serve(listeners)?;
+        watch_part(Part::Gateway, gateway, happenings.clone());
+        let refusals = Arc::new(Refusals::default());
+        let meter = Meter::new(&task, &plan, &status);
+        let warned = record.clone();
+        meter.rest_now_and_then(move |warning| note(&warned, EventKind::Budget, warning).is_ok());
+        let secrets = HeldSecrets::new(&plan, keys);
+        let approvals = Approvals::new(&task, &plan, keys, record.clone(), link.waiters());
+        let approvals = Arc::new(approvals);
+        let judge = judge(policy, &plan, &approvals)?;
+        answer_the_gateway(
+            events,
+            meter.clone(),
+            secrets.clone(),
+            Fingerprints::of(&task),
+            Arc::clone(&approvals),
+            judge.clone(),
+            Noted {
+                record: record.clone(),
+                refusals: Arc::clone(&refusals),
+                alarms: happenings.clone(),
+            },
+        );
+        let gate = Gate::new(sandbox.init().clone(), record.clone());
+        let fresh = FreshPool::new(
+            sandbox.fresh(),
+            link.networks(),
+            programs.as_ref().map(ProgramRecord::watch),
+        );
+        watch_init(&sandbox, gate.clone(), happenings.clone());
+        watch_caps(&task, &plan, &sandbox, happenings);
+        if plan.main.terminal && session.is_none() {
+            tick(happenings.clone());
+        }
+        let status = status.in_state(TaskState::Running);
+        let mut supervisor = Self {
+            task,
+            plan,
+            status,
+            sandbox,
+            record,
+            programs,
+            execs: Execs::new(gate.numbers()),
+            gate,
+            judge,
+            fresh,
+            main: 0,
+            session,
+            watched: false,
+            grants: Grants::new(link),
+            secrets,
+            approvals,
+            ports: None,
+            meter,
+            saved_for: None,
+            ended_for_memory: 0,
+            _disk: disk,
+            _lock: lock,
+        };
+        let ports = ports.serve(&supervisor.sandbox.sockets(), &supervisor.record)?;
+        supervisor.ports = Some(ports);
+        supervisor.main = supervisor.start_main()?;
+        supervisor.task.write(STATUS, &supervisor.status)?;
+        let commands = supervisor.context(keys, refusals, happenings);
+        let listener = control::listen(&supervisor.task)?;
+        control::serve(listener, happenings.clone(), Arc::new(commands));
+        Ok(supervisor)
+    }
+
+    /// What the commands of clients share.
+    fn context(
+        &self,
+        keys: &Keys,
+        refusals: Arc<Refusals>,
+        happenings: &Sender<Happening>,
+    ) -> Context {
+        let of_models = self.plan.routes.iter().map(|route| &route.placeholder);
+        let of_secrets = self.plan.secrets.iter();
+        let of_secrets = of_secrets.map(|secret| &secret.bound.placeholder);
+        let planted = self.plan.honeytoken.iter();
+        let planted = planted.map(|planted| planted.value().to_owned());
+        let secrets = keys.values().chain(of_models).chain(of_secrets);
+        let secrets = secrets.filter(|secret| !secret.is_empty()).cloned();
+        let keys = self.plan.placeholder_variables().map(str::to_owned);
+        let trust = self.trust_variables();
+        let task = self.task.clone();
+        Context {
+            gate: self.gate.clone(),
+            judge: self.judge.clone(),
+            fresh: self.fresh.clone(),
+            cwd: self.plan.main.cwd.clone(),
+            env: self.environment(),
+            kept: keys.chain(trust).collect(),
+            secrets: secrets.chain(planted).collect(),
+            redactors: OnceLock::new(),
+            formats: OnceLock::new(),
+            refusals,
+            task: self.task.clone(),
+            space: Box::new(move || save::space(&task).map_err(|error| error.to_string())),
+            happenings: Mutex::new(happenings.clone()),
+        }
+    }
+
+    fn start_main(&mut self) -> Result<u32, SupervisorError> {
+        let main = self.command().clone();
+        let log = self.task.output();
+        let env = self.environment();
+        note(
+            &self.record,
+            EventKind::ExecStarted,
+            json!({ "main": true, "argv": shortened(&main.argv), "cwd": main.cwd }),
+        )?;
+        let command = Command {
+            argv: &main.argv,
+            env: &env,
+            cwd: &main.cwd,
+            terminal: main.terminal,
+            log: self.session.is_none().then_some(log.as_path()),
+            input: main.terminal || self.session.is_some(),
+        };
+        self.execs
+            .start(&self.sandbox, &command)
+            .map_err(SupervisorError::Control)
+    }
+
+    /// What this run of the task is about.
+    pub(super) fn command(&self) -> &Main {
+        self.session
+            .as_ref()
+            .map_or(&self.plan.main, |session| &session.main)
+    }
+
+    /// Variables that name the certificate bundle.
+    fn trust_variables(&self) -> Vec<String> {
+        let all = files::TRUST_VARIABLES.iter().map(|name| (*name).to_owned());
+        all.chain(self.command().trust_variables.iter().cloned())
+            .collect()
+    }
+
+    /// The environment of every command: the plan's, and the trust variables.
+    pub(super) fn environment(&self) -> Vec<(String, String)> {
+        let trust = self.trust_variables().into_iter();
+        let trust = trust.map(|name| (name, files::BUNDLE.to_owned()));
+        self.command().env.iter().cloned().chain(trust).collect()
+    }
+}
+
+/// Who judges by `policy`; it asks people if the task does.
+fn judge(
+    policy: TaskPolicy,
+    plan: &Plan,
+    approvals: &Arc<Approvals>,
+) -> Result<Judge, SupervisorError> {
+    let is_tried = policy.is_stockades_own();
+    let workspace = plan.sandbox.workspace.target.to_string_lossy();
+    let person = plan.asks.then(|| Arc::clone(approvals) as Arc<dyn Person>);
+    let judge = Judge::new(policy, &plan.task, workspace.into_owned(), person);
+    if !is_tried {
+        judge.read_rules()?;
+    }
+    Ok(judge)
+}
+
+/// What a look into an ended task is about, and `plan` without anything that
+/// reaches outward if it is one.
+fn take_session(task: &TaskDirectory, plan: &mut Plan) -> Result<Option<Session>, SupervisorError> {
+    let session = plan.session.take();
+    if session.is_some() {
+        // The plan on disk is the task's own again, whatever happens.
+        task.write(PLAN, plan)?;
+        plan.routes.clear();
+        plan.allow.clear();
+        plan.asks = false;
+        plan.secrets.clear();
+        plan.publish.clear();
+    }
+    Ok(session)
+}
+
+/// The sandbox, which trusts the gateway's authority; what it found on is in the
+/// record.
+fn start_sandbox(
+    plan: &Plan,
+    gateway: &GatewayProcess,
+    record: &RecorderClient,
+) -> Result<(Sandbox, Listeners), SupervisorError> {
+    let mut spec = plan.sandbox.clone();
+    let trust = files::trust(&gateway.authority()?, &spec.grants);
+    spec.files.extend(trust.files);
+    spec.covers.extend(trust.covers);
+    spec.trust_stores.extend(trust.trust_stores);
+    let (sandbox, listeners) = Sandbox::start(&crate::part::executable(), &spec)?;
+    let report = serde_json::to_value(sandbox.report()).unwrap_or_default();
+    note(record, EventKind::SandboxVerified, report)?;
+    Ok((sandbox, listeners))
+}
+
+/// Where what the gateway tells goes.
+struct Noted {
+    record: RecorderClient,
+    refusals: Arc<Refusals>,
+    alarms: Sender<Happening>,
+}
+
+impl Noted {
+    /// Whether `event` stands in the record.
+    fn note(&self, event: &Event) -> bool {
+        let recorded = self.record.record(event).is_ok();
+        if event.body["honeytoken"] == true {
+            let _ = self.alarms.send(Happening::HoneytokenSent);
+        }
+        self.refusals.note(event);
+        recorded
+    }
+}
+
+/// Answers what the gateway asks, and records what it tells, for as long as it
+/// lives.
+fn answer_the_gateway(
+    events: EventChannel,
+    meter: Meter,
+    secrets: HeldSecrets,
+    fingerprints: Fingerprints,
+    approvals: Arc<Approvals>,
+    judge: Judge,
+    noted: Noted,
+) {
+    std::thread::spawn(move || {
+        events.pump(
+            &meter,
+            &secrets,
+            &fingerprints,
+            &approvals,
+            &judge,
+            |event| noted.note(event),
+        );
+    });
+}
+
+/// Ends the task when its time is up, and watches what the kernel does not cap.
+fn watch_caps(
+    task: &TaskDirectory,
+    plan: &Plan,
+    sandbox: &Sandbox,
+    happenings: &Sender<Happening>,
+) {
+    let seconds = plan.wall_seconds;
+    let clock = happenings.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(seconds));
+        let _ = clock.send(Happening::TimeUp);
+    });
+    caps::watch_memory(sandbox, plan.sandbox.limits.memory, happenings.clone());
+    let watched = plan.disk_bytes.filter(|_| !plan.own_disk);
+    caps::watch_disk(task, watched, happenings.clone());
+}
+
+/// Lets the supervisor look now and then whether the agent is quiet.
+fn tick(happenings: Sender<Happening>) {
+    std::thread::spawn(move || {
+        while happenings.send(Happening::Tick).is_ok() {
+            std::thread::sleep(QUIET / 4);
+        }
+    });
+}
+
+fn watch_init(sandbox: &Sandbox, gate: Gate, happenings: Sender<Happening>) {
+    let init = sandbox.init().clone();
+    std::thread::spawn(move || {
+        while let Ok(Some(reply)) = init.receive() {
+            if !gate.told(&reply) && happenings.send(Happening::Init(reply)).is_err() {
+                return;
+            }
+        }
+        let _ = happenings.send(Happening::SandboxEnded);
+    });
+}
