@@ -11,6 +11,7 @@ pub mod anchor;
 pub mod btrfs;
 pub mod caps;
 mod channel;
+pub mod code;
 mod confine;
 pub mod disk;
 mod error;

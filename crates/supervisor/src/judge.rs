@@ -100,7 +100,7 @@ impl Judge {
         workspace: String,
         person: Option<Arc<dyn Person>>,
     ) -> Self {
-        let rules: Rules = Arc::new(LazyLock::new(Box::new(move || policy.compile())));
+        let rules: Rules = Arc::new(LazyLock::new(Box::new(move || read(&policy))));
         Self(Arc::new(Court {
             rules: RwLock::new(rules),
             task: task.clone(),
@@ -359,6 +359,14 @@ impl Admitted {
             })),
         }
     }
+}
+
+/// Reads the rules. What reads them, which is as large as all else that a supervisor
+/// runs together, does not stay in memory.
+fn read(policy: &TaskPolicy) -> Read {
+    let read = policy.compile();
+    stockade_sandbox::code::give_back();
+    read
 }
 
 fn rule_of(finding: &Finding) -> String {

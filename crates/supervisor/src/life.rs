@@ -17,7 +17,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stockade_audit::RecorderClient;
-use stockade_sandbox::{Sandbox, disk::Mounted};
+use stockade_sandbox::{Sandbox, code, disk::Mounted};
 use stockade_types::{Denial, Event, EventKind, wire};
 use zeroize::Zeroizing;
 
@@ -73,6 +73,8 @@ pub fn run(folder: &Path) -> Result<(), SupervisorError> {
     match started {
         Ok(supervisor) => {
             tell(&Started::Running);
+            // Starting ran much that does not run again.
+            code::give_back();
             supervisor.run(&loop_end)
         }
         Err(error) => {

@@ -108,6 +108,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         sink,
         original_destination: Arc::new(Tracked),
     };
+    stockade_sandbox::code::give_back();
     runtime
         .block_on(gateway.serve(async {
             let _ = stopped.await;
