@@ -83,7 +83,7 @@ pub(crate) fn landlock_lacks(abi: u32) -> Option<String> {
 
 /// Whether the kernel speaks the protocol in which redirects are set. Whether
 /// it also has the redirect itself is seen when a sandbox is built.
-fn has_redirect() -> bool {
+pub fn has_redirect() -> bool {
     let socket: Result<OwnedFd, Errno> = socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,

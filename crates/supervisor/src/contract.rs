@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use stockade_sandbox::Capture;
 
 /// What a task may do, how hard each bound is, and what is weaker than usual.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,6 +236,19 @@ impl Contract {
         self.accepted.is_some_and(|level| self.assurance >= level)
     }
 
+    /// Whether a sandbox may run whose connections are captured like this. What a
+    /// kernel without nf_tables lacks stands here; that one which has it refuses the
+    /// redirect shows only when the sandbox is built, and needs a yes to the level.
+    pub(crate) fn allows(&self, captured: Capture, has_redirect: bool) -> bool {
+        let accepted = self
+            .accepted
+            .is_some_and(|level| level <= Assurance::Reduced)
+            && self
+                .required
+                .is_none_or(|level| level <= Assurance::Reduced);
+        captured == Capture::EveryPort || !has_redirect || accepted
+    }
+
     /// The contract as people read it.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -410,6 +424,27 @@ mod tests {
         assert!(contract().widenings(&contract()).is_empty());
         assert!(contract().lowerings(&contract()).is_empty());
         assert!(narrower.widenings(&contract()).is_empty());
+    }
+
+    #[test]
+    fn g2_fewer_ports_than_agreed_are_captured_only_if_the_level_was_accepted_by_its_name() {
+        let allows = |required, accepted, captured, has_redirect| {
+            let contract = Contract {
+                required,
+                accepted,
+                ..contract()
+            };
+            contract.allows(captured, has_redirect)
+        };
+        let (every, web) = (Capture::EveryPort, Capture::WebPortsOnly);
+        let reduced = Some(Assurance::Reduced);
+        assert!(allows(Some(Assurance::Full), None, every, true));
+        assert!(!allows(None, None, web, true));
+        assert!(!allows(None, Some(Assurance::Full), web, true));
+        assert!(!allows(Some(Assurance::Full), reduced, web, true));
+        assert!(allows(None, reduced, web, true));
+        // Without nf_tables it stands in the contract, whose level was agreed to.
+        assert!(allows(None, None, web, false));
     }
 
     #[test]

@@ -195,8 +195,18 @@ fn leaf(rule: &Rule) -> Vec<Instruction> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// What a filter decides of a call of this architecture.
+    pub(crate) fn decided(filter: &[Instruction], number: u32, arguments: [u64; 6]) -> u32 {
+        run(filter, number, NATIVE, arguments)
+    }
+
+    /// What the kernel is told for `action`.
+    pub(crate) fn told(action: Action) -> u32 {
+        verdict(action).value
+    }
 
     /// Runs a program as the kernel would.
     fn run(program: &[Instruction], number: u32, architecture: u32, arguments: [u64; 6]) -> u32 {

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 use stockade_audit::RecorderClient;
-use stockade_sandbox::{Listeners, Sandbox, files};
+use stockade_sandbox::{Layer, Listeners, Sandbox, SandboxError, files, layers};
 use stockade_types::{Event, EventKind};
 
 use super::{QUIET, Supervisor, note};
@@ -258,6 +258,16 @@ fn start_sandbox(
     spec.covers.extend(trust.covers);
     spec.trust_stores.extend(trust.trust_stores);
     let (sandbox, listeners) = Sandbox::start(&crate::part::executable(), &spec)?;
+    let captured = sandbox.report().capture;
+    if !plan.contract.allows(captured, layers::has_redirect()) {
+        return Err(SupervisorError::Sandbox(SandboxError {
+            layer: Layer::Network,
+            step: "lead every port to the gateway".to_owned(),
+            cause: "the kernel speaks nf_tables and refuses the redirect (is the module \
+                    nft_redir there?); `--accept reduced` starts with ports 80 and 443 only"
+                .to_owned(),
+        }));
+    }
     let report = serde_json::to_value(sandbox.report()).unwrap_or_default();
     note(record, EventKind::SandboxVerified, report)?;
     Ok((sandbox, listeners))
