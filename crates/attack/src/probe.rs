@@ -27,8 +27,8 @@ pub(crate) enum Way {
     },
     /// Something that programs need.
     Need(Orders),
-    /// Not tried, for this reason.
-    Unbuilt(&'static str),
+    /// Not tried here, for this reason.
+    Untried(&'static str),
 }
 
 /// What is ordered, one start after the other.
@@ -119,14 +119,14 @@ impl Probe {
         Self::new(id, class, title, Way::Need(orders))
     }
 
-    /// Something that nobody can try yet.
-    pub(crate) const fn unbuilt(
+    /// Something that is not tried here; `reason` says why, and who tries it.
+    pub(crate) const fn untried(
         id: u16,
         class: char,
         title: &'static str,
         reason: &'static str,
     ) -> Self {
-        Self::new(id, class, title, Way::Unbuilt(reason))
+        Self::new(id, class, title, Way::Untried(reason))
     }
 }
 

@@ -96,7 +96,7 @@ impl<'a> Suite<'a> {
 
     fn judge(&mut self, probe: &Probe) -> Result<Judged, AttackError> {
         match probe.way {
-            Way::Unbuilt(reason) => Ok((Outcome::Skipped, reason.to_owned(), None)),
+            Way::Untried(reason) => Ok((Outcome::Skipped, reason.to_owned(), None)),
             Way::Need(orders) => self.need(orders),
             Way::Attempt {
                 place,

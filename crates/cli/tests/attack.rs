@@ -69,6 +69,10 @@ fn assert_nothing_is_left(report: &Value) {
     assert!(!shared.exists(), "{}", shared.display());
 }
 
+/// Probes that no test tries: a folder that takes letters as equal, exchanges while
+/// sandboxes start, tokens of a proxy and hosts that hand out credentials.
+const UNTRIED: [u64; 4] = [27, 42, 97, 157];
+
 #[test]
 fn g1_no_probe_escapes_from_the_default_policy_and_every_skip_says_why() {
     let host = Host::new();
@@ -88,7 +92,12 @@ fn g1_no_probe_escapes_from_the_default_policy_and_every_skip_says_why() {
     }
     for row in rows(&report, "probes") {
         if row["outcome"] == "skipped" {
-            assert!(text(row, "reason").len() > 10, "{row}");
+            let reason = text(row, "reason");
+            let is_elsewhere = reason.contains("` tries it");
+            let has_no_control = reason.contains("control outside");
+            let id = row["id"].as_u64().unwrap();
+            let is_known = is_elsewhere || has_no_control || UNTRIED.contains(&id);
+            assert!(is_known, "{row}");
             skip(
                 &format!("probe {} {}", text(row, "class"), row["id"]),
                 text(row, "reason"),

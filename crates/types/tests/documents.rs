@@ -17,10 +17,11 @@ use std::{
 
 /// The documents that cite tests, and how many citations each has at least: a
 /// change of their form must not make this test pass by finding none.
-const DOCUMENTS: [(&str, usize); 3] = [
+const DOCUMENTS: [(&str, usize); 4] = [
     ("docs/guarantees.md", 40),
     ("docs/mission.md", 20),
     ("docs/gateway-tests.md", 40),
+    ("crates/attack/src/probes/elsewhere.rs", 30),
 ];
 
 fn root() -> PathBuf {

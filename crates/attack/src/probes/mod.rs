@@ -2,13 +2,13 @@
 //! the project's list of attacks; those above are more of the same classes.
 
 mod calls;
+mod elsewhere;
 mod files;
 mod git;
 mod limits;
 mod network;
 mod own;
 mod process;
-mod unbuilt;
 mod workspace;
 
 use crate::probe::Probe;
@@ -24,7 +24,7 @@ pub(crate) fn all() -> Vec<&'static Probe> {
         network::PROBES,
         limits::PROBES,
         own::PROBES,
-        unbuilt::PROBES,
+        elsewhere::PROBES,
     ];
     let mut all: Vec<&Probe> = tables.into_iter().flatten().collect();
     all.sort_by_key(|probe| (probe.class, probe.id));
