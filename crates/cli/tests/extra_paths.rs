@@ -141,3 +141,19 @@ fn g3_files_hidden_by_a_pattern_stay_hidden_in_the_next_task() {
     let next = host.stockade(&["run", "--", "bash", "-c", look]);
     assert_eq!(next.stdout, "0\n", "{next:?}");
 }
+
+#[test]
+fn g1_a_file_that_may_be_changed_and_has_another_name_outside_lowers_the_level() {
+    let host = Host::new();
+    let write = open_folder(&host, "b");
+    let outside = host.path("outside.txt");
+    fs::write(&outside, "kept\n").unwrap();
+    fs::hard_link(&outside, Path::new(&write).join("inside.txt")).unwrap();
+    let words = ["run", "--rw", &write, "--", "true"];
+    let refused = host.stockade(&[&["run", "--require", "full"], &words[1..]].concat());
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(refused.stderr.contains("hard links"), "{refused:?}");
+    let told = host.stockade(&[&["run", "--yes"], &words[1..]].concat());
+    let line = format!("{write}/inside.txt: other names elsewhere (hard links) change too");
+    assert!(told.stderr.contains(&line), "{told:?}");
+}

@@ -8,6 +8,7 @@ mod create;
 mod environment;
 mod extra;
 mod groups;
+mod links;
 mod next_turn;
 
 pub(crate) use self::create::hand_over;

@@ -5,7 +5,7 @@ use stockade_gateway::{HostRule, Upstream};
 use stockade_sandbox::{Access, Grant, Keeper, layers};
 use stockade_workspace::{BackEnd, PoolEntry, visible};
 
-use super::{Agent, groups};
+use super::{Agent, groups, links};
 use crate::{
     contract::{AgentLine, Assurance, Cap, Contract, PolicyLine, Strength},
     honeytoken::Honeytoken,
@@ -95,12 +95,16 @@ pub(super) fn of(
 /// What a person is asked about meanwhile.
 fn approvals(plan: &Plan) -> Vec<String> {
     let minutes = plan.approvals.wait_seconds.div_ceil(60);
-    let hosts = format!("before it reaches a host that no rule names; after {minutes} min: no");
-    plan.asks.then_some(hosts).into_iter().collect()
+    let asked = format!(
+        "before it reaches a host that no rule names, and before what its policy asks about; \
+         after {minutes} min: no"
+    );
+    plan.asks.then_some(asked).into_iter().collect()
 }
 
 fn weaker(plan: &Plan, back_end: BackEnd) -> Vec<String> {
     let mut weaker = groups::that_matter();
+    weaker.extend(links::elsewhere(&plan.sandbox.grants));
     weaker.extend(layers::weaker());
     if plan.sandbox.nested {
         weaker.push(
