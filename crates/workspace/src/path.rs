@@ -69,6 +69,14 @@ impl TreePath {
         self.components().any(names_git_directory)
     }
 
+    /// Whether any component could be taken for a file that git reads from a
+    /// tree, `.gitmodules` and the like, on any file system: NTFS has short
+    /// names with a `~`.
+    pub(crate) fn may_name_file_of_git(&self) -> bool {
+        let plain = plain(&self.0);
+        plain.contains(".git") || plain.contains('~')
+    }
+
     /// The path in the quoted form of git's streams, always with quotes.
     pub(crate) fn quoted(&self) -> String {
         use fmt::Write;
@@ -119,17 +127,22 @@ impl TreePath {
 /// trailing dots and spaces, and the code points that HFS+ ignores in names;
 /// the same tests as git's own `core.protectHFS` and `core.protectNTFS`.
 pub(crate) fn names_git_directory(component: &[u8]) -> bool {
-    let plain: String = String::from_utf8_lossy(component)
-        .chars()
-        .filter(|c| !crate::visible::is_deceptive(*c))
-        .collect::<String>()
-        .to_ascii_lowercase();
+    let plain = plain(component);
     // A backslash separates components on Windows.
     plain.split('\\').any(|part| {
         let part = part.split(':').next().unwrap_or_default();
         let part = part.trim_end_matches(['.', ' ']);
         part == ".git" || part == "git~1"
     })
+}
+
+/// In lower case, without the characters that do not show.
+fn plain(name: &[u8]) -> String {
+    String::from_utf8_lossy(name)
+        .chars()
+        .filter(|c| !crate::visible::is_deceptive(*c))
+        .collect::<String>()
+        .to_ascii_lowercase()
 }
 
 impl fmt::Display for TreePath {

@@ -3,6 +3,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
 };
 
+use super::rejected::index_pack;
 use crate::{
     files::{FileError, failed},
     git::{Git, GitDir, GitError},
@@ -151,13 +152,8 @@ fn take(
         });
     }
     drop(pack);
-    let input = File::open(&pack_path).map_err(failed("open", &pack_path))?;
-    let feed = move |stdin: &mut dyn Write| io::copy(&mut BufReader::new(input), stdin).map(drop);
-    git.call(quarantine, "index-pack")
-        .writes()
-        .args(["--stdin", "--fix-thin", "--strict"])
-        .arg(format!("--max-input-size={}", limits.bytes))
-        .stream(feed, |stdout| io::copy(stdout, &mut io::sink()))?;
+    let largest = format!("--max-input-size={}", limits.bytes);
+    index_pack(git, quarantine, &pack_path, &["--strict", &largest])?;
     std::fs::remove_file(&pack_path).map_err(failed("remove", &pack_path))?;
     largest_object(git, quarantine, limits)?;
     let mut commits = Vec::new();

@@ -2,6 +2,7 @@
 //! branch has, holding only what may come back.
 
 mod bundle;
+mod rejected;
 
 use std::{
     collections::HashSet,
@@ -92,12 +93,23 @@ impl TaskSpace {
                 repository: repository.worktree().display().to_string(),
             });
         }
+        let (mut allowed, mut refused) = self.allowed(git, &import, &snapshot.commit)?;
+        // Nothing that git refuses may arrive, not even for a moment.
+        if allowed
+            .iter()
+            .any(|change| change.path.may_name_file_of_git())
+        {
+            let rejected = self.rejected(git, repository, &import, &allowed)?;
+            let paths: HashSet<_> = rejected.iter().map(|file| &file.path).collect();
+            allowed.retain(|change| !paths.contains(&change.path));
+            refused.extend(rejected);
+        }
         let message = format!("{}\n", snapshot.label);
-        let (commit, refused) =
-            self.bring_back(git, &import, &snapshot.commit, &message, snapshot.time)?;
+        let base = base.commit.clone();
+        let commit = compose(git, &import, &base, &allowed, &message, snapshot.time)?;
         let reference = format!("refs/stockade/{}/result", self.id());
         publish(git, repository, &import, &commit, &reference)?;
-        let (snapshot, base) = (snapshot.number, base.commit.clone());
+        let snapshot = snapshot.number;
         Ok(Imported {
             snapshot,
             base,
@@ -117,6 +129,20 @@ impl TaskSpace {
         message: &str,
         time: u64,
     ) -> Result<(ObjectId, Vec<Skipped>), ImportError> {
+        let (allowed, refused) = self.allowed(git, import, commit)?;
+        let base = &self.pool().base().commit;
+        let commit = compose(git, import, base, &allowed, message, time)?;
+        Ok((commit, refused))
+    }
+
+    /// What a commit of the agent's side changes and may come back, and what
+    /// may not.
+    fn allowed(
+        &self,
+        git: &Git,
+        import: &GitDir,
+        commit: &ObjectId,
+    ) -> Result<(Vec<Change>, Vec<Skipped>), ImportError> {
         let base = self.pool().base();
         let changes = git.diff_trees(import, &base.agent_commit, commit)?;
         if changes.len() > CHANGES {
@@ -124,9 +150,7 @@ impl TaskSpace {
                 count: changes.len(),
             });
         }
-        let (allowed, refused) = self.judge(git, import, changes)?;
-        let commit = compose(git, import, &base.commit, &allowed, message, time)?;
-        Ok((commit, refused))
+        self.judge(git, import, changes)
     }
 
     /// The host's repository that sees the user's objects, the pool's, the

@@ -1,34 +1,38 @@
 //! From a snapshot, or the agent's own commits, to the user's repository.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
-use stockade_workspace::{BackEnd, BundleError, BundleLimits, TaskSpace};
+use stockade_workspace::{BackEnd, BundleError, BundleLimits, Skipped, TaskSpace};
 
 use crate::support::{Bench, import, put, with_each_git};
 
 /// What the sandbox would run: a bundle of all that an agent committed.
 pub(crate) fn bundle(bench: &Bench, space: &TaskSpace) -> Vec<u8> {
-    let clone = bench.folder.path().join(format!("agent-{}", space.id()));
-    let pool = space.pool().repository();
-    bench.run_git(
-        bench.folder.path(),
-        &[
-            "clone",
-            "-q",
-            "-b",
-            "base",
-            &format!("file://{}", pool.display()),
-            clone.to_str().unwrap(),
-        ],
-    );
+    let clone = agents_clone(bench, space);
     put(&clone, "README.md", "committed\n");
     bench.run_git(&clone, &["commit", "-q", "-a", "-m", "agent's own"]);
-    let output = bench.run_git(&clone, &["bundle", "create", "-", "HEAD", "^origin/base"]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    bundle_of(bench, &clone)
+}
+
+/// A repository with the base, for an agent to commit to.
+pub(crate) fn agents_clone(bench: &Bench, space: &TaskSpace) -> PathBuf {
+    let clone = bench.folder.path().join(format!("agent-{}", space.id()));
+    let from = format!("file://{}", space.pool().repository().display());
+    let to = clone.to_str().unwrap();
+    let words = ["clone", "-q", "-b", "base", &from, to];
+    bench.run_git(bench.folder.path(), &words);
+    clone
+}
+
+/// A bundle of what such a repository has checked out.
+pub(crate) fn bundle_of(bench: &Bench, clone: &Path) -> Vec<u8> {
+    let output = bench.run_git(clone, &["bundle", "create", "-", "HEAD", "^origin/base"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
     output.stdout
 }
 
@@ -102,29 +106,92 @@ fn links_out_of_the_tree_are_refused_and_links_inside_are_not() {
     );
 }
 
+/// Whether the user's repository has an object with this content.
+fn has_blob(bench: &Bench, text: &str) -> bool {
+    put(bench.folder.path(), "content", text);
+    let path = bench.folder.path().join("content");
+    let id = bench.user_git(&["hash-object", "--no-filters", path.to_str().unwrap()]);
+    let found = bench.run_git(&bench.repository_path(), &["cat-file", "-e", &id]);
+    found.status.success()
+}
+
 #[test]
-fn a_malformed_gitmodules_does_not_pass_the_check_on_arrival() {
+fn what_git_refuses_stays_out_by_name_and_all_other_work_comes_back() {
     with_each_git(|bench| {
         bench.start();
         let space = bench.task(1, BackEnd::Overlay);
-        let text = "[submodule \"x\"]\n\tpath = x\n\turl = --upload-pack=touch /tmp/never\n";
-        put(&space.upper(), ".gitmodules", text);
-        let snapshot = bench.snapshot(&space);
-        let error = space
-            .import(&bench.git, &bench.repository(), &snapshot)
-            .unwrap_err();
-        assert!(error.to_string().contains("git"), "{error}");
-        let missing = bench.run_git(
-            &bench.repository_path(),
-            &[
-                "rev-parse",
-                "--verify",
-                "-q",
-                &format!("refs/stockade/{}/result", space.id()),
-            ],
-        );
-        assert!(!missing.status.success());
+        let upper = space.upper();
+        let update = "[submodule \"x\"]\n\tpath = x\n\turl = u\n\tupdate = !touch /tmp/never\n";
+        let url = "[submodule \"x\"]\n\tpath = x\n\turl = --upload-pack=touch /tmp/never\n";
+        let long = format!("{}  text\n", "a".repeat(3000));
+        let bad = [
+            (".gitmodules", update),
+            ("sub/.GITMODULES", url),
+            ("short/gitmod~1", url),
+            ("attributes/.gitattributes", &long),
+            ("folder/.gitmodules/file", "a folder of that name\n"),
+        ];
+        for (path, text) in bad {
+            put(&upper, path, text);
+        }
+        symlink("../README.md", upper.join("sub/.gitmodules")).unwrap();
+        let good = ["README.md", "new", "sub/.gitignore", "a~1", "folder/file"];
+        for path in good {
+            put(&upper, path, format!("good {path}\n"));
+        }
+
+        let imported = import(&bench, &space);
+        let mut refused: Vec<_> = imported
+            .refused
+            .iter()
+            .map(|r| r.path.to_string())
+            .collect();
+        refused.sort();
+        let mut expected: Vec<_> = bad.iter().map(|(path, _)| (*path).to_owned()).collect();
+        expected.push("sub/.gitmodules".to_owned());
+        expected.sort();
+        assert_eq!(refused, expected);
+        for file in &imported.refused {
+            assert!(file.reason.starts_with("git refuses it: "), "{file:?}");
+        }
+        for path in good {
+            let shown = bench.user_git(&["show", &format!("{}:{path}", imported.reference)]);
+            assert_eq!(shown, format!("good {path}"));
+        }
+        bench.user_git(&["fsck", "--strict"]);
+        for (path, text) in bad {
+            assert!(!has_blob(&bench, text), "{path} arrived");
+        }
+        assert!(has_blob(&bench, "good new\n"));
+        assert!(!space.folder().join("check.git").exists());
     });
+}
+
+#[test]
+fn more_bad_files_than_git_is_asked_about_are_all_kept_out() {
+    let bench = Bench::new();
+    let space = bench.task(1, BackEnd::Overlay);
+    let text = |number: usize| {
+        format!("[submodule \"x\"]\n\tpath = x\n\turl = u\n\tupdate = !touch /tmp/{number}\n")
+    };
+    const BAD: usize = 100;
+    for number in 0..BAD {
+        put(
+            &space.upper(),
+            &format!("{number:03}/.gitmodules"),
+            text(number),
+        );
+        put(&space.upper(), &format!("{number:03}/good"), "good\n");
+    }
+    let imported = import(&bench, &space);
+    for number in 0..BAD {
+        let refused = |file: &Skipped| file.path.to_string() == format!("{number:03}/.gitmodules");
+        assert!(imported.refused.iter().any(refused), "{number}");
+        assert!(!has_blob(&bench, &text(number)), "{number} arrived");
+    }
+    bench.user_git(&["fsck", "--strict"]);
+    let unsure = |file: &&Skipped| file.reason.contains("or a file beside it");
+    assert!(imported.refused.iter().filter(unsure).count() > 0);
 }
 
 #[test]
