@@ -22,6 +22,14 @@ impl ObjectFormat {
         }
     }
 
+    /// The bytes of an id where it is not written as text.
+    pub(crate) fn id_bytes(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+
     /// The id of the tree with no entries; git knows it without storing it.
     pub(crate) fn empty_tree(self) -> &'static str {
         match self {
@@ -49,6 +57,11 @@ impl ObjectId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// From the bytes of the hash itself, as tree objects hold it.
+    pub(crate) fn from_raw(hash: &[u8]) -> Self {
+        Self(hex::encode(hash))
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, ObjectIdError> {

@@ -154,6 +154,26 @@ impl Git {
         &self,
         repository: &GitDir,
         ids: &[ObjectId],
+        each: impl FnMut(usize, u64, &mut dyn Read) -> io::Result<()>,
+    ) -> Result<(), GitError> {
+        self.read_objects(repository, "blob", ids, each)
+    }
+
+    /// The same of tree objects, as git stores them.
+    pub(crate) fn read_trees(
+        &self,
+        repository: &GitDir,
+        ids: &[ObjectId],
+        each: impl FnMut(usize, u64, &mut dyn Read) -> io::Result<()>,
+    ) -> Result<(), GitError> {
+        self.read_objects(repository, "tree", ids, each)
+    }
+
+    fn read_objects(
+        &self,
+        repository: &GitDir,
+        kind: &str,
+        ids: &[ObjectId],
         mut each: impl FnMut(usize, u64, &mut dyn Read) -> io::Result<()>,
     ) -> Result<(), GitError> {
         if ids.is_empty() {
@@ -165,7 +185,7 @@ impl Git {
             .args(["--batch", "--buffer"])
             .stream(feed, |stdout| {
                 for index in 0..ids.len() {
-                    let size = blob_header(stdout)?;
+                    let size = object_header(stdout, kind)?;
                     let mut content = stdout.take(size);
                     each(index, size, &mut content)?;
                     // Whatever `each` left would be taken for the next header.
@@ -243,7 +263,7 @@ fn records(output: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|record| !record.is_empty())
 }
 
-fn blob_header(stdout: &mut dyn BufRead) -> io::Result<u64> {
+fn object_header(stdout: &mut dyn BufRead, kind: &str) -> io::Result<u64> {
     let mut header = Vec::new();
     stdout.take(200).read_until(b'\n', &mut header)?;
     let text = String::from_utf8_lossy(&header);
@@ -252,7 +272,7 @@ fn blob_header(stdout: &mut dyn BufRead) -> io::Result<u64> {
         words.next(),
         words.next().and_then(|size| size.parse().ok()),
     ) {
-        (Some("blob"), Some(size)) => Ok(size),
+        (Some(found), Some(size)) if found == kind => Ok(size),
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             crate::visible::line(&header),

@@ -3,7 +3,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
 };
 
-use super::rejected::index_pack;
+use super::{rejected::index_pack, unfolded};
 use crate::{
     files::{FileError, failed},
     git::{Git, GitDir, GitError},
@@ -19,7 +19,7 @@ pub enum BundleError {
     #[error("the agent's commits did not arrive as a git bundle: {0}")]
     Malformed(&'static str),
     /// Something in it is over a limit.
-    #[error("the agent's commits have {what}, more than the {limit} allowed")]
+    #[error("the agent's commits have {what} than the {limit} allowed")]
     TooLarge {
         /// What there is too much of.
         what: &'static str,
@@ -48,6 +48,14 @@ pub struct BundleLimits {
     pub references: usize,
     /// Bytes of one object, unpacked.
     pub object_bytes: u64,
+    /// Bytes of all trees together, unpacked.
+    pub tree_bytes: u64,
+    /// Paths of one tree and all below it.
+    pub paths: u64,
+    /// Folders in each other.
+    pub depth: u64,
+    /// Bytes of one path.
+    pub path_bytes: u64,
 }
 
 impl Default for BundleLimits {
@@ -57,6 +65,10 @@ impl Default for BundleLimits {
             objects: 200_000,
             references: 64,
             object_bytes: 256 << 20,
+            tree_bytes: 128 << 20,
+            paths: 500_000,
+            depth: 128,
+            path_bytes: 3_000,
         }
     }
 }
@@ -155,7 +167,7 @@ fn take(
     let largest = format!("--max-input-size={}", limits.bytes);
     index_pack(git, quarantine, &pack_path, &["--strict", &largest])?;
     std::fs::remove_file(&pack_path).map_err(failed("remove", &pack_path))?;
-    largest_object(git, quarantine, limits)?;
+    objects_within(git, quarantine, limits)?;
     let mut commits = Vec::new();
     for (commit, reference) in header.references {
         // Named by its place in the list: a name from inside is only shown.
@@ -226,37 +238,54 @@ fn header(bundle: &mut impl BufRead, limits: &BundleLimits) -> Result<Header, Bu
     })
 }
 
-fn largest_object(
+/// Compares every object of the pack, and what its trees unfold to, with the
+/// limits.
+fn objects_within(
     git: &Git,
     quarantine: &GitDir,
     limits: &BundleLimits,
 ) -> Result<(), BundleError> {
-    let folder = quarantine.objects().join("pack");
-    let entries = std::fs::read_dir(&folder).map_err(failed("list", &folder))?;
-    for entry in entries {
+    let ids = packed(git, quarantine)?;
+    let sizes = git.object_sizes(quarantine, &ids)?;
+    let mut trees = Vec::new();
+    let mut tree_bytes = 0;
+    for (id, found) in ids.into_iter().zip(sizes) {
+        let Some((kind, size)) = found else {
+            continue;
+        };
+        if size > limits.object_bytes {
+            return Err(BundleError::TooLarge {
+                what: "an object with more bytes",
+                limit: limits.object_bytes,
+            });
+        }
+        if kind == "tree" {
+            tree_bytes += size;
+            trees.push(id);
+        }
+    }
+    if tree_bytes > limits.tree_bytes {
+        return Err(BundleError::TooLarge {
+            what: "trees with more bytes",
+            limit: limits.tree_bytes,
+        });
+    }
+    unfolded::check(git, quarantine, trees, limits)
+}
+
+/// The objects that are in a pack of the repository's own.
+fn packed(git: &Git, repository: &GitDir) -> Result<Vec<ObjectId>, BundleError> {
+    let folder = repository.objects().join("pack");
+    let mut ids = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(failed("list", &folder))? {
         let path = entry.map_err(failed("list", &folder))?.path();
         if path.extension().is_none_or(|extension| extension != "idx") {
             continue;
         }
         let index = std::fs::read(&path).map_err(failed("read", &path))?;
-        let listing = git.call(quarantine, "show-index").run_with(&index)?;
+        let listing = git.call(repository, "show-index").run_with(&index)?;
         let id = |line: &[u8]| ObjectId::from_bytes(line.split(|byte| *byte == b' ').nth(1)?).ok();
-        let ids: Vec<_> = listing
-            .split(|byte| *byte == b'\n')
-            .filter_map(id)
-            .collect();
-        let sizes = git.object_sizes(quarantine, &ids)?;
-        if sizes
-            .iter()
-            .flatten()
-            .any(|(_, size)| *size > limits.object_bytes)
-        {
-            let limit = limits.object_bytes;
-            return Err(BundleError::TooLarge {
-                what: "an object with more bytes",
-                limit,
-            });
-        }
+        ids.extend(listing.split(|byte| *byte == b'\n').filter_map(id));
     }
-    Ok(())
+    Ok(ids)
 }

@@ -3,6 +3,7 @@
 
 mod bundle;
 mod rejected;
+mod unfolded;
 
 use std::{
     collections::HashSet,

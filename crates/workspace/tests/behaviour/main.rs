@@ -7,6 +7,7 @@
 #![expect(clippy::panic, reason = "an unexpected answer fails the test")]
 
 mod base;
+mod bombs;
 mod hydrate;
 mod import;
 mod merge;
