@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::host::Host;
+use self::host::{Host, finish};
 
 #[test]
 fn unusual_repositories_work() {
@@ -183,4 +183,68 @@ fn a_huge_sparse_file_is_left_out_with_a_reason_and_costs_no_time() {
         host.exec(&id, "stat -c %s huge.bin"),
         (0, "1073741824\n".to_owned())
     );
+}
+
+#[test]
+fn a_task_starts_from_any_folder_of_a_repository_and_from_a_linked_checkout() {
+    let host = Host::new();
+    let deep = host.repository().join("one/two");
+    fs::create_dir_all(&deep).unwrap();
+    let linked = host.path("linked");
+    host.git(&[
+        "worktree",
+        "add",
+        "-q",
+        "-b",
+        "side",
+        linked.to_str().unwrap(),
+    ]);
+    for (folder, name) in [(&deep, "deep"), (&linked, "linked")] {
+        let mut run = host.command(&[
+            "run",
+            "--yes",
+            "--name",
+            name,
+            "--",
+            "git",
+            "log",
+            "--format=%s",
+        ]);
+        run.current_dir(folder);
+        let outcome = finish(run);
+        assert_eq!(
+            (outcome.code, &*outcome.stdout),
+            (0, "one\n"),
+            "{outcome:?}"
+        );
+        let mut review = host.command(&["review", name]);
+        review.current_dir(folder);
+        assert_eq!(finish(review).code, 0, "{name}");
+    }
+}
+
+#[test]
+fn settings_that_include_others_from_the_tree_or_elsewhere_are_no_obstacle() {
+    let host = Host::new();
+    let repository = host.repository();
+    fs::write(repository.join(".gitconfig"), "[include]\n\tpath = more\n").unwrap();
+    fs::write(repository.join("more"), "[user]\n\tname = Included\n").unwrap();
+    let own = host.path("own");
+    fs::write(&own, "[user]\n\temail = included@example.org\n").unwrap();
+    host.git(&["config", "include.path", "../.gitconfig"]);
+    host.git(&["config", "--add", "include.path", own.to_str().unwrap()]);
+    host.git(&["config", "--add", "include.path", "../absent"]);
+    let outcome = host.stockade(&[
+        "run",
+        "--name",
+        "work",
+        "--",
+        "sh",
+        "-c",
+        "echo 1 > new.txt",
+    ]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    host.json(&["merge", "work", "--yes"]);
+    let author = host.git(&["log", "-1", "--format=%an <%ae>"]);
+    assert_eq!(author, "Included <included@example.org>\n");
 }

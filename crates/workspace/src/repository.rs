@@ -9,6 +9,7 @@ use crate::{
     git::{Git, GitDir, GitError},
     object::{FileMode, ObjectFormat, ObjectId},
     path::TreePath,
+    settings,
 };
 
 /// Why a folder cannot be worked on.
@@ -99,10 +100,14 @@ impl Repository {
             return Err(RepositoryError::Bare(git_dir));
         }
         let (common_dir, worktree) = locations(git, &folder)?;
+        let mut checkout = GitDir::existing(git_dir, format, vec![common_dir.clone()]);
+        let included = settings::included(git, &checkout)?;
+        checkout.also_read(&included);
+        let common = GitDir::existing(common_dir, format, included);
         Ok(Self {
             worktree,
-            checkout: GitDir::existing(git_dir, format, vec![common_dir.clone()]),
-            common: GitDir::existing(common_dir, format, Vec::new()),
+            checkout,
+            common,
         })
     }
 

@@ -1,14 +1,14 @@
 //! What the user's own git configuration says, and which file says it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    git::{Git, GitError},
+    git::{Git, GitDir, GitError},
     merge::Identity,
     repository::Repository,
 };
@@ -123,6 +123,51 @@ impl Repository {
         }
         Ok(UserSettings(settings))
     }
+}
+
+/// The files that the repository's own settings include, those that the
+/// included ones include too: git gives up if it may not read one of them.
+pub(crate) fn included(git: &Git, checkout: &GitDir) -> Result<Vec<PathBuf>, GitError> {
+    let own = ["config", "config.worktree"].map(|name| {
+        let folders = checkout.borrows().iter().map(PathBuf::as_path);
+        folders
+            .chain([checkout.path()])
+            .map(move |folder| folder.join(name))
+    });
+    let includes = |path: PathBuf| {
+        let text = std::fs::read(path).unwrap_or_default();
+        text.to_ascii_lowercase()
+            .windows(8)
+            .any(|word| word == b"[include")
+    };
+    // Hardly any do, and asking takes a process.
+    if !own.into_iter().flatten().any(includes) {
+        return Ok(Vec::new());
+    }
+    let output = git
+        .call(checkout, "config")
+        .args(["--list", "--null", "--show-origin"])
+        .reads(Path::new("/"))
+        .run()?;
+    let mut files = BTreeSet::new();
+    let mut fields = output.split(|byte| *byte == 0);
+    while let (Some(origin), Some(entry)) = (fields.next(), fields.next()) {
+        let Some(origin) = origin.strip_prefix(b"file:") else {
+            continue;
+        };
+        let origin = PathBuf::from(OsString::from_vec(origin.to_vec()));
+        let mut parts = entry.splitn(2, |byte| *byte == b'\n');
+        let key = parts.next().unwrap_or_default();
+        if let Some(path) = parts.next()
+            && key.starts_with(b"include")
+            && key.ends_with(b".path")
+        {
+            let path = PathBuf::from(OsString::from_vec(path.to_vec()));
+            files.extend(origin.parent().map(|folder| folder.join(path)));
+        }
+        files.insert(origin);
+    }
+    Ok(files.into_iter().collect())
 }
 
 impl UserEnvironment {

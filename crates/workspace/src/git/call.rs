@@ -126,10 +126,11 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Looks from `folder` upwards, and wherever what is found there leads: a
+    /// linked checkout to its repository, settings to files that they include.
     pub(super) fn in_folder(mut self, folder: &Path) -> Self {
         folder.clone_into(&mut self.folder);
-        self.readable.push(folder.to_owned());
-        self
+        self.reads(Path::new("/"))
     }
 
     /// Reads from another repository on this machine, by path.

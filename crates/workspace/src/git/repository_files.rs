@@ -11,7 +11,8 @@ const ATTRIBUTES: &str = "* !filter !diff !merge !text !eol !crlf !ident !workin
                           !whitespace !conflict-marker-size !export-ignore !export-subst !delta\n";
 
 /// A repository that Stockade may run git on: its folder, its object format,
-/// and the object folders that it borrows from.
+/// and what git reads beside it: the object folders that it borrows from, the
+/// files that its settings include.
 #[derive(Clone, Debug)]
 pub(crate) struct GitDir {
     path: PathBuf,
@@ -49,6 +50,11 @@ impl GitDir {
         std::fs::write(&attributes, ATTRIBUTES).map_err(failed("write", &attributes))?;
         let borrows = borrows.iter().map(|folder| (*folder).to_owned()).collect();
         Ok(Self::existing(path.to_owned(), format, borrows))
+    }
+
+    /// What git has to read beside what it was made with.
+    pub(crate) fn also_read(&mut self, files: &[PathBuf]) {
+        self.borrows.extend_from_slice(files);
     }
 
     pub(crate) fn path(&self) -> &Path {
