@@ -1,17 +1,10 @@
-//! Git inside a task, and what an agent leaves for git on the host.
-
-#![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
+//! Git inside a task.
 
 mod host;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs};
 
-use crate::host::{Host, finish, has, skip};
+use crate::host::{Host, files::state_of, has, skip};
 
 #[test]
 fn every_usual_git_command_works_inside() {
@@ -201,38 +194,6 @@ fn the_pinned_git_file_cannot_be_changed_moved_or_replaced() {
     }
 }
 
-/// What can be told of each file below `folder`: kind and mode, times, and
-/// content or target.
-fn state_of(folder: &Path) -> BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)> {
-    fn walk(folder: &Path, found: &mut BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)>) {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let (path, kind) = (entry.path(), entry.file_type().unwrap());
-            let content = if kind.is_file() {
-                fs::read(&path).unwrap()
-            } else if kind.is_symlink() {
-                fs::read_link(&path)
-                    .unwrap()
-                    .into_os_string()
-                    .into_encoded_bytes()
-            } else {
-                walk(&path, found);
-                Vec::new()
-            };
-            let metadata = fs::symlink_metadata(&path).unwrap();
-            let told = (
-                metadata.mode(),
-                metadata.mtime(),
-                metadata.mtime_nsec(),
-                content,
-            );
-            found.insert(path, told);
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(folder, &mut found);
-    found
-}
-
 #[test]
 fn g6_a_dirty_checkout_is_the_same_to_the_byte_and_the_second_after_a_task() {
     let host = Host::new();
@@ -280,117 +241,4 @@ fn g6_a_dirty_checkout_is_the_same_to_the_byte_and_the_second_after_a_task() {
     for (path, was) in &before {
         assert!(after[path] == *was, "{} has changed", path.display());
     }
-}
-
-/// Leaves everything behind that makes git, an editor or a shell run
-/// something, each of which would touch the canary.
-const PAYLOADS: &str = r#"
-C="touch $CANARY"
-G=/agent.git
-mkdir -p $G/hooks hooks .husky sub bare nested/.git
-for n in pre-commit post-checkout post-merge post-index-change reference-transaction pre-push fsmonitor-watchman post-rewrite pre-auto-gc; do
-  printf '#!/bin/sh\n%s\n' "$C" > $G/hooks/$n; chmod +x $G/hooks/$n; cp $G/hooks/$n hooks/$n; cp $G/hooks/$n .husky/$n
-done
-for k in core.fsmonitor core.sshCommand core.pager core.editor core.gitProxy diff.external gpg.program core.askPass core.alternateRefsCommand gc.recentObjectsHook uploadpack.packObjectsHook interactive.diffFilter sequence.editor credential.helper; do git config $k "sh -c '$C'"; done
-git config core.hooksPath hooks; git config protocol.ext.allow always; git config commit.gpgSign true; git config extensions.worktreeConfig true
-for d in filter.x.clean filter.x.smudge filter.x.process diff.x.command diff.x.textconv merge.x.driver; do git config $d "sh -c '$C; cat'"; done
-printf '* filter=x diff=x merge=x\n' > .gitattributes; printf '* filter=x diff=x\n' > $G/info/attributes
-git config remote.origin.url "ext::sh -c '$C'"; git config remote.origin.uploadpack "sh -c '$C'"; git config include.path /workspace/project/evil.config
-git init -q sub; git -C sub config core.fsmonitor "sh -c '$C'"; cp -r $G/hooks sub/.git/; echo s > sub/s; git -C sub -c core.hooksPath=/dev/null -c core.fsmonitor=false -c commit.gpgSign=false add s; git -C sub -c user.name=a -c user.email=a@b -c core.hooksPath=/dev/null -c core.fsmonitor=false commit -qm s
-git init -q --bare bare; git -C bare config core.fsmonitor "sh -c '$C'"; git -C bare config core.bare false; git -C bare config core.worktree ..
-printf '[submodule "m"]\n path = sub\n url = ext::sh -c "%s"\n update = !%s\n' "$C" "$C" > .gitmodules
-printf 'gitdir: ../bare\n' > nested/.git/x; ln -s /etc/passwd link-out; ln -s ../../.. up; mkfifo pipe; ln -s .git dotgit
-echo / > $G/objects/info/alternates.more; printf '%s\n' "$CANARY" >> $G/objects/info/alternates; echo "0000000000000000000000000000000000000000 x" > $G/info/grafts
-mkdir -p $G/refs/replace .vscode .git.d 'we
-ird'; echo "$C" > .envrc; echo x > 'we
-ird/f'; printf 'x' > "$(printf 'bad\377name')"; chmod 4755 hooks/pre-push; chmod 000 hooks/post-merge
-git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c commit.gpgSign=false add -A 2>/dev/null; git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c commit.gpgSign=false commit -qm 'Stockade-Task: forged' 2>/dev/null; true
-"#;
-
-#[test]
-fn g6_no_verb_of_the_host_runs_anything_that_an_agent_left() {
-    let host = Host::new();
-    let canary = host.path("canary");
-    let script = format!("CANARY={}\n{PAYLOADS}", canary.display());
-    let before = host.git(&["rev-parse", "HEAD"]);
-    let outcome = host.stockade(&["run", "--name", "evil", "--", "bash", "-c", &script]);
-    assert_eq!(outcome.code, 0, "{outcome:?}");
-    let elsewhere = host.path("elsewhere");
-    let elsewhere = elsewhere.to_str().unwrap();
-    for words in [
-        &["ls"][..],
-        &["logs", "evil"],
-        &["diff", "evil"],
-        &["diff", "evil", "--risk"],
-        &["review", "evil"],
-        &["review", "evil", "--accept-all"],
-        &[
-            "checkout",
-            "evil",
-            "--on-host",
-            elsewhere,
-            "--acknowledge-risks",
-        ],
-        &["merge", "evil", "--yes"],
-        &["exec", "evil", "--", "true"],
-        &["undo", "evil", "--to", "1"],
-        &["rm", "evil"],
-        &["restore"],
-    ] {
-        let outcome = host.stockade(words);
-        assert!(!canary.exists(), "{words:?} ran a payload");
-        assert!(outcome.code < 100, "{words:?}: {outcome:?}");
-    }
-    assert_eq!(
-        host.git(&["rev-parse", "HEAD"]),
-        before,
-        "held back, so not merged"
-    );
-    assert_eq!(host.git(&["status", "--porcelain"]), "");
-}
-
-#[test]
-fn g6_no_verb_on_a_running_task_runs_anything_that_an_agent_left() {
-    let host = Host::new();
-    let canary = host.path("canary");
-    let script = format!(
-        "CANARY={}\n{PAYLOADS}\ntouch ~/planted; sleep 1000",
-        canary.display()
-    );
-    let task = host.start_with(&["--name", "evil"], &script);
-    host::eventually("all is planted", || {
-        host.exec(&task, "test -e ~/planted").0 == 0
-    });
-    for words in [
-        &["ls"][..],
-        &["logs", "evil"],
-        &["exec", "evil", "--", "true"],
-        &["pause", "evil"],
-        &["resume", "evil"],
-        &["stop", "evil"],
-        &["resume", "evil", "--detach"],
-        &["why"],
-        &["stop", "--all"],
-    ] {
-        let outcome = host.stockade(words);
-        assert!(!canary.exists(), "{words:?} ran a payload");
-        assert!(outcome.code < 100, "{words:?}: {outcome:?}");
-    }
-    task.wait_until_settled();
-    assert!(!canary.exists());
-
-    // The control: whoever opens the agent's repository with plain git on the
-    // host does run what it left.
-    let copy = host.path("copy");
-    let mut cp = host.other_command("cp");
-    cp.args(["-r", "--no-preserve=ownership"])
-        .arg(task.folder.join("agent.git"))
-        .arg(&copy);
-    assert_eq!(finish(cp).code, 0);
-    let mut git = host.other_command("git");
-    git.arg("--git-dir")
-        .arg(&copy)
-        .args(["--work-tree", ".", "status"]);
-    finish(git);
-    assert!(canary.exists(), "the payloads are blunt");
 }

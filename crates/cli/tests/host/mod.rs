@@ -14,6 +14,7 @@
 
 pub mod cache;
 pub mod failure;
+pub mod files;
 pub mod processes;
 mod program;
 pub mod rules;

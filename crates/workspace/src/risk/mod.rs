@@ -280,6 +280,8 @@ mod tests {
             ".gemini/settings.json",
             "a/b/.devcontainer/devcontainer.json",
             ".en\u{200b}vrc",
+            "docs/bare/HEAD",
+            "fixtures/bare.git/config",
         ] {
             assert!(judged(path).1, "{path}");
         }

@@ -30,6 +30,8 @@ pub(super) const RULES: &[Rule] = &[
         "Git reads this and does something else because of it.",
         &[
             ".gitmodules", ".gitconfig", ".gitattributes", ".lfsconfig",
+            // A folder with such a file may be a repository with settings of its own.
+            "HEAD", "*.git/**",
         ],
     ),
     (
