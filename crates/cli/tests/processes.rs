@@ -21,7 +21,7 @@ use stockade_types::EventKind;
 
 use self::host::{
     COUNTING, Host, LONGEST, Task, count, eventually, is_root, processes, processes::Process, skip,
-    wait_for_file, within,
+    wait_for_file,
 };
 
 #[test]
@@ -60,131 +60,6 @@ fn stop_ends_daemons_and_their_children_within_a_second() {
     );
     let again = host.stockade(&["stop", &task.id]);
     assert_eq!(again.code, 4, "{again:?}");
-}
-
-/// What is killed, and what the task then says.
-struct Death {
-    part: &'static str,
-    reason: &'static str,
-    /// Whether somebody is left who can write the last record.
-    recorded: bool,
-}
-
-fn nothing_is_left_and_the_work_goes_on(death: &Death) {
-    let host = Host::new();
-    let before = processes::mounts();
-    let task = host.start(
-        "echo kept > work.txt; mkdir -p sub && echo kept > sub/more.txt; \
-         setsid nohup sleep 1000 >/dev/null 2>&1 & touch ready; sleep 1000; :",
-    );
-    wait_for_file(&host, &task, "ready");
-    // Four parts of Stockade's own; init, bash and two that wait inside.
-    eventually("all of it runs", || {
-        processes::tree(&task.folder).len() >= 8
-    });
-    let tree = processes::tree(&task.folder);
-    let parts = ["__supervisor", "__recorder", "__gateway", "__anchor"];
-    for part in parts {
-        let count = tree.iter().filter(|process| process.is_part(part)).count();
-        assert_eq!(count, 1, "{part}: {tree:?}");
-    }
-    let namespaces: Vec<_> = tree.iter().flat_map(Process::own_namespaces).collect();
-    for kind in ["mnt", "net", "pid", "user", "ipc", "uts", "cgroup"] {
-        let seen = namespaces.iter().any(|(name, _)| name == kind);
-        assert!(seen, "no {kind} namespace of its own: {namespaces:?}");
-    }
-
-    let victim = tree
-        .iter()
-        .find(|process| process.is_part(death.part) || process.words == [death.part]);
-    victim.unwrap().kill();
-    let took = within(Duration::from_secs(10), "every process is gone", || {
-        tree.iter().all(|process| !process.runs())
-    });
-    eprintln!("{}: all gone after {took:?}", death.part);
-    // Numbers of namespaces are used again, by tasks of other tests too.
-    eventually("nobody is in its namespaces", || {
-        let supervised = processes::supervised();
-        processes::all().iter().all(|process| {
-            let own = process.own_namespaces();
-            supervised.contains(&process.id) || namespaces.iter().all(|name| !own.contains(name))
-        })
-    });
-    let folder = host.path("").to_string_lossy().into_owned();
-    let mounts = processes::mounts();
-    let new: Vec<_> = mounts
-        .difference(&before)
-        .filter(|line| {
-            line.contains(&folder) || line.contains(" nsfs ") || line.contains(" workspace ")
-        })
-        .collect();
-    assert!(new.is_empty(), "{new:?}");
-
-    let state = host.status(&task)["state"].clone();
-    assert_eq!(state["name"], "failed", "{state}");
-    let reason = state["reason"].as_str().unwrap();
-    assert!(reason.contains(death.reason), "{reason}");
-    let listed = host.stockade(&["ls"]);
-    assert!(listed.stdout.contains(death.reason), "{listed:?}");
-    let ended = task.last_events(1) == [EventKind::TaskEnded];
-    assert_eq!(ended, death.recorded, "{:?}", task.last_events(3));
-
-    let resumed = host.stockade(&["resume", "--detach", &task.id]);
-    assert_eq!(resumed.code, 0, "{resumed:?}");
-    assert_eq!(host.status(&task)["state"]["name"], "running");
-    // The command begins anew and writes them again.
-    let kept = (0, "kept\nkept\n".to_owned());
-    eventually("the work is there", || {
-        host.exec(&task, "cat work.txt sub/more.txt") == kept
-    });
-    assert_eq!(host.stockade(&["stop", &task.id]).code, 0);
-    task.wait_until_settled();
-    assert_eq!(task.last_events(1), [EventKind::TaskEnded]);
-}
-
-#[test]
-fn a_killed_supervisor_leaves_nothing_behind_and_the_task_can_go_on() {
-    nothing_is_left_and_the_work_goes_on(&Death {
-        part: "__supervisor",
-        reason: "its supervisor ended; the work is kept",
-        recorded: false,
-    });
-}
-
-#[test]
-fn a_killed_recorder_leaves_nothing_behind_and_the_task_can_go_on() {
-    nothing_is_left_and_the_work_goes_on(&Death {
-        part: "__recorder",
-        reason: "recorder ended",
-        recorded: false,
-    });
-}
-
-#[test]
-fn a_killed_gateway_leaves_nothing_behind_and_the_task_can_go_on() {
-    nothing_is_left_and_the_work_goes_on(&Death {
-        part: "__gateway",
-        reason: "gateway ended",
-        recorded: true,
-    });
-}
-
-#[test]
-fn a_killed_anchor_leaves_nothing_behind_and_the_task_can_go_on() {
-    nothing_is_left_and_the_work_goes_on(&Death {
-        part: "__anchor",
-        reason: "process 1 of the sandbox was killed",
-        recorded: true,
-    });
-}
-
-#[test]
-fn a_killed_process_1_leaves_nothing_behind_and_the_task_can_go_on() {
-    nothing_is_left_and_the_work_goes_on(&Death {
-        part: "init",
-        reason: "process 1 of the sandbox was killed",
-        recorded: true,
-    });
 }
 
 #[test]

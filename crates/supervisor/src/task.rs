@@ -270,6 +270,17 @@ impl TaskStatus {
             ..self.clone()
         }
     }
+
+    /// When it came to its state, in seconds since the epoch.
+    pub fn since_epoch(&self) -> u64 {
+        let since = time::OffsetDateTime::parse(
+            &self.since,
+            &time::format_description::well_known::Rfc3339,
+        );
+        since.map_or(0, |since| {
+            u64::try_from(since.unix_timestamp()).unwrap_or_default()
+        })
+    }
 }
 
 /// The time, as records write it.

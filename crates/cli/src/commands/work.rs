@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 use stockade_scan::Scanner;
 use stockade_supervisor::{
-    PLAN, Plan, StateDirectory, TaskDirectory, TaskStatus, hidden_values, recorder, with_disk,
+    PLAN, Plan, StateDirectory, TaskDirectory, TaskState, TaskStatus, hidden_values, recorder,
+    with_disk,
 };
 use stockade_types::{Event, EventKind, Redacted};
 use stockade_workspace::{
-    FileDiff, Git, Hunk, Imported, Repository, Review, Skipped, SnapshotLimits, TaskSpace,
+    FileDiff, Git, Hunk, Imported, Repository, Review, Skipped, Snapshot, SnapshotLimits, TaskSpace,
 };
 
 use crate::{
@@ -53,7 +54,7 @@ impl Work {
         let repository = Repository::discover(&git, &status.repository).map_err(Failure::failed)?;
         let space = TaskSpace::open(state.path(), directory.id()).map_err(Failure::failed)?;
         let snapshot = match space.find_snapshot(None) {
-            Ok(snapshot) => snapshot,
+            Ok(snapshot) if !is_stale(&directory, &status, &snapshot) => snapshot,
             Err(_) if directory.is_locked() => {
                 return Err(Failure::new(
                     Kind::Refused,
@@ -61,10 +62,9 @@ impl Work {
                 )
                 .hint(format!("stockade stop {}", status.slug)));
             }
-            // Its supervisor died before it could: nothing runs any more.
-            Err(_) => with_disk(&directory, &space, || {
-                let label = "after its supervisor ended";
-                space.snapshot(&git, label, &SnapshotLimits::default())
+            // Nothing runs any more that could save it.
+            Ok(_) | Err(_) => with_disk(&directory, &space, || {
+                space.snapshot(&git, AFTERWARDS, &SnapshotLimits::default())
             })?
             .map_err(Failure::failed)?,
         };
@@ -134,6 +134,16 @@ impl Work {
             "fetched": provenance::of(&self.directory)?,
         }))
     }
+}
+
+/// The label of a snapshot that is taken once nobody supervises a task.
+const AFTERWARDS: &str = "after its supervisor ended";
+
+/// Whether a task has failed, so that it may have worked on after this, its
+/// newest snapshot.
+fn is_stale(directory: &TaskDirectory, status: &TaskStatus, snapshot: &Snapshot) -> bool {
+    let taken_since = snapshot.label == AFTERWARDS && snapshot.time >= status.since_epoch();
+    matches!(status.state, TaskState::Failed { .. }) && !directory.is_locked() && !taken_since
 }
 
 /// What finds keys in the work: by their format, and those that are known
