@@ -64,6 +64,7 @@ pub(crate) struct Deny {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Approver {
     /// Enrol a public key, such as one of `ssh-keygen -t ed25519-sk`
+    #[command(after_help = "Examples:\n  stockade approver add ann ~/.ssh/id_ed25519_sk.pub")]
     Add {
         /// Whose it is; several keys of one name are one person's
         name: String,
@@ -71,9 +72,13 @@ pub(crate) enum Approver {
         file: PathBuf,
     },
     /// List who may approve, and how strong their keys are
-    #[command(visible_alias = "list")]
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:\n  stockade approver ls\n  stockade approver ls --json"
+    )]
     Ls,
     /// Let no key of this name approve anything more
+    #[command(after_help = "Examples:\n  stockade approver rm ann")]
     Rm {
         /// Whose
         name: String,

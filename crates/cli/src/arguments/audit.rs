@@ -25,6 +25,9 @@ pub(crate) enum Audit {
     #[command(after_help = "Examples:\n  stockade audit checkpoint fix-login > kept-checkpoint")]
     Checkpoint(TaskName),
     /// List the events of a task
+    #[command(after_help = "Examples:\n  \
+        stockade audit log fix-login\n  \
+        stockade audit log fix-login --json")]
     Log(TaskName),
     /// Find events, by what they are and what they say
     #[command(after_help = "Examples:\n  stockade audit query --kind denied\n  \

@@ -15,6 +15,9 @@ pub(crate) struct Policy {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyVerb {
     /// Load every rule, and try the examples that each gives
+    #[command(after_help = "Examples:\n  \
+        stockade policy check\n  \
+        stockade policy check my-rules.cedar")]
     Check {
         /// Files to try as the user's own, beside those that are installed
         files: Vec<PathBuf>,
@@ -27,15 +30,19 @@ pub(crate) enum PolicyVerb {
     )]
     Test(PolicyTest),
     /// Show a rule: what it decides, why, its examples and its text
+    #[command(after_help = "Examples:\n  stockade policy explain git.push-force")]
     Explain {
         /// The rule's name
         rule: String,
     },
     /// List the rules in force
+    #[command(after_help = "Examples:\n  stockade policy ls\n  stockade policy ls --json")]
     Ls,
     /// Have a running task judge by the rules of administrator and user as they are now
+    #[command(after_help = "Examples:\n  stockade policy reload fix-login")]
     Reload(TaskName),
     /// Print the schema: everything that a rule may name
+    #[command(after_help = "Examples:\n  stockade policy schema > stockade.cedarschema")]
     Schema,
 }
 

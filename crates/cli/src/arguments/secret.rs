@@ -34,19 +34,33 @@ impl SecretArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Secret {
     /// Add a secret; its value is asked for, or read from standard input
+    #[command(after_help = "Examples:\n  \
+        stockade secret add deploy\n  \
+        stockade secret add github --from env:GH_TOKEN\n  \
+        stockade secret add github --from 'command:op read op://dev/github/token' --ttl 10m")]
     Add(AddSecret),
     /// Add every variable of a `.env` file as a secret of its name
+    #[command(after_help = "Examples:\n  stockade secret import .env")]
     Import(ImportSecrets),
     /// Say where a secret may stand: in which requests, in which place of them
+    #[command(after_help = "Examples:\n  \
+        stockade secret bind github --host api.github.com --header Authorization='Bearer {}' --env GH_TOKEN\n  \
+        stockade secret bind mail --host api.example.com --method POST --path '/v1/**' --field auth.token")]
     Bind(Box<BindSecret>),
     /// Take back what binds a secret to a host, also from tasks that run
+    #[command(after_help = "Examples:\n  stockade secret unbind github --host api.github.com")]
     Unbind(UnbindSecret),
     /// List secrets and what they are bound to; never a value
-    #[command(visible_alias = "list")]
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:\n  stockade secret ls\n  stockade secret ls --json"
+    )]
     Ls,
     /// Remove a secret, and take it back from tasks that run
+    #[command(after_help = "Examples:\n  stockade secret rm github")]
     Rm(NamedSecret),
     /// Try whether a secret's value can be had; it is not shown
+    #[command(after_help = "Examples:\n  stockade secret test github")]
     Test(NamedSecret),
 }
 

@@ -62,8 +62,12 @@ pub(crate) struct Budget {
 #[derive(Debug, Subcommand)]
 pub(crate) enum BudgetChange {
     /// Raise a task's cap, from its next model request on
+    #[command(after_help = "Examples:\n  \
+        stockade budget raise fix-login '$1'\n  \
+        stockade budget raise fix-login --commands 50")]
     Raise(Raise),
     /// Let an agent go on that was stopped for going in circles or too fast
+    #[command(after_help = "Examples:\n  stockade budget reset fix-login")]
     Reset(TaskName),
 }
 
