@@ -81,12 +81,9 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Audit(audit) => audit::run(&audit, printer),
         Verb::VerifyCommit(commit) => verify_commit::run(&commit, printer),
         Verb::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "stockade",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "stockade", &mut script);
+            printer.named_text("script", &String::from_utf8_lossy(&script));
             Ok(ExitCode::SUCCESS)
         }
         Verb::ModelServer(server) => model_server::run(server),

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 
 /// Prints for people or for programs.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +95,23 @@ impl Printer {
         if self.json && !self.silent {
             Self::write(&serde_json::to_string_pretty(value).unwrap_or_default());
         }
+    }
+
+    /// Text that is itself the result; programs get it under `name`.
+    pub(crate) fn named_text(self, name: &str, text: &str) {
+        if self.json {
+            self.json(&json!({ name: text }));
+        } else {
+            self.text(text.trim_end());
+        }
+    }
+
+    /// Refuses `--json` to a verb whose result is no document; `instead` is one that has it.
+    pub(crate) fn needs_no_json(self, reason: &str, instead: &str) -> Result<(), Failure> {
+        if self.json {
+            return Err(Failure::new(Kind::Usage, format!("--json: {reason}")).hint(instead));
+        }
+        Ok(())
     }
 
     fn write(text: &str) {

@@ -24,6 +24,7 @@ fn g2_every_connection_is_listed_out_and_in_allowed_and_refused() {
     let words = [
         "--json",
         "run",
+        "--detach",
         "--service",
         &server.service,
         "--allow",

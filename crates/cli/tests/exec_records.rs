@@ -117,7 +117,7 @@ fn a_task_that_goes_on_is_still_recorded_and_one_that_records_less_must_be_agree
     assert_eq!(host.stockade(&["stop", &task.id]).code, 0);
     task.wait_until_settled();
     let before = programs(&task).len();
-    host.json(&["resume", &task.id]);
+    host.json(&["resume", &task.id, "--detach"]);
     host::eventually("the program is recorded", || programs(&task).len() > before);
     assert_eq!(host.stockade(&["stop", &task.id]).code, 0);
 

@@ -208,7 +208,9 @@ fn programs_inside_restrict_themselves_by_landlock_as_outside() {
 #[test]
 fn a_command_with_a_time_ends_with_the_sandbox_that_it_made() {
     let host = Host::new();
-    let started = host.json(&["run", "--yes", "--nested", "--", "sleep", "1000"]);
+    let started = host.json(&[
+        "run", "--detach", "--yes", "--nested", "--", "sleep", "1000",
+    ]);
     let task = host.task(started["task"].as_str().unwrap());
     let marker = format!("in-its-own-{}", std::process::id());
     let sleep = format!("exec -a {marker} sleep 1000");

@@ -38,6 +38,7 @@ fn published(host: &Host, address: &str) -> Option<(Task, u16)> {
     let words = [
         "--json",
         "run",
+        "--detach",
         "--publish",
         "0:3000",
         "--yes",
@@ -175,6 +176,7 @@ fn a_port_nobody_serves_is_closed_at_once_and_the_task_goes_on() {
     let words = [
         "--json",
         "run",
+        "--detach",
         "--publish",
         "0:3000",
         "--yes",

@@ -89,7 +89,7 @@ fn a_task_with_a_disk_goes_on_after_its_supervisor_was_killed_and_is_undone() {
     task.wait_until_settled();
     eventually("the disk is let go", || held(&task).is_empty());
 
-    host.json(&["resume", &task.id]);
+    host.json(&["resume", &task.id, "--detach"]);
     host::wait_for_file(&host, &task, "second");
     assert_eq!(host.stockade(&["stop", &task.id]).code, 0);
     task.wait_until_settled();
@@ -102,7 +102,7 @@ fn a_task_with_a_disk_goes_on_after_its_supervisor_was_killed_and_is_undone() {
     let outcome = host.stockade(&["undo", &task.id, "--to", "0"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     eventually("the disk is let go", || held(&task).is_empty());
-    host.json(&["resume", &task.id]);
+    host.json(&["resume", &task.id, "--detach"]);
     let (code, seen) = host.exec(&task, "sleep 0.2; ls second 2>&1");
     assert_ne!(code, 0, "{seen}");
     assert_eq!(host.stockade(&["stop", &task.id]).code, 0);

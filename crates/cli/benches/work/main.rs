@@ -194,7 +194,15 @@ struct Inside(Connection);
 
 impl Inside {
     fn begin(place: &Place, back_end: &str) -> Result<Self, Failure> {
-        let words = ["run", "--backend", back_end, "--", "sleep", "100000"];
+        let words = [
+            "run",
+            "--detach",
+            "--backend",
+            back_end,
+            "--",
+            "sleep",
+            "100000",
+        ];
         let started = place.answer(&words)?;
         let id = started["task"].as_str().and_then(|id| id.parse().ok());
         let id = id.ok_or_else(|| Failure::InVain("a task's id".to_owned()))?;

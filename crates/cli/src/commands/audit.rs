@@ -109,6 +109,10 @@ fn list(select: &Select, names: bool, printer: Printer) -> Result<ExitCode, Fail
 }
 
 fn export(arguments: &ExportArguments, printer: Printer) -> Result<ExitCode, Failure> {
+    printer.needs_no_json(
+        "an export is lines in the form that --format names",
+        "stockade audit query --json prints events as one document",
+    )?;
     let form = arguments.format.export();
     form.header()
         .into_iter()

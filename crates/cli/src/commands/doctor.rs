@@ -23,7 +23,7 @@ use crate::{
 pub(crate) fn run(arguments: &Doctor, printer: Printer) -> Result<ExitCode, Failure> {
     if arguments.apparmor_profile {
         let executable = std::env::current_exe()?;
-        printer.text(&probe::apparmor_profile(&executable));
+        printer.named_text("profile", &probe::apparmor_profile(&executable));
         return Ok(ExitCode::SUCCESS);
     }
     let state = host::state()?;

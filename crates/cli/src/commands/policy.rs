@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &Policy, printer: Printer) -> Result<ExitCode, Fail
         PolicyVerb::Ls => list(printer),
         PolicyVerb::Reload(task) => reload(task, printer),
         PolicyVerb::Schema => {
-            printer.text(stockade_policy::schema().trim_end());
+            printer.named_text("schema", &stockade_policy::schema());
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stockade_agents::{AgentError, AgentKind};
 use stockade_sandbox::Layer;
 use stockade_supervisor::{
@@ -25,6 +25,12 @@ use crate::{
 };
 
 pub(crate) fn run(arguments: &Run, printer: Printer) -> Result<ExitCode, Failure> {
+    if arguments.interactive && !arguments.detach {
+        printer.needs_no_json(
+            "what a terminal shows is no document",
+            "with --detach the task starts, and `stockade attach` shows its terminal",
+        )?;
+    }
     let host = host::host()?;
     let wish = wish(arguments)?;
     let prepared = prepare(&host, &wish).map_err(missing_agent)?;
@@ -36,9 +42,13 @@ pub(crate) fn run(arguments: &Run, printer: Printer) -> Result<ExitCode, Failure
         let line = printer.paint(Tone::Notice, &line);
         printer.note(&format!("  after all   {line}"));
     }
-    announce(&prepared, times, printer);
-    if arguments.detach || printer.is_json() {
+    let document = announce(&prepared, times, printer);
+    if arguments.detach {
+        printer.json(&document);
         return Ok(ExitCode::SUCCESS);
+    }
+    if printer.is_json() {
+        return watch::outcome(&prepared.task, document, printer);
     }
     watch::follow(&prepared.task, printer)
 }
@@ -238,7 +248,8 @@ pub(crate) fn begin(
     }
 }
 
-fn announce(prepared: &Prepared, times: Times, printer: Printer) {
+/// Says what was started; returns it as a document.
+fn announce(prepared: &Prepared, times: Times, printer: Printer) -> Value {
     let status = &prepared.status;
     let made = times.made;
     let (tree, start) = (
@@ -263,7 +274,7 @@ fn announce(prepared: &Prepared, times: Times, printer: Printer) {
     for port in &published {
         printer.note(&format!("  published   {port}"));
     }
-    printer.json(&json!({
+    json!({
         "task": status.id,
         "slug": status.slug,
         "published": published,
@@ -271,5 +282,5 @@ fn announce(prepared: &Prepared, times: Times, printer: Printer) {
         "notes": prepared.notes,
         "workspace_ms": tree,
         "running_after_ms": start,
-    }));
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stockade_supervisor::{
     Answer, Connection, HiddenValue, Host, PLAN, Plan, Request, SupervisorError, TaskState,
     hidden_values, resume as start_again, unlock,
@@ -89,7 +89,12 @@ pub(crate) fn pause(name: &TaskName, printer: Printer) -> Result<ExitCode, Failu
 
 fn done(task: &Task, what: &str, printer: Printer) {
     printer.line(&format!("{} {what}", task.status.slug));
-    printer.json(&json!({ "task": task.status.id, "state": what }));
+    printer.json(&now(task, what));
+}
+
+/// What programs are told of a task that is paused, running or stopped now.
+fn now(task: &Task, what: &str) -> Value {
+    json!({ "task": task.status.id, "state": what })
 }
 
 pub(crate) fn resume(arguments: &Resume, printer: Printer) -> Result<ExitCode, Failure> {
@@ -138,9 +143,12 @@ pub(crate) fn resume(arguments: &Resume, printer: Printer) -> Result<ExitCode, F
         &mut keys,
     )?;
     start_again(&task.directory, &plan, &keys)?;
-    if arguments.detach || printer.is_json() {
+    if arguments.detach {
         done(&task, "running", printer);
         return Ok(ExitCode::SUCCESS);
+    }
+    if printer.is_json() {
+        return watch::outcome(&task.directory, json!({ "task": task.status.id }), printer);
     }
     watch::follow(&task.directory, printer)
 }
@@ -165,6 +173,7 @@ pub(crate) fn stop(arguments: &Stop, printer: Printer) -> Result<ExitCode, Failu
     } else {
         vec![host::find(&state, arguments.task.task.as_deref())?]
     };
+    let mut stopped = Vec::new();
     if tasks.is_empty() {
         printer.line("nothing runs");
     }
@@ -178,18 +187,21 @@ pub(crate) fn stop(arguments: &Stop, printer: Printer) -> Result<ExitCode, Failu
             })
         })
         .collect();
-    for stopped in stopping {
-        let (task, answer) = stopped
-            .join()
-            .map_err(|_| Failure::failed("a thread ended"))?;
+    for task in stopping {
+        let (task, answer) = task.join().map_err(|_| Failure::failed("a thread ended"))?;
         match answer? {
             Answer::Done => {
                 // Nothing runs any more; now its work is being saved.
                 task.directory.wait_until_settled()?;
-                done(&task, "stopped", printer);
+                printer.line(&format!("{} stopped", task.status.slug));
+                stopped.push(now(&task, "stopped"));
             }
             other => return Err(Failure::failed(format!("{}: {other:?}", task.status.slug))),
         }
+    }
+    match stopped.as_slice() {
+        [one] if !arguments.all => printer.json(one),
+        all => printer.json(&all),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,9 +4,9 @@ use std::{io::Write, process::ExitCode};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde_json::json;
+use serde_json::{Value, json};
 use stockade_supervisor::{
-    Answer, Connection, Request, TaskDirectory, TaskState, Typed, look_into,
+    Answer, Connection, Request, SupervisorError, TaskDirectory, TaskState, Typed, look_into,
 };
 
 use crate::{
@@ -21,6 +21,10 @@ use crate::{
 const DETACH: [u8; 2] = [0x10, 0x11];
 
 pub(crate) fn attach(arguments: &Attach, printer: Printer) -> Result<ExitCode, Failure> {
+    printer.needs_no_json(
+        "what a terminal shows is no document",
+        "stockade logs TASK --json has what was printed",
+    )?;
     let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
     let write = !arguments.view && is_interactive();
     let connection = Connection::ask(
@@ -41,7 +45,7 @@ pub(crate) fn follow(task: &TaskDirectory, printer: Printer) -> Result<ExitCode,
     };
     let seen = match Connection::ask(task, &request) {
         Ok(connection) => show(connection, printer)?,
-        Err(stockade_supervisor::SupervisorError::NotRunning) => Seen::Nothing,
+        Err(SupervisorError::NotRunning) => Seen::Nothing,
         Err(error) => return Err(error.into()),
     };
     if matches!(seen, Seen::Nothing) {
@@ -50,6 +54,35 @@ pub(crate) fn follow(task: &TaskDirectory, printer: Printer) -> Result<ExitCode,
         print_log(task)?;
     }
     seen.report(task, printer)
+}
+
+/// Waits until a task ends that was just started, and adds to `document` how: for
+/// programs, which read what it printed from its log.
+pub(crate) fn outcome(
+    task: &TaskDirectory,
+    mut document: Value,
+    printer: Printer,
+) -> Result<ExitCode, Failure> {
+    let request = Request::Attach {
+        write: false,
+        whole: false,
+    };
+    match Connection::ask(task, &request) {
+        Ok(mut connection) => {
+            while let Ok(Some(answer)) = connection.answer() {
+                if matches!(answer, Answer::Ended { .. }) {
+                    break;
+                }
+            }
+        }
+        // It ended before anybody could watch.
+        Err(SupervisorError::NotRunning) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let status = task.wait_until_settled()?;
+    document["state"] = json!(status.state);
+    printer.json(&document);
+    Seen::Nothing.report(task, printer)
 }
 
 pub(crate) fn logs(arguments: &Logs, printer: Printer) -> Result<ExitCode, Failure> {
@@ -85,6 +118,10 @@ fn print_log(task: &TaskDirectory) -> Result<(), Failure> {
 }
 
 pub(crate) fn shell(name: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
+    printer.needs_no_json(
+        "what a terminal shows is no document",
+        "stockade exec TASK --json -- COMMAND tells how a command ended and what it printed",
+    )?;
     let task = host::find(&host::state()?, name.task.as_deref())?;
     let argv = ["/bin/bash", "-i"].map(str::to_owned).to_vec();
     let directory = &task.directory;

@@ -219,7 +219,7 @@ impl Host {
 
     /// Starts a task that runs `script` in bash, with further words for `run`.
     pub fn start_with(&self, words: &[&str], script: &str) -> Task {
-        let mut arguments = vec!["run"];
+        let mut arguments = vec!["run", "--detach"];
         arguments.extend(words);
         arguments.extend(["--", "bash", "-c", script]);
         let started = self.json(&arguments);

@@ -279,7 +279,7 @@ fn g3_a_task_that_goes_on_has_no_secret_that_was_unbound_meanwhile() {
     stage.host.json(&["stop", &task.id]);
     stage.secret(&["unbind", "github", "--host", "api.test"]);
     stage.bind(&["--path", "/v2/**"]);
-    let resumed = stage.host.json(&["resume", &task.id]);
+    let resumed = stage.host.json(&["resume", &task.id, "--detach"]);
     assert_eq!(resumed["state"], "running");
     assert_eq!(
         rule(&stage.curl(&task, &ask)),

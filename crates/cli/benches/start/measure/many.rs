@@ -78,7 +78,7 @@ impl Beside {
     /// Starts one task more, and takes it away again.
     fn sample(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
-        let task: Value = self.place.answer(&["run", "--", "true"])?;
+        let task: Value = self.place.answer(&["run", "--detach", "--", "true"])?;
         self.starts.push_time(started.elapsed());
         let id = id(&task)?;
         Task::new(&self.place, id).wait_until_gone()?;
@@ -89,7 +89,7 @@ impl Beside {
 }
 
 fn run(place: &Place) -> Command {
-    place.stockade(&["--json", "run", "--", "true"])
+    place.stockade(&["run", "--detach", "--", "true"])
 }
 
 /// Runs programs at the same time.

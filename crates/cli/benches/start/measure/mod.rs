@@ -37,7 +37,7 @@ fn timed(command: Command) -> Result<Duration, Failure> {
 
 /// Starts a task whose command only waits; returns its id.
 fn idle_task(place: &Place) -> Result<String, Failure> {
-    let started = place.answer(&["run", "--", "sleep", "600"])?;
+    let started = place.answer(&["run", "--detach", "--", "sleep", "600"])?;
     id(&started).map(str::to_owned)
 }
 
