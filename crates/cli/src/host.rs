@@ -144,10 +144,19 @@ pub(crate) struct Task {
 
 /// Every task, the newest first.
 pub(crate) fn tasks(state: &StateDirectory) -> Result<Vec<Task>, Failure> {
-    let tasks = state.tasks_as_found()?.into_iter();
-    Ok(tasks
+    Ok(known(state.tasks_as_found()?))
+}
+
+/// Every task in the trash, the newest first.
+pub(crate) fn removed_tasks(state: &StateDirectory) -> Result<Vec<Task>, Failure> {
+    Ok(known(state.removed_as_found()?))
+}
+
+fn known(found: Vec<(TaskDirectory, TaskStatus)>) -> Vec<Task> {
+    let found = found.into_iter();
+    found
         .map(|(directory, status)| Task { directory, status })
-        .collect())
+        .collect()
 }
 
 /// The task that `name` means: an id, a slug, the start of either, or the only
@@ -161,40 +170,46 @@ pub(crate) fn find(state: &StateDirectory, name: Option<&str>) -> Result<Task, F
         return Ok(Task { directory, status });
     }
     let tasks = tasks(state)?;
-    let Some(name) = name else {
-        return match <[Task; 1]>::try_from(tasks) {
-            Ok([task]) => Ok(task),
-            Err(tasks) if tasks.is_empty() => Err(Failure::new(Kind::NotFound, "there is no task")
-                .hint("start one: stockade run AGENT \"what to do\"")),
-            Err(tasks) => Err(ambiguous("say which task", tasks.iter())),
-        };
-    };
-    let exact = |task: &&Task| task.status.slug == name;
-    let start = |task: &&Task| {
-        task.status.slug.starts_with(name) || task.directory.id().as_str().starts_with(name)
-    };
-    let mut matching: Vec<&Task> = tasks.iter().filter(exact).collect();
-    if matching.is_empty() {
-        matching = tasks.iter().filter(start).collect();
-    }
-    match matching.as_slice() {
-        [task] => Ok(Task {
-            directory: task.directory.clone(),
-            status: task.status.clone(),
-        }),
-        [] => Err(
+    if let Some(name) = name {
+        return named(tasks, name)?.ok_or_else(|| {
             Failure::new(Kind::NotFound, format!("there is no task `{name}`"))
-                .hint("stockade ls shows them"),
-        ),
-        several => Err(ambiguous(
-            &format!("`{name}` fits several tasks"),
-            several.iter().copied(),
-        )),
+                .hint("stockade ls shows them")
+        });
+    }
+    match <[Task; 1]>::try_from(tasks) {
+        Ok([task]) => Ok(task),
+        Err(tasks) if tasks.is_empty() => Err(Failure::new(Kind::NotFound, "there is no task")
+            .hint("start one: stockade run AGENT \"what to do\"")),
+        Err(tasks) => Err(ambiguous("say which task", &tasks)),
     }
 }
 
-fn ambiguous<'a>(message: &str, tasks: impl Iterator<Item = &'a Task>) -> Failure {
+/// The task in the trash that `name` means: an id, a slug, or the start of either.
+pub(crate) fn find_removed(state: &StateDirectory, name: &str) -> Result<Task, Failure> {
+    named(removed_tasks(state)?, name)?.ok_or_else(|| {
+        let message = format!("there is no task `{name}` in the trash");
+        Failure::new(Kind::NotFound, message).hint("stockade restore lists what is there")
+    })
+}
+
+/// The one of `tasks` that `name` means: whose id or slug it is, or else starts with it.
+fn named(mut tasks: Vec<Task>, name: &str) -> Result<Option<Task>, Failure> {
+    let id = |task: &Task| task.directory.id().to_string();
+    let exact = |task: &Task| task.status.slug == name || id(task) == name;
+    if tasks.iter().any(exact) {
+        tasks.retain(exact);
+    } else {
+        tasks.retain(|task| task.status.slug.starts_with(name) || id(task).starts_with(name));
+    }
+    if tasks.len() > 1 {
+        return Err(ambiguous(&format!("`{name}` fits several tasks"), &tasks));
+    }
+    Ok(tasks.pop())
+}
+
+fn ambiguous(message: &str, tasks: &[Task]) -> Failure {
     tasks
+        .iter()
         .take(8)
         .fold(Failure::new(Kind::Usage, message), |failure, task| {
             failure.hint(format!("{}  {}", task.directory.id(), task.status.slug))

@@ -137,7 +137,13 @@ fn every_verb_answers_json_with_one_document_or_refuses_with_one() {
     let ran = answer(
         &host,
         &[
-            "run", "--name", "work", "--", "sh", "-c", "echo 1 > one; echo said",
+            "run",
+            "--name",
+            "work",
+            "--",
+            "sh",
+            "-c",
+            "echo 1 > one; echo said",
         ],
     );
     assert_eq!(ran["state"]["name"], "done", "{ran}");
@@ -151,7 +157,10 @@ fn every_verb_answers_json_with_one_document_or_refuses_with_one() {
         tried.insert(words[0]);
     }
     assert!(host.repository().join("one").exists(), "merged");
-    assert_eq!(fs::read_to_string(host.repository().join("copy")).unwrap(), "1\n");
+    assert_eq!(
+        fs::read_to_string(host.repository().join("copy")).unwrap(),
+        "1\n"
+    );
 
     let mut living = vec!["run", "--yes", "--detach", "--name", "living"];
     living.extend(["--max-commands", "5", "--", "sleep", "1000"]);
@@ -194,11 +203,18 @@ fn a_task_run_for_a_program_ends_it_as_the_task_ended_and_says_so_in_the_documen
         (outcome, told["state"].clone())
     };
     let (failed, state) = outcome(&["run", "--", "sh", "-c", "exit 7"]);
-    assert_eq!((failed.code, &state["name"], &state["exit"]), (7, &"done".into(), &7.into()));
+    assert_eq!(
+        (failed.code, &state["name"], &state["exit"]),
+        (7, &"done".into(), &7.into())
+    );
     assert_eq!(failed.stderr, "");
 
     let (late, state) = outcome(&["run", "--wall", "1s", "--", "sleep", "1000"]);
-    assert_eq!((late.code, &state["name"]), (REFUSED, &"stopped".into()), "{late:?}");
+    assert_eq!(
+        (late.code, &state["name"]),
+        (REFUSED, &"stopped".into()),
+        "{late:?}"
+    );
     assert!(
         document(&["run"], &late.stderr)["error"]
             .as_str()

@@ -77,6 +77,39 @@ fn rm_refuses_what_lives_and_everything_else_comes_back_as_it_was() {
     assert_eq!(diffs(), shown);
 }
 
+#[test]
+fn restore_takes_a_slug_and_asks_for_more_where_two_tasks_have_it() {
+    let host = Host::new();
+    let first = done(&host, "work", "echo 1 > one");
+    host.json(&["rm", "work"]);
+    let listed = host.json(&["restore"]);
+    assert_eq!(listed[0]["slug"], "work", "{listed}");
+    let back = host.json(&["restore", "work"]);
+    assert_eq!(back["restored"], first.id.as_str());
+    assert!(host.stockade(&["diff", "work"]).stdout.contains("+1"));
+
+    // Once it is removed, another may have its name.
+    host.json(&["rm", "work"]);
+    let second = done(&host, "work", "echo 2 > two");
+    host.json(&["rm", "work"]);
+    let outcome = host.stockade(&["restore", "work"]);
+    assert_eq!(outcome.code, 2, "{outcome:?}");
+    for word in ["`work` fits several tasks", &first.id, &second.id] {
+        assert!(outcome.stderr.contains(word), "{word}: {outcome:?}");
+    }
+    assert_eq!(
+        host.json(&["restore", &second.id])["restored"],
+        second.id.as_str()
+    );
+    assert_eq!(
+        host.json(&["restore", "wor"])["restored"],
+        first.id.as_str()
+    );
+    let nothing = host.stockade(&["restore", "work"]);
+    assert_eq!(nothing.code, 3, "{nothing:?}");
+    assert!(nothing.stderr.contains("in the trash"), "{nothing:?}");
+}
+
 /// One digest of every path, mode and content in the workspace.
 const DIGEST: &str = "find . -path ./.git -prune -o -type f -printf '%m %p\\n' | sort | sha256sum; \
     find . -path ./.git -prune -o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum";

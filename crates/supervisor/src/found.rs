@@ -25,13 +25,22 @@ const MOMENT: Duration = Duration::from_secs(10);
 impl StateDirectory {
     /// Every task that can be read, the newest first.
     pub fn tasks_as_found(&self) -> Result<Vec<(TaskDirectory, TaskStatus)>, SupervisorError> {
-        let tasks = self.tasks()?.into_iter();
-        let mut tasks: Vec<_> = tasks
-            .filter_map(|task| task.status().ok().map(|status| (task, status)))
-            .collect();
-        tasks.sort_by(|(_, one), (_, other)| other.created_at.cmp(&one.created_at));
-        Ok(tasks)
+        Ok(as_found(self.tasks()?))
     }
+
+    /// Every task in the trash that can be read, the newest first.
+    pub fn removed_as_found(&self) -> Result<Vec<(TaskDirectory, TaskStatus)>, SupervisorError> {
+        Ok(as_found(self.removed_tasks()?))
+    }
+}
+
+fn as_found(tasks: Vec<TaskDirectory>) -> Vec<(TaskDirectory, TaskStatus)> {
+    let tasks = tasks.into_iter();
+    let mut tasks: Vec<_> = tasks
+        .filter_map(|task| task.status().ok().map(|status| (task, status)))
+        .collect();
+    tasks.sort_by(|(_, one), (_, other)| other.created_at.cmp(&one.created_at));
+    tasks
 }
 
 impl TaskDirectory {

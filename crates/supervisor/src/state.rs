@@ -87,12 +87,20 @@ impl StateDirectory {
 
     /// Every task, oldest name first.
     pub fn tasks(&self) -> Result<Vec<TaskDirectory>, SupervisorError> {
-        let folder = self.0.join("tasks");
+        self.tasks_in("tasks")
+    }
+
+    /// Every task in the trash, oldest name first.
+    pub fn removed_tasks(&self) -> Result<Vec<TaskDirectory>, SupervisorError> {
+        self.tasks_in("trash")
+    }
+
+    fn tasks_in(&self, name: &str) -> Result<Vec<TaskDirectory>, SupervisorError> {
+        let folder = self.0.join(name);
         let entries = fs::read_dir(&folder).map_err(SupervisorError::state(&folder))?;
         let mut tasks: Vec<_> = entries
             .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .map(|id| self.task(&id))
+            .filter_map(|entry| TaskDirectory::at(&entry.path()).ok())
             .collect();
         tasks.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(tasks)

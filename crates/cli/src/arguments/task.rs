@@ -127,7 +127,7 @@ pub(crate) struct Remove {
 
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// The task's id [default: list the trash]
+    /// Which task: id, slug, or the start of either [default: list the trash]
     pub(crate) task: Option<String>,
 }
 

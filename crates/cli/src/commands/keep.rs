@@ -3,15 +3,15 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use stockade_supervisor::{Identities, PLAN, give_tree, with_disk};
+use stockade_supervisor::{Identities, PLAN, StateDirectory, give_tree, with_disk};
 use stockade_types::{EventKind, TaskId};
-use stockade_workspace::{TaskSpace, Trash};
+use stockade_workspace::{TaskSpace, Trash, TrashError};
 
 use crate::{
     arguments::{Remove, Restore, Undo},
     commands::work::record,
     failure::{Failure, Kind},
-    host,
+    host::{self, Task},
     print::Printer,
 };
 
@@ -22,6 +22,7 @@ pub(crate) fn remove(arguments: &Remove, printer: Printer) -> Result<ExitCode, F
         return Err(Failure::new(Kind::Refused, "the task still runs")
             .hint(format!("stockade stop {}", task.status.slug)));
     }
+    let slug = &task.status.slug;
     let space = TaskSpace::open(state.path(), task.directory.id()).map_err(Failure::failed)?;
     let trash = Trash::new(state.path());
     let removed = trash.remove(&space, "asked for").map_err(Failure::failed)?;
@@ -30,34 +31,46 @@ pub(crate) fn remove(arguments: &Remove, printer: Printer) -> Result<ExitCode, F
         .map_err(Failure::failed)?;
     Identities::of(&state).sweep()?;
     printer.line(&format!(
-        "{} is in the trash for 30 days; stockade restore {} brings it back",
-        task.status.slug, removed.id
+        "{slug} is in the trash for 30 days; stockade restore {slug} brings it back"
     ));
     printer.json(&json!({ "removed": removed.id, "purged": forgotten.iter().map(|old| &old.id).collect::<Vec<_>>() }));
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn restore(arguments: &Restore, printer: Printer) -> Result<ExitCode, Failure> {
-    let trash = Trash::new(host::state()?.path());
-    let known = trash.list().map_err(Failure::failed)?;
+    let state = host::state()?;
+    let trash = Trash::new(state.path());
     let Some(name) = &arguments.task else {
-        printer.json(&known);
-        for removed in &known {
-            printer.line(&format!("{}  {}", removed.id, removed.reason));
-        }
-        if known.is_empty() {
-            printer.line("the trash is empty");
-        }
-        return Ok(ExitCode::SUCCESS);
+        return list(&state, &trash, printer);
     };
-    let id: TaskId = name.parse().map_err(|error| {
-        Failure::new(Kind::Usage, format!("{error}")).hint("stockade restore lists the trash")
+    let Task { directory, status } = host::find_removed(&state, name)?;
+    let id = directory.id();
+    trash.restore(id).map_err(|error| match error {
+        TrashError::Exists(_) => Failure::new(Kind::Conflict, error.to_string()),
+        error => Failure::failed(error),
     })?;
-    trash
-        .restore(&id)
-        .map_err(|error| Failure::new(Kind::NotFound, error.to_string()))?;
-    printer.line(&format!("{id} is back"));
+    printer.line(&format!("{} is back", status.slug));
     printer.json(&json!({ "restored": id }));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(state: &StateDirectory, trash: &Trash, printer: Printer) -> Result<ExitCode, Failure> {
+    let removed = trash.list().map_err(Failure::failed)?;
+    let tasks = host::removed_tasks(state)?;
+    let slug = |id: &TaskId| {
+        let task = tasks.iter().find(|task| task.directory.id() == id);
+        task.map_or("", |task| task.status.slug.as_str())
+    };
+    for one in &removed {
+        printer.line(&format!("{}  {}  {}", one.id, slug(&one.id), one.reason));
+    }
+    if removed.is_empty() {
+        printer.line("the trash is empty");
+    }
+    let documents = removed.iter().map(|one| {
+        json!({ "id": one.id, "slug": slug(&one.id), "time": one.time, "reason": one.reason })
+    });
+    printer.json(&documents.collect::<Vec<_>>());
     Ok(ExitCode::SUCCESS)
 }
 
