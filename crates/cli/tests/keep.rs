@@ -1,8 +1,16 @@
 //! What is kept and let go: `rm`, `undo` and `cp`.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
+
 mod host;
 
-use std::{fs, os::unix::fs::symlink, path::Path, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use crate::host::{Host, Task, wait_for_file};
 
@@ -221,4 +229,81 @@ fn g1_cp_follows_no_link_out_of_the_sandbox_in_either_direction() {
     assert_eq!(refused.code, 4, "{refused:?}");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched\n");
     assert!(Path::new(&secret).exists());
+}
+
+/// Every path below `folder`, with its mode and, of a file, its content.
+fn everything(folder: &Path, found: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = path.symlink_metadata().unwrap();
+        let content = if metadata.is_file() {
+            fs::read(&path).unwrap()
+        } else {
+            Vec::new()
+        };
+        if metadata.is_dir() {
+            everything(&path, found);
+        }
+        found.insert(path, (metadata.permissions().mode(), content));
+    }
+}
+
+#[test]
+fn uninstall_leaves_nothing_of_its_own() {
+    let host = Host::new();
+    // Of this repository all tasks will be in the trash.
+    let other = host.make_repository("other", &[("README.md", "another\n")]);
+    let all = || {
+        let mut found = BTreeMap::new();
+        everything(&host.path(""), &mut found);
+        found
+    };
+    let before = all();
+    done(&host, "work", "echo 1 > one.txt");
+    host.json(&["review", "work"]);
+    let there = [
+        "run",
+        "--in",
+        other.to_str().unwrap(),
+        "--name",
+        "removed",
+        "--",
+        "bash",
+        "-c",
+        "echo 2 > two.txt",
+    ];
+    assert_eq!(host.stockade(&there).code, 0);
+    host.json(&["review", "removed"]);
+    host.json(&["rm", "removed"]);
+    let references = |folder: &Path| host.git_in(folder, &["for-each-ref", "refs/stockade/"]);
+    assert_ne!(references(&host.repository()), "");
+    assert_ne!(references(&other), "");
+    host.json(&["secret", "add", "token", "--from", "env:TOKEN"]);
+
+    let outcome = host.stockade(&["uninstall", "--yes"]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(references(&host.repository()), "");
+    assert_eq!(references(&other), "");
+    let configuration = host.home().join(".config");
+    assert!(configuration.join("stockade/secrets.toml").exists());
+    let objects = [host.repository(), other].map(|folder| folder.join(".git/objects"));
+    for (stays, words) in [
+        (true, configuration.join("stockade").display().to_string()),
+        (true, "git gc --prune=now".to_owned()),
+        (false, "could not".to_owned()),
+    ] {
+        assert_eq!(outcome.stdout.contains(&words), stays, "{outcome:?}");
+    }
+    let after = all();
+    let documented = |path: &Path| {
+        path.starts_with(&configuration) || objects.iter().any(|objects| path.starts_with(objects))
+    };
+    for (path, was) in &before {
+        assert!(after.get(path) == Some(was), "{} changed", path.display());
+    }
+    let left: Vec<_> = after
+        .keys()
+        .filter(|path| !before.contains_key(*path) && !documented(path))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -437,16 +437,3 @@ fn a_reader_that_stands_still_does_not_keep_work_from_coming_back() {
     reader.kill().unwrap();
     reader.wait().unwrap();
 }
-
-#[test]
-fn uninstall_leaves_nothing_of_its_own() {
-    let host = Host::new();
-    let before = host.git(&["for-each-ref"]);
-    done(&host, "work", "echo 1 > one.txt");
-    host.json(&["review", "work"]);
-    assert_ne!(host.git(&["for-each-ref"]), before);
-    host.json(&["uninstall", "--yes"]);
-    assert_eq!(host.git(&["for-each-ref"]), before);
-    assert!(!host.state().exists());
-    assert_eq!(fs::read_dir(host.home()).unwrap().count(), 0);
-}

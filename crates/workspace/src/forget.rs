@@ -23,6 +23,8 @@ impl Repository {
                 .writes()
                 .arg("--stdin")
                 .run_with(&listed)?;
+            // Git leaves the folder of the last one; one that is not empty stays.
+            let _ = std::fs::remove_dir(self.common_dir().join("refs/stockade"));
         }
         Ok(count)
     }
