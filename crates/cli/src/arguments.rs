@@ -198,7 +198,7 @@ pub(crate) enum Verb {
         #[arg(long, short)]
         yes: bool,
     },
-    /// Put a task into the trash, for 30 days
+    /// Put a task into the trash: for 30 days, or for 7 if a branch provably has its work
     #[command(after_help = "Examples:\n  stockade rm fix-login")]
     Rm(Remove),
     /// Bring a task back from the trash, or list it

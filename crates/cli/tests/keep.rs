@@ -12,6 +12,8 @@ use std::{
     time::Instant,
 };
 
+use serde_json::Value;
+
 use crate::host::{Host, Task, wait_for_file};
 
 fn done(host: &Host, name: &str, script: &str) -> Task {
@@ -116,6 +118,55 @@ fn restore_takes_a_slug_and_asks_for_more_where_two_tasks_have_it() {
     let nothing = host.stockade(&["restore", "work"]);
     assert_eq!(nothing.code, 3, "{nothing:?}");
     assert!(nothing.stderr.contains("in the trash"), "{nothing:?}");
+}
+
+#[test]
+fn rm_tells_where_work_is_that_is_provably_merged_and_keeps_that_shorter() {
+    let host = Host::new();
+    let removed = |name: &str| host.json(&["rm", name]);
+    done(&host, "never", "echo 0 > zero");
+    let never = removed("never");
+    assert_eq!(
+        (&never["merged"], &never["days"]),
+        (&Value::Null, &30.into())
+    );
+
+    done(&host, "merged", "echo 1 > one");
+    host.json(&["merge", "merged", "--yes"]);
+    let text = host.stockade(&["rm", "merged"]);
+    for words in [
+        "all of its work is in refs/heads/main",
+        "for 7 days",
+        "record is kept for 30",
+    ] {
+        assert!(text.stdout.contains(words), "{words}: {text:?}");
+    }
+
+    // Squashed into one commit by somebody, and more came after it.
+    done(
+        &host,
+        "squashed",
+        "echo 2 > two; git add two; git commit -qm two; echo 3 > three",
+    );
+    host.json(&["review", "squashed"]);
+    for (name, text) in [("two", "2\n"), ("three", "3\n")] {
+        fs::write(host.repository().join(name), text).unwrap();
+    }
+    host.git(&["add", "--all"]);
+    host.git(&["commit", "--quiet", "--message", "Both"]);
+    host.git(&["commit", "--quiet", "--allow-empty", "--message", "More"]);
+    fs::write(host.repository().join("README.md"), "rewritten\n").unwrap();
+    host.git(&["commit", "--quiet", "--all", "--message", "More"]);
+    let squashed = removed("squashed");
+    assert_eq!(squashed["merged"]["by"], "same-change", "{squashed}");
+
+    // A part is not all of it.
+    done(&host, "part", "echo 4 > four; echo 5 > five");
+    host.json(&["review", "part", "--reject", "five"]);
+    host.json(&["merge", "part", "--yes"]);
+    let part = removed("part");
+    assert_eq!((&part["merged"], &part["days"]), (&Value::Null, &30.into()));
+    assert_eq!(host.json(&["restore"]).as_array().unwrap().len(), 4);
 }
 
 /// One digest of every path, mode and content in the workspace.

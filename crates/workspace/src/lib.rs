@@ -62,5 +62,5 @@ pub use self::{
         AGENT_GIT_INSIDE, BTRFS, BackEnd, Created, DISK, Known, OwnDisk, POOL_GIT_INSIDE, Slug,
         SlugError, TaskError, TaskRecord, TaskSpace,
     },
-    trash::{KEPT, MergedBy, Removed, Trash, TrashError},
+    trash::{KEPT, KEPT_MERGED, Merged, MergedBy, Purged, Removed, Trash, TrashError},
 };

@@ -1,11 +1,11 @@
 //! Verbs that keep or let go: `rm`, `restore`, `undo`.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::SystemTime};
 
 use serde_json::json;
 use stockade_supervisor::{Identities, PLAN, StateDirectory, give_tree, with_disk};
 use stockade_types::{EventKind, TaskId};
-use stockade_workspace::{TaskSpace, Trash, TrashError};
+use stockade_workspace::{Git, Merged, Repository, TaskSpace, Trash, TrashError};
 
 use crate::{
     arguments::{Remove, Restore, Undo},
@@ -24,17 +24,47 @@ pub(crate) fn remove(arguments: &Remove, printer: Printer) -> Result<ExitCode, F
     }
     let slug = &task.status.slug;
     let space = TaskSpace::open(state.path(), task.directory.id()).map_err(Failure::failed)?;
+    let git = host::git()?;
     let trash = Trash::new(state.path());
-    let removed = trash.remove(&space, "asked for").map_err(Failure::failed)?;
-    let forgotten = trash
-        .purge(std::time::SystemTime::now())
+    let merged = merged(&git, &task, &space);
+    let removed = trash
+        .remove(&space, "asked for", merged)
+        .map_err(Failure::failed)?;
+    let purged = trash
+        .purge(&git, SystemTime::now())
         .map_err(Failure::failed)?;
     Identities::of(&state).sweep()?;
+    if let Some(merged) = &removed.merged {
+        printer.line(&format!(
+            "all of its work is in {}: {}",
+            merged.branch,
+            merged.by.sentence()
+        ));
+    }
+    let days = removed.kept().as_secs() / (24 * 60 * 60);
     printer.line(&format!(
-        "{slug} is in the trash for 30 days; stockade restore {slug} brings it back"
+        "{slug} is in the trash for {days} days; stockade restore {slug} brings it back"
     ));
-    printer.json(&json!({ "removed": removed.id, "purged": forgotten.iter().map(|old| &old.id).collect::<Vec<_>>() }));
+    if removed.merged.is_some() {
+        printer.line("its record is kept for 30");
+    }
+    printer.json(&json!({
+        "removed": removed.id,
+        "merged": removed.merged,
+        "days": days,
+        "purged": purged.gone,
+        "purged_but_record": purged.only_record,
+    }));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where all of a task's work is, if that can be proved; what cannot be is kept longer.
+fn merged(git: &Git, task: &Task, space: &TaskSpace) -> Option<Merged> {
+    let repository = Repository::discover(git, &task.status.repository).ok()?;
+    let checked_out = repository.head_branch(git).ok().flatten();
+    let branches = task.status.branch.clone().into_iter().chain(checked_out);
+    let branches: Vec<String> = branches.collect();
+    space.merged(git, &repository, &branches).ok()?
 }
 
 pub(crate) fn restore(arguments: &Restore, printer: Printer) -> Result<ExitCode, Failure> {
@@ -47,6 +77,7 @@ pub(crate) fn restore(arguments: &Restore, printer: Printer) -> Result<ExitCode,
     let id = directory.id();
     trash.restore(id).map_err(|error| match error {
         TrashError::Exists(_) => Failure::new(Kind::Conflict, error.to_string()),
+        TrashError::OnlyRecord { .. } => Failure::new(Kind::NotFound, error.to_string()),
         error => Failure::failed(error),
     })?;
     printer.line(&format!("{} is back", status.slug));
@@ -62,13 +93,22 @@ fn list(state: &StateDirectory, trash: &Trash, printer: Printer) -> Result<ExitC
         task.map_or("", |task| task.status.slug.as_str())
     };
     for one in &removed {
-        printer.line(&format!("{}  {}  {}", one.id, slug(&one.id), one.reason));
+        let branch = one.merged.as_ref().map(|merged| merged.branch.as_str());
+        let merged = match (branch, one.only_record) {
+            (None, _) => String::new(),
+            (Some(branch), false) => format!("  its work is in {branch}"),
+            (Some(branch), true) => format!("  its work is in {branch}; only its record is left"),
+        };
+        let (id, slug) = (&one.id, slug(&one.id));
+        printer.line(&format!("{id}  {slug}  {}{merged}", one.reason));
     }
     if removed.is_empty() {
         printer.line("the trash is empty");
     }
     let documents = removed.iter().map(|one| {
-        json!({ "id": one.id, "slug": slug(&one.id), "time": one.time, "reason": one.reason })
+        let mut document = json!(one);
+        document["slug"] = json!(slug(&one.id));
+        document
     });
     printer.json(&documents.collect::<Vec<_>>());
     Ok(ExitCode::SUCCESS)

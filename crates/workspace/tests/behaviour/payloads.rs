@@ -170,7 +170,7 @@ fn every_verb(bench: &Bench, space: &TaskSpace) {
     space.undo(git, first.number).unwrap();
     space.undo(git, 0).unwrap();
     let trash = Trash::new(&bench.state());
-    trash.remove(&space, "done").unwrap();
+    trash.remove(&space, "done", None).unwrap();
     trash.delete(space.id()).unwrap();
 }
 
