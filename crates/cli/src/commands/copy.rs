@@ -30,7 +30,8 @@ pub(crate) fn checkout(arguments: &Checkout, printer: Printer) -> Result<ExitCod
         return watch::shell(&arguments.task, printer);
     };
     let work = Work::open(arguments.task.task.as_deref())?;
-    if folder.exists() {
+    // A link to nothing is something too.
+    if folder.symlink_metadata().is_ok() {
         return Err(Failure::new(
             Kind::Refused,
             format!("{} exists; name a new folder", folder.display()),
