@@ -106,6 +106,14 @@ impl Terminal {
         }
     }
 
+    /// Waits until `question` was shown `count` times, and answers the last.
+    pub fn answer(&mut self, question: &str, count: usize, answer: &str) {
+        eventually(&format!("`{question}` for the {count}th time"), || {
+            self.shown().matches(question).count() >= count
+        });
+        self.send(&format!("{answer}\r"));
+    }
+
     /// Sends the program a signal, as closing a window does.
     pub fn signal(&self, signal: Signal) {
         let id = rustix::process::Pid::from_child(&self.child);
