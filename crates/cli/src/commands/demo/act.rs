@@ -15,7 +15,7 @@ use stockade_rehearsal::{
 };
 use stockade_supervisor::{Host, Runs, StateDirectory, TaskState, Wish, gateway::Keys, prepare};
 use stockade_types::Redacted;
-use stockade_workspace::MergePlan;
+use stockade_workspace::{Accepted, MergePlan};
 
 use crate::{
     commands::{merge, run, work::Work},
@@ -140,17 +140,22 @@ impl Stage {
         })
     }
 
-    /// Accepts and merges all of an act's work that is not held back.
-    pub(super) fn merge(played: &Played, printer: Printer) -> Result<String, Failure> {
+    /// Plans to merge all of an act's work that is not held back; changes nothing.
+    pub(super) fn plan(played: &Played) -> Result<(Accepted, MergePlan), Failure> {
         let accepted = merge::accepted(&played.work)?;
         let target = played.work.status.branch.clone().unwrap_or_default();
-        let form = merge::Form::default();
-        match merge::plan(&played.work, &accepted, &target, &form)? {
-            MergePlan::Ready(approval) => {
+        let plan = merge::plan(&played.work, &accepted, &target, &merge::Form::default())?;
+        Ok((accepted, plan))
+    }
+
+    /// Accepts and merges all of an act's work that is not held back.
+    pub(super) fn merge(played: &Played, printer: Printer) -> Result<String, Failure> {
+        match Self::plan(played)? {
+            (_, MergePlan::Ready(approval)) => {
                 merge::land(&played.work, &approval, printer.silent())?;
                 Ok(approval.new_commit.to_string())
             }
-            other => Err(Failure::failed(format!(
+            (_, other) => Err(Failure::failed(format!(
                 "the fix cannot be merged: {other:?}"
             ))),
         }
