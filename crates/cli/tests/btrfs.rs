@@ -105,6 +105,14 @@ fn a_life_on_btrfs(words: &[&str]) {
     let script = "perl -e 'rename(\"folder/1\", \"folder/moved\") or die \"$!\"' && \
         echo changed > folder/2/2.txt && rm folder/3/3.txt && echo new > new.txt && \
         git status --porcelain | wc -l; grep -c there /proc/self/mountinfo; true";
+    let mut made = vec!["run", "--name", "first"];
+    made.extend(words);
+    made.extend(["--", "true"]);
+    let made = host.json(&made);
+    assert_eq!(made["back_end"], "btrfs", "{made}");
+    assert!(made["workspace_ms"].as_f64().unwrap() > 0.0, "{made}");
+    host.json(&["rm", "first"]);
+
     let mut run = vec!["run", "--yes", "--name", "work"];
     run.extend(words);
     run.extend(["--", "bash", "-c", script]);

@@ -224,6 +224,39 @@ fn a_task_run_for_a_program_ends_it_as_the_task_ended_and_says_so_in_the_documen
 }
 
 #[test]
+fn how_the_workspace_was_made_and_how_long_that_took_stands_in_the_document() {
+    let host = Host::new();
+    for (back_end, words) in [
+        ("overlay", "copy-on-write over the base tree"),
+        ("checkout", "a copy of the base tree"),
+    ] {
+        let made = answer(
+            &host,
+            &["run", "--yes", "--backend", back_end, "--", "true"],
+        );
+        assert_eq!(made["back_end"], back_end, "{made}");
+        assert_eq!(made["contract"]["workspace"], words, "{made}");
+        for time in ["workspace_ms", "running_after_ms"] {
+            let time = made[time].as_f64();
+            // Made in no time at all, or in an hour, was not measured.
+            assert!(
+                time.is_some_and(|ms| ms > 0.0 && ms < 3_600_000.0),
+                "{made}"
+            );
+        }
+        assert!(made["running_after_ms"].as_f64() >= made["workspace_ms"].as_f64());
+    }
+    // What nobody chose is said as well.
+    let chosen = answer(&host, &["run", "--yes", "--", "true"])["back_end"].clone();
+    assert!(
+        ["overlay", "checkout", "btrfs"]
+            .map(Value::from)
+            .contains(&chosen),
+        "{chosen}"
+    );
+}
+
+#[test]
 fn stopping_several_tasks_is_one_document_too() {
     let host = Host::new();
     let tasks = [host.start("sleep 1000"), host.start("sleep 1000")];

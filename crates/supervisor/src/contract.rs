@@ -1,11 +1,12 @@
 //! The contract: what a task may read, write, reach and spend, shown before
 //! it starts and kept with the record.
 
+mod widening;
+
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use stockade_sandbox::Capture;
 
 /// What a task may do, how hard each bound is, and what is weaker than usual.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,92 +164,6 @@ impl Contract {
         format!("sha256:{}", hex::encode(Sha256::digest(text)))
     }
 
-    /// What is in this contract and was not in `last`: each line grants more.
-    pub fn widenings(&self, last: &Self) -> Vec<String> {
-        let mut wider = Vec::new();
-        let mut compare = |what: &str, now: &[String], before: &[String]| {
-            for line in now.iter().filter(|line| !before.contains(line)) {
-                wider.push(format!("{what} {line}"));
-            }
-        };
-        compare("reads", &self.reads, &last.reads);
-        compare("writes", &self.writes, &last.writes);
-        compare("reaches", &self.reaches, &last.reaches);
-        compare(
-            "reaches, asked for by the repository:",
-            &self.asks,
-            &last.asks,
-        );
-        compare("may ask you", &self.approvals, &last.approvals);
-        compare("publishes", &self.publishes, &last.publishes);
-        compare("uses", &self.keys, &last.keys);
-        compare("may use the secret", &self.secrets, &last.secrets);
-        compare("runs before the agent:", &self.setup, &last.setup);
-        for hidden in last
-            .masked
-            .iter()
-            .filter(|path| !self.masked.contains(path))
-        {
-            wider.push(format!("no longer hides {hidden}"));
-        }
-        let denied = last.denies.iter();
-        for rule in denied.filter(|rule| !self.denies.contains(rule)) {
-            wider.push(format!("no longer denies {rule}"));
-        }
-        let rules = last.policy.repository.iter();
-        for file in rules.filter(|file| !self.policy.repository.contains(file)) {
-            wider.push(format!("no longer has the repository's rules in {file}"));
-        }
-        if last.records_programs && !self.records_programs {
-            wider.push("no longer records the programs that start".to_owned());
-        }
-        if self.agent.name == last.agent.name
-            && self.agent.digest != last.agent.digest
-            && last.agent.digest.is_some()
-        {
-            let version = self.agent.version.as_deref().unwrap_or("unknown version");
-            wider.push(format!(
-                "{} is another program now ({version})",
-                self.agent.name
-            ));
-        }
-        wider
-    }
-
-    /// What is weaker in this contract and was not in `last`, down to its level.
-    pub fn lowerings(&self, last: &Self) -> Vec<String> {
-        let weaker = self.weaker.iter();
-        let new = weaker.filter(|line| !last.weaker.contains(line));
-        let lower = (self.assurance < last.assurance).then(|| {
-            format!(
-                "assurance {} instead of {}",
-                self.assurance.name(),
-                last.assurance.name()
-            )
-        });
-        new.map(|line| format!("weaker: {line}"))
-            .chain(lower)
-            .collect()
-    }
-
-    /// Whether a level as low as this contract's was accepted by its name.
-    pub fn accepts_its_level(&self) -> bool {
-        self.accepted.is_some_and(|level| self.assurance >= level)
-    }
-
-    /// Whether a sandbox may run whose connections are captured like this. What a
-    /// kernel without nf_tables lacks stands here; that one which has it refuses the
-    /// redirect shows only when the sandbox is built, and needs a yes to the level.
-    pub(crate) fn allows(&self, captured: Capture, has_redirect: bool) -> bool {
-        let accepted = self
-            .accepted
-            .is_some_and(|level| level <= Assurance::Reduced)
-            && self
-                .required
-                .is_none_or(|level| level <= Assurance::Reduced);
-        captured == Capture::EveryPort || !has_redirect || accepted
-    }
-
     /// The contract as people read it.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -394,103 +309,6 @@ impl Strength {
             Self::Gateway => "gateway",
             Self::Watched => "watched",
             Self::None => "none",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn contract() -> Contract {
-        Contract {
-            reaches: vec!["api.example.com:443 POST /v1/messages".into()],
-            masked: vec![".env".into()],
-            agent: AgentLine {
-                name: "claude".into(),
-                version: Some("2".into()),
-                digest: Some("aa".into()),
-            },
-            ..Contract::default()
-        }
-    }
-
-    #[test]
-    fn an_equal_or_narrower_contract_widens_nothing() {
-        let narrower = Contract {
-            reaches: Vec::new(),
-            ..contract()
-        };
-        assert!(contract().widenings(&contract()).is_empty());
-        assert!(contract().lowerings(&contract()).is_empty());
-        assert!(narrower.widenings(&contract()).is_empty());
-    }
-
-    #[test]
-    fn g2_fewer_ports_than_agreed_are_captured_only_if_the_level_was_accepted_by_its_name() {
-        let allows = |required, accepted, captured, has_redirect| {
-            let contract = Contract {
-                required,
-                accepted,
-                ..contract()
-            };
-            contract.allows(captured, has_redirect)
-        };
-        let (every, web) = (Capture::EveryPort, Capture::WebPortsOnly);
-        let reduced = Some(Assurance::Reduced);
-        assert!(allows(Some(Assurance::Full), None, every, true));
-        assert!(!allows(None, None, web, true));
-        assert!(!allows(None, Some(Assurance::Full), web, true));
-        assert!(!allows(Some(Assurance::Full), reduced, web, true));
-        assert!(allows(None, reduced, web, true));
-        // Without nf_tables it stands in the contract, whose level was agreed to.
-        assert!(allows(None, None, web, false));
-    }
-
-    #[test]
-    fn a_level_is_accepted_by_its_name_and_no_lower_one_with_it() {
-        let accepted = |accepted, assurance| {
-            let contract = Contract {
-                assurance,
-                accepted,
-                ..contract()
-            };
-            contract.accepts_its_level()
-        };
-        assert!(accepted(Some(Assurance::Reduced), Assurance::Reduced));
-        assert!(accepted(Some(Assurance::Weak), Assurance::Reduced));
-        assert!(!accepted(Some(Assurance::Reduced), Assurance::Weak));
-        assert!(!accepted(Some(Assurance::Full), Assurance::Reduced));
-        assert!(!accepted(None, Assurance::Full));
-    }
-
-    #[test]
-    fn every_kind_of_widening_is_named() {
-        let mut wider = contract();
-        wider.reaches.push("example.org".into());
-        wider.writes.push("/data".into());
-        wider.masked.clear();
-        wider.asks.push("asked.test (GET)".into());
-        wider.publishes.push("port 3000 inside".into());
-        let mut before = contract();
-        before.policy.repository.push("ours.cedar".into());
-        before.denies.push("denied.test".into());
-        wider.assurance = Assurance::Weak;
-        wider.agent.digest = Some("bb".into());
-        let named = [wider.widenings(&before), wider.lowerings(&before)].concat();
-        let named = named.join("\n");
-        for word in [
-            "reaches example.org",
-            "asked for by the repository: asked.test",
-            "no longer denies denied.test",
-            "writes /data",
-            "publishes port 3000",
-            "rules in ours.cedar",
-            ".env",
-            "weak",
-            "another program",
-        ] {
-            assert!(named.contains(word), "{word} not in {named}");
         }
     }
 }

@@ -280,6 +280,7 @@ fn announce(prepared: &Prepared, times: Times, printer: Printer) -> Value {
         "published": published,
         "contract": prepared.plan.contract,
         "notes": prepared.notes,
+        "back_end": made.back_end,
         "workspace_ms": tree,
         "running_after_ms": start,
     })

@@ -9,7 +9,7 @@ use std::{
 
 use stockade_agents::HomeFile;
 use stockade_sandbox::Identity;
-use stockade_workspace::{Brought, Created, OwnDisk, START, SnapshotLimits, TaskSpace};
+use stockade_workspace::{BackEnd, Brought, Created, OwnDisk, START, SnapshotLimits, TaskSpace};
 
 use super::{Host, Prepared, workspace};
 use crate::{
@@ -96,6 +96,7 @@ impl Prepared {
         self.task.write(PLAN, &self.plan)?;
         self.task.write(STATUS, &self.status)?;
         Ok(Made {
+            back_end: created.back_end,
             tree: created.took,
             brought: brought.written.len(),
             hidden: brought.hidden.len(),
@@ -142,6 +143,8 @@ pub fn give_tree(plan: &Plan, space: &TaskSpace) -> Result<(), SupervisorError> 
 /// What was made for a task.
 #[derive(Clone, Copy, Debug)]
 pub struct Made {
+    /// How its tree came to be.
+    pub back_end: BackEnd,
     /// How long its tree took.
     pub tree: Duration,
     /// Uncommitted or ignored files that came along.
