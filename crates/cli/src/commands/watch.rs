@@ -21,11 +21,11 @@ use crate::{
 const DETACH: [u8; 2] = [0x10, 0x11];
 
 pub(crate) fn attach(arguments: &Attach, printer: Printer) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
     printer.needs_no_json(
         "what a terminal shows is no document",
         "stockade logs TASK --json has what was printed",
     )?;
-    let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
     let write = !arguments.view && is_interactive();
     let connection = Connection::ask(
         &task.directory,
@@ -118,11 +118,11 @@ fn print_log(task: &TaskDirectory) -> Result<(), Failure> {
 }
 
 pub(crate) fn shell(name: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
+    let task = host::find(&host::state()?, name.task.as_deref())?;
     printer.needs_no_json(
         "what a terminal shows is no document",
         "stockade exec TASK --json -- COMMAND tells how a command ended and what it printed",
     )?;
-    let task = host::find(&host::state()?, name.task.as_deref())?;
     let argv = ["/bin/bash", "-i"].map(str::to_owned).to_vec();
     let directory = &task.directory;
     // What a person types there is not judged.
