@@ -49,10 +49,10 @@ fn play(host: &Host) -> f64 {
 fn the_demo_plays_without_a_terminal_in_ten_seconds_and_every_row_holds() {
     let host = Host::new();
     let before = host.git(&["for-each-ref"]);
-    // The machine may be busy with something else: one of three is enough.
-    let times: Vec<f64> = std::iter::repeat_with(|| play(&host)).take(3).collect();
-    eprintln!("demo: {times:.2?} s");
-    assert!(times.iter().any(|seconds| *seconds < SECONDS), "{times:?}");
+    // The machine may be busy with something else: once is enough.
+    let times = std::iter::repeat_with(|| play(&host)).take(5);
+    let mut times = times.inspect(|seconds| eprintln!("demo: {seconds:.2} s"));
+    assert!(times.any(|seconds| seconds < SECONDS));
     // Of the caller's nothing was used, and nothing is left but the empty state directory.
     assert_eq!(host.git(&["for-each-ref"]), before);
     assert_eq!(fs::read_dir(host.home()).unwrap().count(), 0);
