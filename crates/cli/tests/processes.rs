@@ -1,11 +1,5 @@
 //! A task's processes: who outlives whom, who sees what, and what is left.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a step of a test that fails fails the test; figures are told"
-)]
-
 mod host;
 
 use std::{

@@ -88,6 +88,8 @@ fn all_is_planted(host: &Host, task: &Task) -> Value {
 fn g6_no_verb_of_the_host_runs_anything_that_an_agent_left() {
     let host = Host::new();
     let canary = Canary::new(&host);
+    // What the machine lacks is not the agent's doing.
+    let doctor = quiet(&["doctor"], host.stockade(&["doctor"]).code);
     let before = Outside::of(&host);
     let evil = task(&host, "evil", &script(&canary));
     let outside = before.changed(&Outside::of(&host));
@@ -106,12 +108,12 @@ fn g6_no_verb_of_the_host_runs_anything_that_an_agent_left() {
         &["diff", "evil"],
         &["diff", "evil", "--risk"],
         &["review", "evil"],
-        &["doctor"],
         &["exec", "evil", "--", "true"],
         &["undo", "evil", "--to", "1"],
     ] {
         canary.survives(&host, &quiet(words, 0));
     }
+    canary.survives(&host, &doctor);
     canary.survives(&host, &quiet(&["why"], 3));
     for (words, changes) in [(&on_host[..], "elsewhere"), (&into, "copied")] {
         let changes = &[changes];
