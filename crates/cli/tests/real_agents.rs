@@ -18,59 +18,12 @@ use stockade_audit::RecordKind;
 use stockade_types::EventKind;
 
 use crate::{
-    agents::{Agent, CLAUDE, CODEX, GEMINI, KEY, Model, OPENCODE},
+    agents::{
+        Agent, CLAUDE, CODEX, GEMINI, KEY, Model, OPENCODE,
+        project::{holds, make_large_repository, test_passes},
+    },
     host::{Host, eventually},
 };
-
-/// Whether any file below `folder` holds `text`.
-fn holds(folder: &Path, text: &str) -> bool {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.into_iter().any(|entry| {
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            holds(&entry.path(), text)
-        } else {
-            kind.is_file()
-                && fs::read(entry.path())
-                    .unwrap_or_default()
-                    .windows(text.len())
-                    .any(|window| window == text.as_bytes())
-        }
-    })
-}
-
-/// A repository of a thousand files whose test fails.
-fn make_large_repository(host: &Host) {
-    let repository = host.repository();
-    for number in 0..1_000 {
-        let folder = repository.join(format!("src/part{}", number % 20));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(
-            folder.join(format!("file{number}.txt")),
-            format!("file {number}\n"),
-        )
-        .unwrap();
-    }
-    fs::write(repository.join("add.sh"), "echo $(($1 - $2))\n").unwrap();
-    fs::write(repository.join("test.sh"), "[ \"$(sh add.sh 2 3)\" = 5 ]\n").unwrap();
-    host.git(&["add", "--all"]);
-    host.git(&[
-        "commit",
-        "--quiet",
-        "--message",
-        "A thousand files and a bug",
-    ]);
-}
-
-fn test_passes(host: &Host) -> bool {
-    host::finish({
-        let mut shell = host.other_command("/bin/sh");
-        shell.arg("test.sh");
-        shell
-    })
-    .code
-        == 0
-}
 
 /// The bodies of a record's events of one kind.
 fn events(host: &Host, kind: EventKind) -> Vec<Value> {

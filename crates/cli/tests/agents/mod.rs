@@ -2,17 +2,21 @@
 
 #![expect(
     clippy::unwrap_used,
+    dead_code,
     unreachable_pub,
     reason = "a step that fails fails its test; each test file uses its own part"
 )]
 
+pub mod project;
+
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::host::{self, Host, Outcome, cache, eventually, finish_within, skip};
@@ -97,8 +101,13 @@ impl Agent {
 
     /// The same with further words for `stockade run`.
     pub fn run_with(&self, host: &Host, model: &Model, prompt: &str, more: &[&str]) -> Outcome {
+        self.run_at(host, &model.url, prompt, more)
+    }
+
+    /// The same with a model at any address.
+    pub fn run_at(&self, host: &Host, url: &str, prompt: &str, more: &[&str]) -> Outcome {
         let mut words = vec!["run", self.name, prompt, "--name", "work", "--yes"];
-        words.extend(["--model-url", &model.url]);
+        words.extend(["--model-url", url]);
         words.extend(self.words);
         words.extend(more);
         finish_within(host.command(&words), RUN).unwrap()
@@ -168,6 +177,77 @@ impl Model {
 }
 
 impl Drop for Model {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A model server that others wrote, which plays a script too: `fake_llm`, where
+/// it lies beside the checkout.
+#[derive(Debug)]
+pub struct OtherModel {
+    process: Child,
+    /// Where it listens.
+    pub url: String,
+    log: PathBuf,
+}
+
+impl OtherModel {
+    /// Plays `turns` to whoever has the key; `canary` must never arrive.
+    pub fn play(host: &Host, turns: &Value, canary: &str) -> Option<Self> {
+        const WHAT: &str = "a model server that others wrote";
+        let program = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let program = program.join("../../../shared/tools/fake_llm/fake_llm.py");
+        if !program.exists() {
+            skip(WHAT, &format!("there is no {}", program.display()));
+            return None;
+        }
+        if !host::has("python3") {
+            skip(WHAT, "python3 is not installed");
+            return None;
+        }
+        let (script, ready, log) = (
+            host.path("other-script.json"),
+            host.path("other-ready"),
+            host.path("other-log.jsonl"),
+        );
+        let text = json!({ "name": "test", "turns": turns }).to_string();
+        fs::write(&script, text).unwrap();
+        let mut server = host.other_command("python3");
+        server.arg("-B").arg(program);
+        server.args(["--listen", "127.0.0.1:0", "--key", KEY]);
+        server.args(["--canary", &format!("planted={canary}")]);
+        server.arg("--script").arg(&script);
+        server.arg("--ready-file").arg(&ready);
+        server.arg("--log").arg(&log);
+        let process = server
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        eventually("the other model server listens", || {
+            url = fs::read_to_string(&ready).unwrap_or_default();
+            url.trim().starts_with("http")
+        });
+        let url = url.trim().to_owned();
+        Some(Self { process, url, log })
+    }
+
+    /// Ends it. All that it was asked, and its own verdict: whether each turn
+    /// came as the script expects and nothing planted arrived.
+    pub fn end(mut self) -> (Vec<Value>, bool) {
+        let id = Pid::from_child(&self.process);
+        kill_process(id, Signal::TERM).unwrap();
+        let well = self.process.wait().unwrap().success();
+        let log = fs::read_to_string(&self.log).unwrap();
+        let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+        (lines.collect(), well)
+    }
+}
+
+impl Drop for OtherModel {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
