@@ -1,7 +1,8 @@
-//! Programs on a machine that lacks something: system calls that fail, or a
-//! Landlock of an older kernel, for them and for whatever they start.
+//! Programs on a machine that lacks something: system calls that fail, a
+//! Landlock of an older kernel, or a folder on another machine, for them and for
+//! whatever they start.
 
-use std::{fmt::Write, process::Command};
+use std::{fmt::Write, path::Path, process::Command};
 
 use super::Host;
 
@@ -35,9 +36,10 @@ syscall($prctl, 38, 1, 0, 0, 0) == 0 and syscall($seccomp, 1, 0, $program) == 0 
 exec @ARGV or die $!;";
 
 /// The same in a child, whose questions it answers until nobody is left who
-/// could ask (seccomp_unotify(2)).
+/// could ask (seccomp_unotify(2)). The answer is a number; or, for a call that
+/// names a path, what shall be in the memory to which its second argument leads.
 const ANSWER: &str = r"
-my ($prctl, $seccomp, $filter, $ioctl, $poll, $pidfd_open, $getfd, $answer) = splice(@ARGV, 0, 8);
+my ($prctl, $seccomp, $filter, $ioctl, $poll, $pidfd_open, $getfd, $answer, $path) = splice(@ARGV, 0, 9);
 $filter = pack('H*', $filter); my $program = pack('S x![P] P', length($filter) / 8, $filter);
 pipe(my $told, my $tell); pipe(my $wait, my $go); my $child = fork;
 if (!$child) {
@@ -53,7 +55,16 @@ while (1) {
     my (undef, undef, $seen) = unpack('i s s', $events);
     last unless $seen & 1;
     my $question = chr(0) x 80; next if syscall($ioctl, $asked, 0xc0502100, $question) < 0;
-    my $reply = pack('Q q l L', unpack('Q', $question), $answer, 0, 0); syscall($ioctl, $asked, 0xc0182101, $reply);
+    my ($id, $pid, $names, $at) = unpack('Q L x20 Q Q', $question);
+    my ($value, $let_it) = $path eq '' ? ($answer, 0) : (0, 1);
+    # Memory that is closed to others belongs to a part that asks only after the first.
+    if ($path ne '' && open(my $memory, '+<', qq(/proc/$pid/mem))) {
+        sysseek($memory, $names, 0); sysread($memory, my $named, length($path) + 1);
+        if ($named eq $path . chr(0)) {
+            sysseek($memory, $at, 0); syswrite($memory, pack('H*', $answer)); $let_it = 0;
+        }
+    }
+    my $reply = pack('Q q l L', $id, $value, 0, $let_it); syscall($ioctl, $asked, 0xc0182101, $reply);
 }
 waitpid($child, 0); exit($? & 127 ? 128 + ($? & 127) : $? >> 8);";
 
@@ -77,8 +88,45 @@ pub fn without(host: &Host, refusals: &[Refusal], words: &[&str]) -> Command {
 /// `words` where the kernel says that its Landlock is of this ABI.
 pub fn with_landlock(host: &Host, abi: u32, words: &[&str]) -> Command {
     const VERSION: u32 = 1;
+    let call = libc::SYS_landlock_create_ruleset;
+    answered(
+        host,
+        call,
+        Some((2, VERSION)),
+        &abi.to_string(),
+        Path::new(""),
+        words,
+    )
+}
+
+/// `words` where statfs(2) says that `folder` is on a file system with this magic
+/// number.
+pub fn on_file_system(host: &Host, magic: u32, folder: &Path, words: &[&str]) -> Command {
+    /// The size of `struct statfs`; the number comes first, in 8 bytes.
+    const SIZE: usize = 120;
+    let mut told = u64::from(magic).to_ne_bytes().to_vec();
+    told.resize(SIZE, 0);
+    answered(
+        host,
+        libc::SYS_statfs,
+        None,
+        &hex::encode(told),
+        folder,
+        words,
+    )
+}
+
+/// `words` where this call gets an answer.
+fn answered(
+    host: &Host,
+    call: libc::c_long,
+    only: Option<(u32, u32)>,
+    answer: &str,
+    path: &Path,
+    words: &[&str],
+) -> Command {
     let mut filter = Filter::default();
-    filter.when(libc::SYS_landlock_create_ruleset, Some((2, VERSION)), ASK);
+    filter.when(call, only, ASK);
     let mut perl = host.other_command("perl");
     perl.args(["-e", ANSWER]);
     perl.args([libc::SYS_prctl, libc::SYS_seccomp].map(|call| call.to_string()));
@@ -90,7 +138,7 @@ pub fn with_landlock(host: &Host, abi: u32, words: &[&str]) -> Command {
         libc::SYS_pidfd_getfd,
     ];
     perl.args(calls.map(|call| call.to_string()));
-    perl.arg(abi.to_string()).args(words);
+    perl.arg(answer).arg(path).args(words);
     perl
 }
 
