@@ -7,6 +7,23 @@ use std::{collections::BTreeSet, fs};
 use crate::host::{Host, files::state_of, has, skip};
 
 #[test]
+fn the_git_that_is_tried_is_stockades_own_and_the_one_inside() {
+    let host = Host::new();
+    let task = host.start("sleep 1000");
+    let outside = host.git(&["--version"]);
+    assert_eq!(host.exec(&task, "git --version"), (0, outside.clone()));
+    let first = host::search_path();
+    let first = first
+        .split(':')
+        .map(Path::new)
+        .map(|folder| folder.join("git"));
+    let first = first.into_iter().find(|program| program.exists()).unwrap();
+    let plan = fs::read_to_string(task.folder.join("plan.json")).unwrap();
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    assert_eq!(plan["git"], *first.to_str().unwrap(), "{outside}");
+}
+
+#[test]
 fn every_usual_git_command_works_inside() {
     let host = Host::new();
     let printed = host.look(

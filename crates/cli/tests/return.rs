@@ -235,7 +235,10 @@ fn the_words_of_a_remark_are_the_agents_next_prompt() {
     let folder = host.path("bin");
     fs::create_dir(&folder).unwrap();
     fs::copy("/bin/echo", folder.join("claude")).unwrap();
-    host.set("PATH", format!("{}:{}", folder.display(), host::PATH));
+    host.set(
+        "PATH",
+        format!("{}:{}", folder.display(), host::search_path()),
+    );
     host.set("ANTHROPIC_API_KEY", "sk-decoy");
     let mut echo = host.other_command("claude");
     echo.arg("word");

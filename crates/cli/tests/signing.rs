@@ -334,10 +334,14 @@ fn g6_nothing_that_agent_work_can_change_chooses_what_signs() {
 
     // By way of the search path.
     configure(&host, sign);
-    let path = format!("{}:{}", tool.parent().unwrap().display(), host::PATH);
+    let path = format!(
+        "{}:{}",
+        tool.parent().unwrap().display(),
+        host::search_path()
+    );
     host.set("PATH", path);
     refused(&host, "a file that agent work can change");
-    host.set("PATH", host::PATH);
+    host.set("PATH", host::search_path());
 
     // By the repository's own configuration, or a file of the tree.
     let own = host.home().join("own-gpg");

@@ -45,6 +45,25 @@ pub use self::program::*;
 pub const LONGEST: Duration = Duration::from_mins(1);
 /// Folders of programs; the caller's own are not a test's business.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The variable that names the folder of the git that is tried, where a machine has
+/// several.
+const GIT_FOLDER: &str = "STOCKADE_TEST_GIT";
+
+/// [`PATH`], after the folder of the git that is tried.
+pub fn search_path() -> String {
+    match std::env::var(GIT_FOLDER) {
+        Ok(folder) => format!("{folder}:{PATH}"),
+        Err(_) => PATH.to_owned(),
+    }
+}
+
+/// `script` for a shell inside, where the same git shall come first.
+fn with_git(script: &str) -> String {
+    match std::env::var(GIT_FOLDER) {
+        Ok(folder) => format!("export PATH={folder}:$PATH; {script}"),
+        Err(_) => script.to_owned(),
+    }
+}
 
 /// A host of its own. Dropping it ends every task and looks for what is left.
 #[derive(Debug)]
@@ -77,7 +96,7 @@ impl Host {
         let path = fs::canonicalize(root.path()).unwrap();
         let own = |name: &str| path.join(name).into_os_string();
         let variables = [
-            ("PATH", PATH.into()),
+            ("PATH", search_path().into()),
             ("HOME", own("home")),
             ("STOCKADE_STATE_DIR", own("state")),
         ];
@@ -151,7 +170,7 @@ impl Host {
         git.args(arguments)
             .current_dir(folder)
             .env_clear()
-            .env("PATH", PATH)
+            .env("PATH", search_path())
             .env("HOME", self.path(""))
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_SYSTEM", "/dev/null");
@@ -221,7 +240,8 @@ impl Host {
     pub fn start_with(&self, words: &[&str], script: &str) -> Task {
         let mut arguments = vec!["run", "--detach"];
         arguments.extend(words);
-        arguments.extend(["--", "bash", "-c", script]);
+        let script = with_git(script);
+        arguments.extend(["--", "bash", "-c", &script]);
         let started = self.json(&arguments);
         self.task(started["task"].as_str().unwrap())
     }
@@ -241,14 +261,17 @@ impl Host {
 
     /// Runs `script` in bash as a task of its own; returns what it prints.
     pub fn look(&self, script: &str) -> String {
-        let outcome = self.stockade(&["run", "--", "bash", "-c", script]);
+        let script = with_git(script);
+        let outcome = self.stockade(&["run", "--", "bash", "-c", &script]);
         assert_eq!(outcome.code, 0, "{script}: {outcome:?}");
         outcome.stdout
     }
 
     /// Runs `script` in bash in a task's sandbox: exit code and output.
     pub fn exec(&self, task: &Task, script: &str) -> (i64, String) {
-        let mut command = self.command(&["--json", "exec", &task.id, "--", "bash", "-c", script]);
+        let script = with_git(script);
+        let words = ["--json", "exec", &task.id, "--", "bash", "-c", &script];
+        let mut command = self.command(&words);
         command.stdin(Stdio::null());
         let outcome = finish(command);
         let document: Value = serde_json::from_str(&outcome.stdout)
