@@ -4,7 +4,7 @@
 use std::{io::Read, path::Path};
 
 use ignore::gitignore::GitignoreBuilder;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 
 use crate::{
     beneath::Beneath,
@@ -128,7 +128,11 @@ impl TaskSpace {
                 .matched_path_or_any_parents(path.as_path(), false)
                 .is_ignore()
             {
-                carrier.carry(path)?;
+                if is_taken(&base, &path) {
+                    carrier.skip(path, "the base has something else in its place");
+                } else {
+                    carrier.carry(path)?;
+                }
             }
         }
         Ok(carrier.brought)
@@ -167,6 +171,16 @@ fn paths(output: &[u8]) -> impl Iterator<Item = TreePath> {
     output
         .split(|byte| *byte == 0)
         .filter_map(|path| TreePath::new(path).ok())
+}
+
+/// Whether the base has something at `path`, or above it something that is no folder.
+fn is_taken(base: &Beneath, path: &TreePath) -> bool {
+    let is_folder = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let stands_in_the_way = |folder: TreePath| match base.stat(folder.as_path()) {
+        Ok(found) => found.is_some_and(|stat| !is_folder(stat)),
+        Err(_) => true,
+    };
+    !matches!(base.stat(path.as_path()), Ok(None)) || path.ancestors().any(stands_in_the_way)
 }
 
 impl Carrier<'_> {
