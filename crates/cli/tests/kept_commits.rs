@@ -202,6 +202,47 @@ fn commits_of_an_earlier_turn_that_are_gone_are_not_kept() {
 }
 
 #[test]
+fn g6_commits_of_a_task_that_was_stopped_or_whose_time_was_up_are_kept() {
+    let host = Host::new();
+    // Settings of an agent's that git would follow on the host.
+    let planted = host.path("planted");
+    let settings = format!("git config core.fsmonitor 'touch {}'", planted.display());
+    let commit = |file: &str| {
+        format!(
+            "{settings}; echo 1 > {file}; git add {file}; git commit -qm {file}; touch {file}-rest; exec sleep 1000"
+        )
+    };
+    let landed = |file: &str| {
+        let merged = kept(&host, file);
+        assert_eq!(merged["kept"].as_array().unwrap().len(), 2, "{merged}");
+        assert_eq!(
+            host.git(&["log", "-1", "--format=%s", "HEAD~1"]).trim(),
+            file
+        );
+        assert!(host.repository().join(format!("{file}-rest")).exists());
+    };
+    let task = host.start_with(&["--name", "stopped"], &commit("stopped"));
+    host::wait_for_file(&host, &task, "stopped-rest");
+    assert_eq!(host.stockade(&["stop", "stopped"]).code, 0);
+    landed("stopped");
+
+    let words = [
+        "run", "--yes", "--wall", "8s", "--name", "late", "--", "bash", "-c",
+    ];
+    let outcome = host.stockade(&[&words[..], &[&commit("late")]].concat());
+    assert_eq!(outcome.code, 4, "{outcome:?}");
+    landed("late");
+
+    // Nothing was committed: nothing is kept, and what was written still comes back.
+    let task = host.start_with(&["--name", "none"], "touch none-rest; exec sleep 1000");
+    host::wait_for_file(&host, &task, "none-rest");
+    assert_eq!(host.stockade(&["stop", "none"]).code, 0);
+    refused(&host, "none", &["left none"]);
+    host.json(&["merge", "none", "--yes"]);
+    assert!(!planted.exists());
+}
+
+#[test]
 fn g6_each_kept_commit_is_signed() {
     if !has("ssh-keygen") {
         return skip("SSH signatures", "there is no ssh-keygen");

@@ -317,9 +317,9 @@ impl Supervisor {
     fn finish(mut self, end: TaskState) -> Result<(), SupervisorError> {
         let commits = match end {
             TaskState::Done { .. } if self.session.is_none() => {
-                save::commits(&self.task, &self.plan, &self.sandbox)
+                Some(save::commits(&self.task, &self.plan, &self.sandbox))
             }
-            _ => json!({ "imported": false, "reason": "the task was ended" }),
+            _ => None,
         };
         self.fresh.close();
         self.gate.close();
@@ -333,6 +333,12 @@ impl Supervisor {
         if let Some(ports) = &self.ports {
             ports.close();
         }
+        let commits = commits.unwrap_or_else(|| match end {
+            TaskState::Stopped { .. } if self.session.is_none() => {
+                save::commits_of_stopped(&self.task, &self.plan)
+            }
+            _ => json!({ "imported": false, "reason": "the task was ended" }),
+        });
         self.meter.close();
         let unanswered = self.approvals.close();
         let saved = save::snapshot(&self.task, &self.plan, "end");

@@ -3,22 +3,23 @@
 use std::{
     io::{BufRead, Read},
     os::fd::AsFd,
+    path::Path,
     time::Duration,
 };
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
-use stockade_sandbox::Sandbox;
+use stockade_sandbox::{Sandbox, SandboxSpec};
 use stockade_types::wire::{Exec, ExecLimits, Request};
 use stockade_workspace::{BundleLimits, SnapshotLimits, TaskSpace};
 
-use crate::{error::SupervisorError, git, state::TaskDirectory, task::Plan};
+use crate::{error::SupervisorError, git, part, state::TaskDirectory, task::Plan};
 
 pub(crate) fn space(task: &TaskDirectory) -> Result<TaskSpace, SupervisorError> {
     let state = task
         .path()
         .parent()
-        .and_then(std::path::Path::parent)
+        .and_then(Path::parent)
         .unwrap_or(task.path());
     TaskSpace::open(state, task.id()).map_err(|error| SupervisorError::Refused(error.to_string()))
 }
@@ -57,6 +58,43 @@ pub(crate) fn commits(task: &TaskDirectory, plan: &Plan, sandbox: &Sandbox) -> V
         Ok(commits) => json!({ "commits": commits }),
         Err(error) => json!({ "commits": [], "reason": error.to_string() }),
     }
+}
+
+/// The same once a task was stopped, whose processes are gone at once: in a sandbox
+/// of its own, in which nothing else runs and from which nothing is reached.
+pub(crate) fn commits_of_stopped(task: &TaskDirectory, plan: &Plan) -> Value {
+    let taken = space(task).and_then(|space| {
+        if !may_hold_commits(&space.agent_git()) {
+            forget(&space)?;
+            return Ok(json!({ "commits": [] }));
+        }
+        let spec = SandboxSpec {
+            watch_execs: false,
+            ..plan.sandbox.clone()
+        };
+        let (sandbox, listeners) = Sandbox::start(&part::executable(), &spec)?;
+        // Nobody accepts: every connection and question is refused at once.
+        drop(listeners);
+        Ok(commits(task, plan, &sandbox))
+    });
+    taken.unwrap_or_else(|error| json!({ "commits": [], "reason": error.to_string() }))
+}
+
+/// Whether the agent's repository has any object of its own, as far as its folders
+/// tell. They are the agent's: nothing of them is read but the first names.
+fn may_hold_commits(repository: &Path) -> bool {
+    let objects = repository.join("objects");
+    let names = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name())
+    };
+    let own = names(&objects).any(|name| name != "info" && name != "pack");
+    own || names(&objects.join("pack")).next().is_some()
+}
+
+fn forget(space: &TaskSpace) -> Result<(), SupervisorError> {
+    let forgotten = space.forget_commits();
+    forgotten.map_err(|error| SupervisorError::Refused(error.to_string()))
 }
 
 fn take_commits(
@@ -118,8 +156,7 @@ fn take_commits(
     if !head.names_commits {
         // Git refuses to write a bundle of nothing, some versions only after
         // its first lines: there is no commit of the agent's own.
-        let forgotten = space.forget_commits();
-        forgotten.map_err(|error| SupervisorError::Refused(error.to_string()))?;
+        forget(&space)?;
         return Ok(Vec::new());
     }
     let bundle = head.bytes.as_slice().chain(bundle);
