@@ -2,7 +2,7 @@
 
 mod host;
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::host::{Host, files::state_of, has, skip};
 
