@@ -92,8 +92,13 @@ fn g6_what_would_run_by_itself_is_held_back_until_it_is_accepted_by_name() {
     for path in [".envrc", ".github/workflows/ci.yml", ".vscode/tasks.json"] {
         assert_eq!(file(&review, path)["held_back"], true, "{path}");
     }
-    let refused = host.stockade(&["merge", "work", "--yes"]);
+    let refused = host.stockade(&["--json", "merge", "work", "--yes"]);
     assert_eq!(refused.code, 4, "{refused:?}");
+    let document: Value = serde_json::from_str(refused.stderr.trim()).unwrap();
+    assert_eq!(document["denial"]["rule"], "merge.held-back", "{document}");
+    assert_eq!(document["denial"]["allow"], "stockade review work");
+    let told = host.stockade(&["why", "--task", "work"]).stdout;
+    assert!(told.contains("merge.held-back"), "{told}");
     assert!(!host.repository().join("ok.txt").exists());
     host.json(&[
         "review",

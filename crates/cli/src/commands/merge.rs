@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use stockade_supervisor::{Judged, Project, STATUS, TaskState, recorder, run_checks};
-use stockade_types::EventKind;
+use stockade_types::{Denial, EventKind};
 use stockade_workspace::{
     Accepted, Approval, Identity, KeptCommit, MergeError, MergePlan, MergeRequest, Pool,
     Provenance, Signer, Undecided, UserSettings,
@@ -61,14 +61,21 @@ pub(crate) fn run(arguments: &Merge, printer: Printer) -> Result<ExitCode, Failu
     )?;
     let held = held_back(&work)?;
     if arguments.yes && held > 0 {
-        return Err(Failure::new(
-            Kind::Refused,
-            format!("{held} files are held back and nobody decided about them"),
-        )
-        .hint(format!("stockade review {}", work.status.slug)));
+        let review = format!("stockade review {}", work.status.slug);
+        let reason = format!("{held} files are held back and nobody decided about them");
+        let denial = denial(&target, "merge.held-back", &reason, &review);
+        return Err(work.refused(denial)?.hint(review));
     }
     if !arguments.yes && !confirm(&format!("Type `yes` to merge this into {target}: ")) {
-        return Err(Failure::new(Kind::Refused, "not merged: nobody approved")
+        let yes = format!("stockade merge {} --yes", work.status.slug);
+        let denial = denial(
+            &target,
+            "merge.approval",
+            "not merged: nobody approved",
+            &yes,
+        );
+        return Err(work
+            .refused(denial)?
             .hint("approve without a question: --yes"));
     }
     work.record(
@@ -248,12 +255,29 @@ fn check(
             EventKind::Overridden,
             json!({ "checks": failed, "reason": reason, "by": approver() }),
         ),
-        (Some(first), None) => Err(Failure::new(
-            Kind::Refused,
-            format!("the required check `{}` fails", first.name),
-        )
-        .hint(format!("its output: {}", first.log.display()))
-        .hint("merge all the same, on the record: --override-checks REASON")),
+        (Some(first), None) => {
+            let all_the_same = format!(
+                "stockade merge {} --override-checks REASON",
+                work.status.slug
+            );
+            let reason = format!("the required check `{}` fails", first.name);
+            let denial = denial(&approval.target_ref, "merge.check", &reason, &all_the_same);
+            Err(work
+                .refused(denial)?
+                .hint(format!("its output: {}", first.log.display()))
+                .hint("merge all the same, on the record: --override-checks REASON"))
+        }
+    }
+}
+
+/// The refusal of a merge into `target`, in the form of every other.
+fn denial(target: &str, rule: &str, reason: &str, allow: &str) -> Denial {
+    Denial {
+        what: format!("merge into {target}"),
+        rule: rule.to_owned(),
+        reason: reason.to_owned(),
+        instead: None,
+        allow: Some(allow.to_owned()),
     }
 }
 

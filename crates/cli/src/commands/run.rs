@@ -9,7 +9,7 @@ use stockade_supervisor::{
     Assurance, ExtraPaths, Host, Plan, Prepared, Runs, STATUS, SupervisorError, TaskStatus, Times,
     Wish, gateway::Keys, prepare, unlock,
 };
-use stockade_types::Redacted;
+use stockade_types::{Denial, Redacted};
 use stockade_workspace::BackEnd;
 
 use crate::{
@@ -202,7 +202,15 @@ fn agree(host: &Host, prepared: &Prepared, yes: bool, printer: Printer) -> Resul
     }
     let asks = widening.unaccepted();
     if !asks.is_empty() && !yes && !confirm("This is more than last time. Type `yes` to go on: ") {
-        let refused = Failure::new(Kind::Refused, "the contract is wider than the last one")
+        let denial = Denial {
+            what: "start a task".to_owned(),
+            rule: "contract.wider".to_owned(),
+            reason: format!("{}.", asks.join("; ")),
+            instead: None,
+            allow: Some("the same command with --yes".to_owned()),
+        };
+        let reason = "the contract is wider than the last one";
+        let refused = Failure::refused(reason, Some(Box::new(denial)))
             .hint(asks.join("; "))
             .hint("accept it with --yes");
         return Err(match widening.level {

@@ -6,7 +6,7 @@ use stockade_supervisor::{
     PLAN, Plan, StateDirectory, TaskDirectory, TaskState, TaskStatus, hidden_values, recorder,
     with_disk,
 };
-use stockade_types::{Event, EventKind, Redacted};
+use stockade_types::{Denial, Event, EventKind, Redacted};
 use stockade_workspace::{
     FileDiff, Git, Hunk, Imported, Repository, Review, Skipped, Snapshot, SnapshotLimits, TaskSpace,
 };
@@ -99,6 +99,13 @@ impl Work {
     /// Adds to the record of the task.
     pub(crate) fn record(&self, kind: EventKind, body: Value) -> Result<(), Failure> {
         record(&self.directory, kind, body)
+    }
+
+    /// The failure of what `denial` tells, which is in the record when this returns.
+    pub(crate) fn refused(&self, denial: Denial) -> Result<Failure, Failure> {
+        self.record(EventKind::Denied, json!({ "denial": denial }))?;
+        let reason = denial.reason.clone();
+        Ok(Failure::refused(reason, Some(Box::new(denial))))
     }
 
     /// The review as one document, with the hunks of each file.
