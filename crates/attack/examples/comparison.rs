@@ -16,10 +16,12 @@ struct Column {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = std::env::args().nth(1).ok_or("say where the reports are")?;
+    let mut words = std::env::args().skip(1);
+    let folder = words.next().ok_or("say where the reports are")?;
+    let commit = words.next().ok_or("say of which commit Stockade is")?;
     let columns = columns(Path::new(&folder))?;
     let date = time()?;
-    println!("{}", INTRODUCTION.replace("{date}", &date));
+    println!("{}", INTRODUCTION.replace("{date}", &date).replace("{commit}", &commit));
     println!("| target | version | command | held | escaped | skipped | needs that are broken |");
     println!("|---|---|---|---|---|---|---|");
     for column in &columns {
@@ -105,7 +107,7 @@ const INTRODUCTION: &str = "\
 # Security comparison
 
 What `stockade attack` finds in Stockade's own sandbox and in others. Made by
-`scripts/security-comparison` on {date}, all on one machine, by one run each, as an
+`scripts/security-comparison` on {date} at commit {commit}, all on one machine, by one run each, as an
 ordinary user; nothing here is taken from what a product says of itself.
 
 Each probe is first run where no sandbox is, where it must go through, or it is
