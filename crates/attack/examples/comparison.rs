@@ -21,7 +21,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let commit = words.next().ok_or("say of which commit Stockade is")?;
     let columns = columns(Path::new(&folder))?;
     let date = time()?;
-    println!("{}", INTRODUCTION.replace("{date}", &date).replace("{commit}", &commit));
+    println!(
+        "{}",
+        INTRODUCTION
+            .replace("{date}", &date)
+            .replace("{commit}", &commit)
+    );
     println!("| target | version | command | held | escaped | skipped | needs that are broken |");
     println!("|---|---|---|---|---|---|---|");
     for column in &columns {
