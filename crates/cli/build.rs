@@ -11,7 +11,7 @@ fn main() {
     let version = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
     let version = version.map_or_else(|_| Vec::new(), |output| output.stdout);
     if of_glibc(&String::from_utf8_lossy(&version)).is_some_and(|found| found >= READS_PACKED) {
-        // Thirty kilobytes to read at each start, in place of a megabyte.
+        // Fifteen kilobytes to read at each start, in place of a megabyte.
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use stockade_approval::{Action, Because, Input, Outcome, Question};
+use stockade_approval::{Action, Because, Outcome, Question};
 use stockade_gateway::{Outgoing, PolicyAnswer, PolicyRule};
 use stockade_policy::{
     Asked, Decision, Dialogue, Finding, Policy, PolicyError, Surroundings, effects_of_request,
@@ -16,7 +16,7 @@ use stockade_policy::{
 use stockade_types::{Denial, Effect, EffectKind, TaskId, Verdict};
 use stockade_workspace::visible;
 
-use crate::{approvals::Approvals, error::SupervisorError, policy::TaskPolicy};
+use crate::{approvals::Approvals, error::SupervisorError, exec::Stdin, policy::TaskPolicy};
 
 /// How many characters of a command a refusal repeats.
 const SHOWN_MAX: usize = 160;
@@ -69,7 +69,7 @@ pub(crate) struct Attempt<'a> {
     /// Variables on top of the task's own.
     pub(crate) variables: &'a BTreeMap<String, String>,
     /// What it reads.
-    pub(crate) input: Option<Input>,
+    pub(crate) stdin: &'a Stdin,
     /// How long it may be held for a person's answer.
     pub(crate) patience: Duration,
 }
@@ -173,7 +173,7 @@ impl Judge {
             words: &words,
             folder,
             variables,
-            input: None,
+            stdin: &Stdin::Nothing,
             patience: HELD,
         };
         self.in_session(effects, &attempt).map(|()| shell)
@@ -186,7 +186,7 @@ impl Judge {
             words: &[text.to_owned()],
             folder: shell.folder().unwrap_or("an unknown folder"),
             variables: &BTreeMap::new(),
-            input: None,
+            stdin: &Stdin::Nothing,
             patience: HELD,
         };
         self.in_session(effects, &attempt).map(|()| after)
@@ -208,7 +208,7 @@ impl Judge {
             words,
             folder,
             variables: &BTreeMap::new(),
-            input: Some(Input::Later),
+            stdin: &Stdin::Typed,
             patience: Duration::ZERO,
         };
         self.command(&attempt)?.with_network(
@@ -266,12 +266,13 @@ impl Judge {
         let Some(person) = &self.0.person else {
             return Err(ASKS_NOBODY.to_owned());
         };
+        let input = attempt.stdin.input().map_err(|error| error.to_string())?;
         let question = Question {
             action: Action::Command {
                 argv: attempt.words.to_vec(),
                 cwd: attempt.folder.to_owned(),
                 env: attempt.variables.clone(),
-                input: attempt.input.clone(),
+                input,
                 effects,
             },
             bytes: 0,

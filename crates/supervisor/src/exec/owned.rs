@@ -308,7 +308,7 @@ impl Context {
             words: argv,
             folder: cwd,
             variables: &request.env,
-            input: request.stdin.input()?,
+            stdin: &request.stdin,
             patience: HELD,
         };
         match self.judge.command(&attempt) {

@@ -72,7 +72,7 @@ impl Stdin {
     }
 
     /// What a person who is asked is told of it.
-    pub(super) fn input(&self) -> Result<Option<Input>, ExecError> {
+    pub(crate) fn input(&self) -> Result<Option<Input>, ExecError> {
         Ok(match self {
             Self::Nothing => None,
             Self::Bytes(_) => Some(Input::given(&self.bytes()?)),

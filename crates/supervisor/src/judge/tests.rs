@@ -31,7 +31,7 @@ fn attempt(words: &[String]) -> Attempt<'_> {
         words,
         folder: WORKSPACE,
         variables: &NONE,
-        input: None,
+        stdin: &Stdin::Nothing,
         patience: Duration::ZERO,
     }
 }
