@@ -50,6 +50,29 @@ fn every_usual_git_command_works_inside() {
 }
 
 #[test]
+fn what_changes_after_git_cached_what_is_untracked_is_seen() {
+    let host = Host::new();
+    let printed = host.look(
+        "set -e; mkdir -p old/deep; echo 1 > old/deep/known; git add old; git commit -qm old; \
+         git status --porcelain; sleep 1.1; git status --porcelain; \
+         git ls-files --debug >/dev/null; grep -aq UNTR /agent.git/index; \
+         echo 2 > old/deep/new; git status --porcelain -uall; rm old/deep/new; git status --porcelain; \
+         mv old moved; git status --porcelain; mv moved old; \
+         echo 'new*' > .gitignore; echo 3 > old/deep/new; git status --porcelain",
+    );
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "?? old/deep/new",
+            " D old/deep/known",
+            "?? moved/",
+            "?? .gitignore"
+        ],
+    );
+}
+
+#[test]
 fn g1_no_object_but_those_of_the_base_can_be_read_inside() {
     let host = Host::new();
     let repository = host.repository();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use stockade_sandbox::{
-    FreshSandbox, FreshSandboxes, Identity, Isolation, Limits, Sandbox, SandboxError, SandboxSpec,
+    FreshSandboxes, Identity, InitChannel, Isolation, Limits, Sandbox, SandboxError, SandboxSpec,
     Tree, WORKSPACES, WorkspaceMount, files,
 };
 use stockade_types::{
@@ -35,11 +35,14 @@ const IDENTITY: Identity = Identity {
 /// Kernel memory that a sandbox may take, by its names in proc_meminfo(5).
 const KERNEL: [&str; 5] = ["Slab:", "KernelStack:", "PageTables:", "Percpu:", "Shmem:"];
 
+/// Of what is many times as slow, one sample for so many others.
+const SELDOM: u32 = 5;
+
 /// A task's first sandbox, and what builds further ones.
 pub(crate) struct Bench {
     sandboxes: FreshSandboxes,
     _first: Sandbox,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Bench {
@@ -49,12 +52,11 @@ impl Bench {
         let prepared = std::fs::set_permissions(path, PermissionsExt::from_mode(0o755))
             .and_then(|()| own(path));
         prepared.map_err(Failure::file(path))?;
-        let program = PathBuf::from(env!("CARGO_BIN_EXE_stockade"));
-        let (first, _) = Sandbox::start(&program, &spec(path)).map_err(sandbox)?;
+        let first = start(path, 9)?;
         Ok(Self {
             sandboxes: first.fresh(),
             _first: first,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -62,14 +64,22 @@ impl Bench {
     pub(crate) fn one_after_another(&self, count: u32) -> Result<Vec<Figure>, Failure> {
         let mut cold = [Samples::default(), Samples::default()];
         let (mut spawns, mut bwraps, mut missing) = (Samples::default(), Samples::default(), None);
-        for _ in 0..count {
+        let mut firsts = Samples::default();
+        for number in 0..count {
+            if number % SELDOM == 0 {
+                let started = Instant::now();
+                let first = start(self.folder.path(), 10)?;
+                run_in(first.init())?;
+                drop(first);
+                firsts.push_time(started.elapsed());
+            }
             for (samples, kind) in cold
                 .iter_mut()
                 .zip([Isolation::Fresh, Isolation::Tightened])
             {
                 let started = Instant::now();
                 let (built, _listeners) = self.sandboxes.build(kind).map_err(sandbox)?;
-                run_in(&built)?;
+                run_in(built.init())?;
                 drop(built);
                 samples.push_time(started.elapsed());
             }
@@ -85,9 +95,10 @@ impl Bench {
         let figure = |work, samples: &Samples| {
             Figure::new(work, Unit::Milliseconds, samples.clone()).against(SPAWN, spawns.clone())
         };
-        let against_bwrap = "a sandbox built, a command run in it, against bwrap";
+        let against_bwrap = "the further one, against bwrap";
         Ok(vec![
-            figure("a sandbox built, a command run in it", &fresh)
+            figure("a task's first sandbox, its anchor started", &firsts),
+            figure("a further sandbox built, a command run in it", &fresh)
                 .held_to(&[Goal::RatioAtMost(3.5)]),
             figure("the same with an empty home and no network", &tightened),
             match missing {
@@ -141,6 +152,13 @@ impl Bench {
     }
 }
 
+/// Starts the anchor of a task, which builds its first sandbox.
+fn start(folder: &Path, task: u64) -> Result<Sandbox, Failure> {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_stockade"));
+    let started = Sandbox::start(&program, &spec(folder, task));
+    Ok(started.map_err(sandbox)?.0)
+}
+
 /// As root the task's folder is not root's.
 fn own(folder: &Path) -> io::Result<()> {
     if rustix::process::geteuid().is_root() {
@@ -149,7 +167,7 @@ fn own(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn spec(folder: &Path) -> SandboxSpec {
+fn spec(folder: &Path, task: u64) -> SandboxSpec {
     let root = rustix::process::geteuid().is_root();
     let view = files::system();
     let home = stockade_sandbox::Grant {
@@ -162,7 +180,7 @@ fn spec(folder: &Path) -> SandboxSpec {
     let mut grants = view.grants;
     grants.push(home);
     SandboxSpec {
-        task: TaskId::from_random(9),
+        task: TaskId::from_random(task),
         identity: root.then_some(IDENTITY),
         grants,
         files: view.files,
@@ -180,14 +198,13 @@ fn spec(folder: &Path) -> SandboxSpec {
 }
 
 /// Runs the program inside, its output captured by nobody.
-fn run_in(sandbox: &FreshSandbox) -> Result<(), Failure> {
+fn run_in(init: &InitChannel) -> Result<(), Failure> {
     let exec = Exec {
         id: 1,
         cwd: b"/".to_vec(),
         argv: vec![PROGRAM.as_bytes().to_vec()],
         ..Exec::default()
     };
-    let init = sandbox.init();
     let ended = init
         .send(&Request::Exec(exec), &[])
         .and_then(|()| init.receive());

@@ -259,8 +259,9 @@ impl TaskSpace {
         let path = self.agent_git();
         let head = self.agent_branch();
         // The index was made over the pool's tree: same sizes and times, but
-        // other inodes in a copy and other device numbers in an overlay.
-        let config = "\tcheckStat = minimal\n\ttrustctime = false\n\
+        // other inodes in a copy and other device numbers in an overlay. What is
+        // untracked is cached, because an overlay lists its folders slowly.
+        let config = "\tcheckStat = minimal\n\ttrustctime = false\n\tuntrackedCache = true\n\
                       [user]\n\tname = Agent\n\temail = agent@stockade.invalid\n\
                       [gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n\
                       [advice]\n\tdetachedHead = false\n";

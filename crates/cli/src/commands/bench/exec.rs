@@ -14,7 +14,7 @@ use stockade_supervisor::{
 
 use super::{
     Outcome, Rate, Row,
-    peers::{self, PAUSED, SANDBOXES, SPAWN},
+    peers::{self, PAUSED, RESTED_SANDBOX, SANDBOXES, SPAWN},
     samples::Samples,
 };
 use crate::{arguments::BenchExec, commands::run, failure::Failure, host, print::Printer};
@@ -31,6 +31,8 @@ const SELDOM: u32 = 8;
 const BETWEEN: Duration = Duration::from_secs(1);
 /// The size of the large caller, in bytes.
 const LARGE: usize = 512 << 20;
+/// So often a caller is large and small in turns.
+const TURNS: u32 = 10;
 
 /// Everything that was found.
 pub(super) struct Measured {
@@ -44,7 +46,7 @@ pub(super) fn measure(arguments: &BenchExec, printer: Printer) -> Result<Measure
     let stage = Stage::set()?;
     let mut rows = one_after_another(&stage, runs, printer)?;
     rows.extend(in_sandboxes_of_their_own(&stage, runs / SELDOM, printer)?);
-    rows.push(from_a_large_caller(&stage, runs / SELDOM, printer)?);
+    rows.extend(from_a_large_caller(&stage, runs / SELDOM, printer)?);
     let time = Duration::from_secs(arguments.seconds);
     let mut rates = Vec::new();
     for (name, isolation) in [
@@ -175,7 +177,7 @@ fn in_sandboxes_of_their_own(
     let kinds = [Isolation::Fresh, Isolation::Tightened];
     let kinds = kinds.map(|isolation| request(Report::Collected, Some(isolation)));
     let mut own = [Samples::default(), Samples::default()];
-    let mut spawns = Peer::new(&[]);
+    let (mut spawns, mut bubblewrap) = (Peer::new(&[]), Peer::new(RESTED_SANDBOX.1));
     let mut progress = Progress::begin(printer);
     for number in 0..runs {
         progress.tell(number, runs, "commands in sandboxes of their own");
@@ -184,40 +186,53 @@ fn in_sandboxes_of_their_own(
             samples.push_time(client.run(kind)?);
         }
         // A processor that slept is slow at first, for everybody.
-        std::thread::sleep(REFILL);
-        spawns.run();
+        for peer in [&mut spawns, &mut bubblewrap] {
+            std::thread::sleep(REFILL);
+            peer.run();
+        }
     }
-    let row = |name, samples| Row {
+    let row = |name, outcome| Row {
         name,
-        outcome: Outcome::Measured(samples),
+        outcome,
         spawns: spawns.samples.clone(),
     };
-    let [fresh, tightened] = own;
+    let [fresh, tightened] = own.map(Outcome::Measured);
     Ok(vec![
-        row(PAUSED, spawns.samples.clone()),
+        row(PAUSED, Outcome::Measured(spawns.samples.clone())),
         row("in a sandbox of its own, ready (--fresh)", fresh),
         row("the same, workspace alone (--tightened)", tightened),
+        row(RESTED_SANDBOX.0, bubblewrap.outcome()),
     ])
 }
 
-/// The first kind again, asked for by a process of 512 MB.
-fn from_a_large_caller(stage: &Stage, runs: u32, printer: Printer) -> Result<Row, Failure> {
+/// The first kind again, asked for by a process that is in turns small and of 512 MB.
+fn from_a_large_caller(stage: &Stage, runs: u32, printer: Printer) -> Result<[Row; 2], Failure> {
     let mut client = stage.client()?;
     let kind = request(Report::Collected, None);
-    let memory = std::hint::black_box(vec![1_u8; LARGE]);
-    let (mut samples, mut spawns) = (Samples::default(), Peer::new(&[]));
+    let mut callers = [Samples::default(), Samples::default()];
+    let mut spawns = Peer::new(&[]);
     let mut progress = Progress::begin(printer);
-    for number in 0..runs {
-        progress.tell(number, runs, "commands of a caller of 512 MB");
-        samples.push_time(client.run(&kind)?);
-        spawns.run();
+    for turn in 0..TURNS {
+        progress.tell(turn, TURNS, "turns of a caller of 512 MB and a small one");
+        for (samples, size) in callers.iter_mut().zip([0, LARGE]) {
+            let memory = std::hint::black_box(vec![1_u8; size]);
+            for _ in 0..runs.div_ceil(TURNS) {
+                samples.push_time(client.run(&kind)?);
+                spawns.run();
+            }
+            drop(memory);
+        }
     }
-    drop(memory);
-    Ok(Row {
-        name: "the task's sandbox, a caller of 512 MB",
-        outcome: Outcome::Measured(samples),
-        spawns: spawns.samples,
-    })
+    let [small, large] = callers.map(Outcome::Measured);
+    let row = |name, outcome| Row {
+        name,
+        outcome,
+        spawns: spawns.samples.clone(),
+    };
+    Ok([
+        row("the task's sandbox, a small caller", small),
+        row("the task's sandbox, a caller of 512 MB", large),
+    ])
 }
 
 /// Commands a second while eight clients ask for one after another.

@@ -13,6 +13,10 @@ pub(super) const SPAWN: &str = "a plain spawn (posix_spawn and wait)";
 /// The same with a pause before each.
 pub(super) const PAUSED: &str = "a plain spawn, after 15 ms of rest";
 
+/// The first of [`SANDBOXES`] with such a pause.
+pub(super) const RESTED_SANDBOX: (&str, &[&str]) =
+    ("bubblewrap, new, after 15 ms of rest", SANDBOXES[0].1);
+
 /// Other ways to run a program behind walls, as their manuals show them.
 pub(super) const SANDBOXES: [(&str, &[&str]); 3] = [
     (
