@@ -95,7 +95,7 @@ fn run(arguments: &Arguments) -> Result<Report, Failure> {
     };
     let started = Instant::now();
     let mut report = Report::begin(format!("{files} files"));
-    let place = Place::new(&arguments.folder)?;
+    let place = Place::new(&arguments.folder, None)?;
     say(&format!("{files} files in {}", place.folder().display()));
     repository::make(&place, files)?;
 

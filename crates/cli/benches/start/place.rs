@@ -25,11 +25,13 @@ pub(crate) struct Place {
     folder: TempDir,
     /// Which state directory is in use.
     state: Cell<u32>,
+    /// Folders of programs, as in the variable `PATH`.
+    path: String,
 }
 
 impl Place {
-    /// A new place below `folder`.
-    pub(crate) fn new(folder: &Path) -> Result<Self, Failure> {
+    /// A new place below `folder`, with the system's programs and those of a folder.
+    pub(crate) fn new(folder: &Path, programs: Option<&Path>) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new()
             .prefix("stockade-bench-")
             .tempdir_in(folder)
@@ -37,6 +39,10 @@ impl Place {
         let place = Self {
             folder,
             state: Cell::new(0),
+            path: programs.map_or_else(
+                || PATH.to_owned(),
+                |programs| format!("{}:{PATH}", programs.display()),
+            ),
         };
         let home = place.join("home");
         std::fs::create_dir(&home).map_err(Failure::file(&home))?;
@@ -98,7 +104,7 @@ impl Place {
         command
             .stdin(Stdio::null())
             .env_clear()
-            .env("PATH", PATH)
+            .env("PATH", &self.path)
             .env("HOME", self.join("home"))
             .env("STOCKADE_STATE_DIR", self.state())
             .env("TMPDIR", self.folder())

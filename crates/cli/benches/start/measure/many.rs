@@ -56,7 +56,7 @@ impl Many {
 impl Beside {
     /// A place with so many tasks.
     fn tasks(folder: &Path, tasks: u32) -> Result<Self, Failure> {
-        let place = Place::new(folder)?;
+        let place = Place::new(folder, None)?;
         repository::make(&place, FILES)?;
         // The first one makes the base tree.
         finish(run(&place))?;
