@@ -11,7 +11,7 @@ fn bench_exec_compares_every_kind_of_command_and_leaves_nothing() {
     let host = Host::new();
     let found = host.json(&["bench", "exec", "--runs", "16", "--seconds", "1"]);
     let rows = found["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 12, "{found}");
+    assert_eq!(rows.len(), 13, "{found}");
     for row in rows {
         let name = row["name"].as_str().unwrap();
         if row["missing"].is_string() {

@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Bench, printer: Printer) -> Result<ExitCode, Failu
 
 fn show(rows: &[Row], rates: &[Rate], printer: Printer) {
     let heading = format!(
-        "{:40} {:>9} {:>9} {:>9} {:>9} {:>11}",
+        "{:43} {:>9} {:>9} {:>9} {:>9} {:>11}",
         format!("{}, in ms", exec::PROGRAM),
         "p10",
         "median",
@@ -71,7 +71,7 @@ fn show(rows: &[Row], rates: &[Rate], printer: Printer) {
     for row in rows {
         printer.line(&match &row.outcome {
             Outcome::Measured(samples) => format!(
-                "{:40} {:9.3} {:9.3} {:9.3} {:9} {:11.2}",
+                "{:43} {:9.3} {:9.3} {:9.3} {:9} {:11.2}",
                 row.name,
                 samples.percentile(10),
                 samples.median(),
@@ -79,11 +79,11 @@ fn show(rows: &[Row], rates: &[Rate], printer: Printer) {
                 samples.count(),
                 samples.median() / row.spawns.median(),
             ),
-            Outcome::Missing(reason) => format!("{:40} {reason}", row.name),
+            Outcome::Missing(reason) => format!("{:43} {reason}", row.name),
         });
     }
     for rate in rates {
-        printer.line(&format!("{:40} {:9.0} a second", rate.name, rate.a_second));
+        printer.line(&format!("{:43} {:9.0} a second", rate.name, rate.a_second));
     }
 }
 

@@ -43,8 +43,8 @@ pub(super) struct Measured {
 /// Takes all figures.
 pub(super) fn measure(arguments: &BenchExec, printer: Printer) -> Result<Measured, Failure> {
     let runs = arguments.runs;
-    let stage = Stage::set()?;
-    let mut rows = one_after_another(&stage, runs, printer)?;
+    let stage = Stage::set(false)?;
+    let mut rows = one_after_another(&stage, &Stage::set(true)?, runs, printer)?;
     rows.extend(in_sandboxes_of_their_own(&stage, runs / SELDOM, printer)?);
     rows.extend(from_a_large_caller(&stage, runs / SELDOM, printer)?);
     let time = Duration::from_secs(arguments.seconds);
@@ -70,9 +70,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn set() -> Result<Self, Failure> {
+    fn set(record_programs: bool) -> Result<Self, Failure> {
         let mut host: Host = host::host()?;
-        let name = format!("bench-{}", std::process::id());
+        let kind = if record_programs { "recorded" } else { "plain" };
+        let name = format!("bench-{}-{kind}", std::process::id());
         let folder = host.state.path().join(name);
         let repository = folder.join("repository");
         stockade_rehearsal::demo_repository::create(&repository).map_err(Failure::failed)?;
@@ -83,6 +84,7 @@ impl Stage {
         };
         let wish = Wish {
             forget_extra: true,
+            record_programs,
             ..Wish::new(repository, runs, LONGEST)
         };
         let prepared = prepare(&host, &wish)?;
@@ -133,16 +135,24 @@ fn request(report: Report, isolation: Option<Isolation>) -> Request {
 }
 
 /// Each kind of command between the others and its peers.
-fn one_after_another(stage: &Stage, runs: u32, printer: Printer) -> Result<Vec<Row>, Failure> {
-    let mut client = stage.client()?;
-    let kinds = [Report::Collected, Report::Discarded].map(|report| request(report, None));
-    let mut own = [Samples::default(), Samples::default()];
+fn one_after_another(
+    stage: &Stage,
+    recorded: &Stage,
+    runs: u32,
+    printer: Printer,
+) -> Result<Vec<Row>, Failure> {
+    let mut kinds = [
+        (stage.client()?, request(Report::Collected, None)),
+        (stage.client()?, request(Report::Discarded, None)),
+        (recorded.client()?, request(Report::Collected, None)),
+    ];
+    let mut own = <[Samples; 3]>::default();
     let mut spawns = Peer::new(&[]);
     let mut sandboxes = SANDBOXES.map(|(_, words)| Peer::new(words));
     let mut progress = Progress::begin(printer);
     for number in 0..runs {
         progress.tell(number, runs, "commands in a sandbox that runs");
-        for (samples, kind) in own.iter_mut().zip(&kinds) {
+        for (samples, (client, kind)) in own.iter_mut().zip(&mut kinds) {
             samples.push_time(client.run(kind)?);
         }
         spawns.run();
@@ -150,7 +160,7 @@ fn one_after_another(stage: &Stage, runs: u32, printer: Printer) -> Result<Vec<R
             sandboxes.iter_mut().for_each(Peer::run);
         }
     }
-    let [captured, silent] = own.map(Outcome::Measured);
+    let [captured, silent, noted] = own.map(Outcome::Measured);
     let row = |name, outcome| Row {
         name,
         outcome,
@@ -160,6 +170,7 @@ fn one_after_another(stage: &Stage, runs: u32, printer: Printer) -> Result<Vec<R
         row(SPAWN, Outcome::Measured(spawns.samples.clone())),
         row("in the task's sandbox, output captured", captured),
         row("in the task's sandbox, without output", silent),
+        row("captured, and programs seen (--record exec)", noted),
     ];
     for ((name, _), peer) in SANDBOXES.iter().zip(sandboxes) {
         rows.push(row(name, peer.outcome()));
