@@ -224,6 +224,18 @@ fn cp_brings_files_in_and_out_as_they_are() {
     host.json(&["cp", source.to_str().unwrap(), "work:sub/large file"]);
     let (exit, size) = host.exec(&task, "stat -c %s 'sub/large file'");
     assert_eq!((exit, size.trim()), (0, "3000000"));
+    // Into a folder by its own name; what may be executed may be inside too.
+    let script = folder.join("script");
+    fs::write(&script, "#!/bin/sh\necho ran\n").unwrap();
+    fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    host.json(&["cp", script.to_str().unwrap(), "work:sub"]);
+    assert_eq!(host.exec(&task, "sub/script"), (0, "ran\n".to_owned()));
+    let nowhere = host.stockade(&["cp", script.to_str().unwrap(), "work:no/folder/x"]);
+    assert_eq!(nowhere.code, 1, "{nowhere:?}");
+    assert!(
+        nowhere.stderr.contains("no/folder/x inside: "),
+        "{nowhere:?}"
+    );
     let back = folder.join("back");
     host.json(&["cp", "work:sub/large file", back.to_str().unwrap()]);
     assert!(fs::read(back).unwrap() == large);

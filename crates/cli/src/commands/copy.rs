@@ -3,13 +3,14 @@
 use std::{
     fs,
     io::{self, Read, Write},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::ExitCode,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
-use stockade_supervisor::{Answer, ExecRequest, Stdin, TaskDirectory, Typed};
+use stockade_supervisor::{ExecRequest, Stdin, TaskDirectory, Typed};
 use stockade_workspace::{Pool, Risk};
 
 use crate::{
@@ -163,27 +164,33 @@ fn out(task: &TaskDirectory, source: &str, to: &Path) -> Result<(), Failure> {
     Ok(file.write_all(&bytes)?)
 }
 
+/// Writes its standard input to `$0`, or to `$1` in it where that is a folder, which may be
+/// executed if `$2` says so.
+const WRITE: &str = r#"to=$0; [ ! -d "$to" ] || to=$to/$1
+    cat > "$to" && { [ -z "$2" ] || chmod +x -- "$to"; }"#;
+
 /// The file is written inside, by a shell that reads its standard input.
 fn into(task: &TaskDirectory, source: &Path, target: &str) -> Result<(), Failure> {
     const PIECE: usize = 256 * 1024;
-    let mut file = fs::File::open(source)
-        .map_err(|error| Failure::new(Kind::NotFound, format!("{}: {error}", source.display())))?;
-    let argv = ["/bin/sh", "-c", "cat > \"$0\"", target]
-        .map(str::to_owned)
-        .to_vec();
+    let unreadable =
+        |error: io::Error| Failure::new(Kind::NotFound, format!("{}: {error}", source.display()));
+    let mut file = fs::File::open(source).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    let executable = if mode & 0o111 == 0 { "" } else { "x" };
+    let name = source.file_name().unwrap_or_default().to_string_lossy();
+    let argv = ["/bin/sh", "-c", WRITE, target, &name, executable];
     let request = ExecRequest {
-        argv,
+        argv: argv.map(str::to_owned).to_vec(),
         stdin: Stdin::Typed,
         merged: true,
         no_policy: true,
         ..ExecRequest::default()
     };
     let mut inside = Inside::ask(task, request)?;
-    let connection = &mut inside.connection;
-    let mut typing = connection.typing()?;
+    let mut typing = inside.connection.typing()?;
     let mut piece = vec![0; PIECE];
     loop {
-        let length = file.read(&mut piece)?;
+        let length = file.read(&mut piece).map_err(unreadable)?;
         if length == 0 {
             break;
         }
@@ -192,19 +199,11 @@ fn into(task: &TaskDirectory, source: &Path, target: &str) -> Result<(), Failure
         })?;
     }
     typing(&Typed::EndOfInput)?;
-    loop {
-        match connection.answer()? {
-            Some(Answer::Ended { exit: 0, .. }) => return Ok(()),
-            Some(Answer::Refused { reason, .. }) => {
-                return Err(Failure::new(Kind::Refused, reason));
-            }
-            Some(Answer::Ended { exit, .. }) => {
-                return Err(Failure::failed(format!(
-                    "writing {target} inside ended with {exit}"
-                )));
-            }
-            Some(_) => {}
-            None => return Err(Failure::failed("the task ended first")),
+    match gather(&mut inside.connection)? {
+        (0, _) => Ok(()),
+        (_, said) => {
+            let reason = stockade_workspace::visible::line(said.trim_ascii());
+            Err(Failure::failed(format!("{target} inside: {reason}")))
         }
     }
 }

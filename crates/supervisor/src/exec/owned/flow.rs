@@ -133,6 +133,8 @@ impl Flow {
         let mut cut: Option<(Cut, Instant)> = None;
         let mut grace: Option<Instant> = None;
         let mut rest = 0;
+        // What came together with the request wakes nobody.
+        self.take_typed(client);
         loop {
             let now = Instant::now();
             if grace.is_none() && ending.end().is_some() {
