@@ -22,7 +22,7 @@ pub(crate) use self::{
     audit::{Audit, ExportArguments, Prove, Query, Select, Verify, VerifyCommit},
     machine::{Attack, Bench, BenchExec, Demo, Doctor},
     network::{Allow, NetworkArguments},
-    policy::{Hook, Policy, PolicyTest, PolicyVerb},
+    policy::{Hook, Policy, PolicyReplay, PolicyTest, PolicyVerb},
     review::{Checkout, Diff, Merge, Review},
     run::{BackEndName, Level, Recorded, Run},
     secret::{

@@ -101,6 +101,8 @@ const ANSWERED: &[&[&str]] = &[
     &["policy", "explain", "git.push-force"],
     &["policy", "ls"],
     &["policy", "schema"],
+    &["policy", "replay"],
+    &["policy", "diff"],
     &["completions", "bash"],
     &["serve", "--describe"],
     &["undo", "work"],

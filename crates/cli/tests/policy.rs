@@ -11,6 +11,68 @@ use self::host::{
 };
 
 #[test]
+fn what_tasks_did_is_judged_again_by_other_rules_and_nothing_is_run() {
+    let host = Host::new();
+    let task = host.start("sleep 1000");
+    let run = |words: &[&str]| {
+        let words = [&["exec", &task.id], words].concat();
+        host.judged(&words).code
+    };
+    assert_eq!(run(&["--", "touch", "made"]), 0);
+    assert_eq!(run(&["--", "cat", "made"]), 0);
+    assert_eq!(
+        run(&["--", "git", "push", "--force", "origin", "main"]),
+        REFUSED
+    );
+    let same = host.json(&["policy", "replay"]);
+    assert_eq!(same["judged"]["commands"], 3, "{same}");
+    assert_eq!(same["differences"].as_array().unwrap().len(), 0, "{same}");
+
+    let file = host.path("mine.cedar");
+    fs::write(
+        &file,
+        "@id(\"mine.no-touch\")\n@reason(\"Nothing is touched.\")\n@match(\"touch x\")\n\
+         @not_match(\"ls\")\nforbid (principal, action == Action::\"fs.write\", resource)\n\
+         when { context.program == \"touch\" };\n\
+         @id(\"mine.push\")\n@reason(\"Mine.\")\n@lifts(\"git.push-force-protected git.push-force git.push\")\n\
+         @match(\"git push --force origin main\")\n@not_match(\"git fetch\")\n\
+         permit (principal, action == Action::\"vcs.push\", resource);\n",
+    )
+    .unwrap();
+    let path = file.to_str().unwrap();
+    for verb in ["replay", "diff"] {
+        let found = host.json(&["policy", verb, path]);
+        let differences = found["differences"].as_array().unwrap();
+        let differ: Vec<_> = differences
+            .iter()
+            .map(|found| ["what", "before", "after"].map(|name| found[name].as_str().unwrap()))
+            .collect();
+        assert_eq!(
+            differ,
+            [
+                ["touch made", "allow", "deny"],
+                ["git push --force origin main", "deny", "allow"],
+            ],
+            "{found}"
+        );
+        assert_eq!(differences[0]["rule"], "mine.no-touch");
+    }
+    let rules = &host.json(&["policy", "diff", path])["rules"];
+    assert_eq!(
+        rules["added"],
+        serde_json::json!(["mine.no-touch", "mine.push"])
+    );
+    assert_eq!(rules["removed"].as_array().unwrap().len(), 0, "{rules}");
+    // Later than everything: nothing is judged.
+    let none = host.json(&["policy", "replay", path, "--since", "9999"]);
+    assert_eq!(none["judged"]["commands"], 0, "{none}");
+    assert_eq!(
+        host.exec(&task, "cat made; ls"),
+        (0, "README.md\nmade\n".to_owned())
+    );
+}
+
+#[test]
 fn a_commands_effects_and_verdict_are_shown_with_rule_and_reason() {
     let host = Host::new();
     let test = |words: &[&str]| {

@@ -129,10 +129,10 @@ impl Judge {
     }
 
     /// What is decided about `effects`; nothing if the rules cannot be used.
-    fn decide(&self, effects: &[Effect], set_aside: impl Fn(&Effect) -> bool) -> Option<Decision> {
+    fn decide(&self, effects: &[Effect]) -> Option<Decision> {
         let rules = self.rules();
         let policy = (**rules).as_ref().ok()?;
-        Some(policy.decide_beside(effects, set_aside))
+        Some(policy.decide(effects))
     }
 
     /// A shell in `folder` with these variables on top of the task's own, and what
@@ -218,7 +218,7 @@ impl Judge {
     }
 
     fn admit(&self, effects: Vec<Effect>, attempt: &Attempt<'_>) -> Result<Admitted, Box<Denial>> {
-        let Some(decision) = self.decide(&effects, |_| false) else {
+        let Some(decision) = self.decide(&effects) else {
             return Err(Box::new(Denial {
                 what: attempt.what(),
                 rule: UNREAD.to_owned(),
@@ -293,23 +293,20 @@ impl Judge {
         }
     }
 
-    /// What is said of a request that a rule for hosts lets pass. That rule, which
-    /// a person has agreed to, speaks for Stockade's own rules about reaching and
-    /// sending; the rules of people and of the repository hold beside it, and so do
-    /// all rules about pushing and publishing.
+    /// What is said of a request that a rule for hosts lets pass.
     pub(crate) fn request(&self, outgoing: &Outgoing) -> PolicyAnswer {
-        let effects = effects_of_request(&Asked {
+        let asked = Asked {
             host: &outgoing.host,
             method: &outgoing.method,
             path: &outgoing.path,
             query: &outgoing.query,
             of_model: outgoing.of_model,
-        });
-        let ruled =
-            |effect: &Effect| matches!(effect.kind, EffectKind::NetConnect | EffectKind::NetUpload);
-        let Some(decision) = self.decide(&effects, ruled) else {
+        };
+        let rules = self.rules();
+        let Ok(policy) = (**rules).as_ref() else {
             return PolicyAnswer::none();
         };
+        let decision = decide_about_request(policy, &asked);
         let rule = |finding: &Finding| PolicyRule {
             rule: rule_of(finding),
             reason: finding.reason.clone(),
@@ -360,6 +357,16 @@ impl Admitted {
             })),
         }
     }
+}
+
+/// What `policy` says of a request that a rule for hosts lets pass. That rule, which
+/// a person has agreed to, speaks for Stockade's own rules about reaching and
+/// sending; the rules of people and of the repository hold beside it, and so do
+/// all rules about pushing and publishing.
+pub fn decide_about_request(policy: &Policy, asked: &Asked<'_>) -> Decision {
+    policy.decide_beside(&effects_of_request(asked), |effect| {
+        matches!(effect.kind, EffectKind::NetConnect | EffectKind::NetUpload)
+    })
 }
 
 /// Reads the rules. What reads them, which is as large as all else that a supervisor

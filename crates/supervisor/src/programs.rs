@@ -81,8 +81,19 @@ fn event(seen: &SeenExec) -> Event {
     Event::new(EventKind::ProgramSeen, body)
 }
 
+/// Most words that the record keeps of a command.
+const WORDS_MAX: usize = 64;
+/// Most characters that it keeps of a word.
+const WORD_MAX: usize = 512;
+
 /// Words of a command as the record keeps them: bounded.
 pub(crate) fn shortened(argv: &[String]) -> Vec<String> {
-    let words = argv.iter().take(64);
-    words.map(|word| word.chars().take(512).collect()).collect()
+    let words = argv.iter().take(WORDS_MAX);
+    let shorten = |word: &String| word.chars().take(WORD_MAX).collect();
+    words.map(shorten).collect()
+}
+
+/// Whether words of the record may be only the beginning of a command.
+pub fn is_shortened(words: &[String]) -> bool {
+    words.len() >= WORDS_MAX || words.iter().any(|word| word.chars().count() >= WORD_MAX)
 }

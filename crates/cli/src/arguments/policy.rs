@@ -38,12 +38,32 @@ pub(crate) enum PolicyVerb {
     /// List the rules in force
     #[command(after_help = "Examples:\n  stockade policy ls\n  stockade policy ls --json")]
     Ls,
+    /// Judge what tasks did once more, by the rules as they are now; nothing is run
+    #[command(after_help = "Examples:\n  \
+        stockade policy replay --since 2026-11-14\n  \
+        stockade policy replay my-rules.cedar --task fix-login")]
+    Replay(PolicyReplay),
+    /// Tell what files would change as the user's rules: which rules, and about what tasks did
+    #[command(after_help = "Examples:\n  stockade policy diff my-rules.cedar")]
+    Diff(PolicyReplay),
     /// Have a running task judge by the rules of administrator and user as they are now
     #[command(after_help = "Examples:\n  stockade policy reload fix-login")]
     Reload(TaskName),
     /// Print the schema: everything that a rule may name
     #[command(after_help = "Examples:\n  stockade policy schema > stockade.cedarschema")]
     Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyReplay {
+    /// Files to try as the user's own, beside those that are installed
+    pub(crate) files: Vec<PathBuf>,
+    /// Only of this task [default: all]
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// Only from this time on, RFC 3339 or the start of it
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -128,7 +128,7 @@ fn export(arguments: &ExportArguments, printer: Printer) -> Result<ExitCode, Fai
 }
 
 /// Calls `take` with each event that is asked for, and its JSON.
-fn each(
+pub(crate) fn each(
     select: &Select,
     mut take: impl FnMut(&Task, &Record, &Value) -> Result<(), Failure>,
 ) -> Result<(), Failure> {

@@ -1,5 +1,7 @@
 //! `stockade policy`: what rules there are, and what they decide.
 
+mod replay;
+
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
@@ -27,6 +29,8 @@ pub(crate) fn run(arguments: &Policy, printer: Printer) -> Result<ExitCode, Fail
         PolicyVerb::Test(command) => test(command, printer),
         PolicyVerb::Explain { rule } => explain(rule, printer),
         PolicyVerb::Ls => list(printer),
+        PolicyVerb::Replay(arguments) => replay::replay(arguments, printer),
+        PolicyVerb::Diff(arguments) => replay::diff(arguments, printer),
         PolicyVerb::Reload(task) => reload(task, printer),
         PolicyVerb::Schema => {
             printer.named_text("schema", &stockade_policy::schema());

@@ -314,14 +314,17 @@ impl Context {
         match self.judge.command(&attempt) {
             Ok(Admitted::Free) => Ok(None),
             Ok(Admitted::Contained(contained)) => Ok(Some(contained)),
-            Err(denial) => Err(self.denied(id, argv, denial)),
+            Err(denial) => {
+                let what = json!({ "exec": id, "argv": shortened(argv), "cwd": cwd });
+                Err(self.denied(what, denial))
+            }
         }
     }
 
     /// Records what the policy does not let run.
-    fn denied(&self, id: u32, argv: &[String], denial: Box<Denial>) -> ExecError {
-        let body = json!({ "denial": denial, "exec": id, "argv": shortened(argv) });
-        match self.gate.note_denied(body) {
+    fn denied(&self, mut what: Value, denial: Box<Denial>) -> ExecError {
+        what["denial"] = json!(denial);
+        match self.gate.note_denied(what) {
             Ok(()) => ExecError::Denied(denial),
             Err(error) => error,
         }

@@ -82,7 +82,7 @@ impl Supervisor {
         let cwd = cwd.map_or_else(|| base.to_owned(), |cwd| base.join(cwd));
         let cwd = cwd.to_string_lossy().into_owned();
         if !no_policy && let Err(denial) = self.judge.at_terminal(argv, &cwd) {
-            let body = json!({ "denial": denial, "argv": shortened(argv) });
+            let body = json!({ "denial": denial, "argv": shortened(argv), "cwd": cwd });
             note(&self.record, EventKind::Denied, body)?;
             return Ok(Reply::Once(Answer::Refused {
                 reason: denial.to_string(),

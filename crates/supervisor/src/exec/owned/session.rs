@@ -116,7 +116,8 @@ impl Owned {
             None
         } else {
             let shell = context.judge.session(&cwd, &request.env);
-            Some(shell.map_err(|denial| context.denied(id, &request.argv, denial))?)
+            let what = json!({ "exec": id, "argv": shortened(&request.argv), "cwd": cwd });
+            Some(shell.map_err(|denial| context.denied(what, denial))?)
         };
         let (stdin, texts) = pipe()?;
         let (told, tells) = pipe()?;
@@ -166,7 +167,8 @@ impl Owned {
         let argv = std::slice::from_ref(&request.text);
         if let Some(dialogue) = &shell.dialogue {
             let after = context.judge.text(dialogue, &request.text);
-            shell.dialogue = Some(after.map_err(|denial| context.denied(id, argv, denial))?);
+            let what = json!({ "exec": id, "of_session": shell.id, "argv": shortened(argv) });
+            shell.dialogue = Some(after.map_err(|denial| context.denied(what, denial))?);
         }
         let before = Before::command(context, request.files)?;
         context.gate.note_start(json!({
