@@ -63,6 +63,11 @@ fn what_tasks_did_is_judged_again_by_other_rules_and_nothing_is_run() {
         serde_json::json!(["mine.no-touch", "mine.push"])
     );
     assert_eq!(rules["removed"].as_array().unwrap().len(), 0, "{rules}");
+    let recent = host.json(&["policy", "replay", path, "--since", "1h"]);
+    assert_eq!(recent["judged"]["commands"], 3, "{recent}");
+    let wrong = host.stockade(&["policy", "replay", path, "--since", "soon"]);
+    assert_eq!(wrong.code, USAGE, "{wrong:?}");
+    assert!(wrong.stderr.contains("such as 7d or 12h"), "{wrong:?}");
     // Later than everything: nothing is judged.
     let none = host.json(&["policy", "replay", path, "--since", "9999"]);
     assert_eq!(none["judged"]["commands"], 0, "{none}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use stockade_audit::Export;
 
-use super::TaskName;
+use super::{TaskName, values};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
@@ -88,11 +88,11 @@ pub(crate) struct Select {
     /// Only what says this somewhere
     #[arg(long, value_name = "TEXT")]
     pub(crate) contains: Option<String>,
-    /// Only from this time on, RFC 3339 or the start of it
-    #[arg(long, value_name = "TIME")]
+    /// Only from this time on: RFC 3339 or the start of it, or how long ago, such as 7d
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
     pub(crate) since: Option<String>,
-    /// Only before this time
-    #[arg(long, value_name = "TIME")]
+    /// Only before this time, said in the same way
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
     pub(crate) until: Option<String>,
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::TaskName;
+use super::{TaskName, values};
 
 #[derive(Debug, Args)]
 pub(crate) struct Policy {
@@ -40,7 +40,7 @@ pub(crate) enum PolicyVerb {
     Ls,
     /// Judge what tasks did once more, by the rules as they are now; nothing is run
     #[command(after_help = "Examples:\n  \
-        stockade policy replay --since 2026-11-14\n  \
+        stockade policy replay --since 7d\n  \
         stockade policy replay my-rules.cedar --task fix-login")]
     Replay(PolicyReplay),
     /// Tell what files would change as the user's rules: which rules, and about what tasks did
@@ -61,8 +61,8 @@ pub(crate) struct PolicyReplay {
     /// Only of this task [default: all]
     #[arg(long)]
     pub(crate) task: Option<String>,
-    /// Only from this time on, RFC 3339 or the start of it
-    #[arg(long, value_name = "TIME")]
+    /// Only from this time on: RFC 3339 or the start of it, or how long ago, such as 7d
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
     pub(crate) since: Option<String>,
 }
 

@@ -81,6 +81,31 @@ pub(super) fn hundredths(text: &str) -> Result<u32, String> {
     }
 }
 
+/// Reads a moment: RFC 3339 or the start of it, or how long ago it was, such as `7d`;
+/// as records write it.
+pub(super) fn moment(text: &str) -> Result<String, String> {
+    const EXPECTED: &str = "expected a time such as 2026-11-21 or 2026-11-21T08:00:00Z, or how \
+                            long ago it was, such as 7d or 12h";
+    let year = text.split('-').next().unwrap_or_default();
+    if year.len() == 4 && year.parse::<u16>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let ago = match text.strip_suffix('d').map(str::parse::<u32>) {
+        Some(Ok(days)) => time::Duration::days(days.into()),
+        Some(Err(_)) => return Err(EXPECTED.to_owned()),
+        None => {
+            let seconds = seconds(text).map_err(|_| EXPECTED.to_owned())?;
+            time::Duration::seconds(seconds.try_into().map_err(|_| EXPECTED.to_owned())?)
+        }
+    };
+    let moment = time::OffsetDateTime::now_utc().checked_sub(ago);
+    let moment = moment.and_then(|moment| {
+        let format = &time::format_description::well_known::Rfc3339;
+        moment.format(format).ok()
+    });
+    moment.ok_or_else(|| EXPECTED.to_owned())
+}
+
 /// Reads a time such as `500ms`, or as [`seconds`] does.
 pub(super) fn milliseconds(text: &str) -> Result<u64, String> {
     match text.strip_suffix("ms").map(str::parse::<u64>) {
