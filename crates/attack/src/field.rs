@@ -4,12 +4,8 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs::{self, File},
-    io,
-    os::{
-        fd::OwnedFd,
-        unix::fs::{MetadataExt, PermissionsExt},
-    },
+    fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Stdio},
     time::{Duration, Instant},
@@ -17,11 +13,14 @@ use std::{
 
 use rand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
+use stockade_attempt::Lent;
 use stockade_workspace::remove_folder;
 
 use crate::{
+    decoy::{as_owner, is_as_planted, new_files, plant},
     error::{AttackError, During},
     heard::Listeners,
+    loan::Loan,
     process::Program,
     repository::{self, Hidden, NAME},
 };
@@ -33,9 +32,6 @@ const PREFERRED: &str = "/var/tmp";
 const WORKSPACES: [&str; 3] = ["control", "wrapped", OWN];
 /// The one of them that Stockade's own tasks start from.
 pub const OWN: &str = "own";
-/// The most entries of a folder that are looked at.
-const ENTRIES_MAX: usize = 1000;
-
 /// How long the end of a sandbox may take.
 const GRACE: Duration = Duration::from_secs(1);
 /// Folders of the host that everybody may write.
@@ -88,6 +84,7 @@ pub struct Field {
     secrets: Vec<String>,
     listeners: Listeners,
     process: Child,
+    loan: Option<Loan>,
 }
 
 impl Ground {
@@ -170,6 +167,7 @@ impl Field {
             secrets,
             listeners,
             process,
+            loan: None,
         };
         let [file, branch, stash] = ["file", "branch", "stash"].map(secret);
         let hidden = Hidden {
@@ -229,6 +227,16 @@ impl Field {
         i32::try_from(self.process.id()).unwrap_or(i32::MAX)
     }
 
+    /// A place in its memory.
+    pub(crate) fn memory_of_process(&self) -> u64 {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.process.id()));
+        let start = maps.ok().and_then(|maps| {
+            let (start, _) = maps.split_once('-')?;
+            u64::from_str_radix(start, 16).ok()
+        });
+        start.unwrap_or_default()
+    }
+
     /// The first secret that `text` holds.
     pub(crate) fn secret_in(&self, text: &str) -> Option<&str> {
         self.secrets
@@ -237,18 +245,21 @@ impl Field {
             .find(|secret| text.contains(secret))
     }
 
-    /// Descriptors of every kind that programs started meanwhile inherit.
-    pub(crate) fn lend(&self) -> io::Result<Vec<OwnedFd>> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(self.ground.outside().join("open.txt"))?;
-        let folder = File::open(self.ground.outside())?;
-        let lent: Vec<OwnedFd> = vec![file.into(), folder.into()];
-        for descriptor in &lent {
-            rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
-        }
-        Ok(lent)
+    /// Opens descriptors of every kind that programs started meanwhile inherit.
+    pub(crate) fn lend(&mut self) -> io::Result<()> {
+        let secret = self.secrets.last().cloned().unwrap_or_default();
+        self.loan = Some(Loan::open(&self.ground.outside(), &secret)?);
+        Ok(())
+    }
+
+    /// What they are, while they are open.
+    pub(crate) fn lent(&self) -> Vec<Lent> {
+        self.loan.as_ref().map(Loan::names).unwrap_or_default()
+    }
+
+    /// Closes them; what came by them.
+    pub(crate) fn take_lent(&mut self) -> io::Result<Vec<String>> {
+        self.loan.take().map_or(Ok(Vec::new()), Loan::findings)
     }
 
     /// What is not as it was since the last look; it is mended.
@@ -260,6 +271,16 @@ impl Field {
                 let _ = fs::remove_file(path);
                 plant(path, text, *mode)?;
             }
+        }
+        let program = self.ground.root.join(NAME);
+        if !repository::is_executable_as_written(&program)? {
+            findings.push("the program of a process of the host was changed".to_owned());
+            let _ = fs::remove_file(&program);
+            repository::write_executable(&self.ground.root)?;
+            // What runs is still the file that was changed.
+            self.process.kill()?;
+            self.process.wait()?;
+            self.process = wait(&self.ground.root, &self.ground.environment)?;
         }
         let programs = self.ground.home().join(TOOL);
         let programs = programs.parent().unwrap_or(&programs).to_owned();
@@ -370,58 +391,6 @@ fn wait(root: &Path, environment: &BTreeMap<OsString, OsString>) -> io::Result<C
         stdin: Stdio::null(),
     };
     program.start()
-}
-
-fn plant(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(path, text)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-fn is_as_planted(path: &Path, text: &str, mode: u32) -> bool {
-    let Ok(found) = fs::symlink_metadata(path) else {
-        return false;
-    };
-    // Older than this program: somebody set its time.
-    found.is_file()
-        && found.mode() & 0o7777 == mode
-        && found.nlink() == 1
-        && found.mtime() > 1_000_000_000
-        && fs::read(path).is_ok_and(|bytes| bytes == text.as_bytes())
-        && rustix::fs::getxattr(path, "user.stockade", &mut [0; 16][..]).is_err()
-}
-
-/// Programs of a folder that would run as their owner; they no longer do.
-fn as_owner(folder: &Path) -> io::Result<Vec<String>> {
-    const AS_OWNER: u32 = 0o6000;
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let metadata = entry.metadata()?;
-        if metadata.is_file() && metadata.mode() & AS_OWNER != 0 {
-            found.push(format!("{} runs as its owner", entry.path().display()));
-            fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o644))?;
-        }
-    }
-    Ok(found)
-}
-
-/// Files of a folder that nobody planted.
-fn new_files(
-    folder: &Path,
-    planted: &BTreeMap<PathBuf, (String, u32)>,
-) -> io::Result<Vec<PathBuf>> {
-    let own = ["socket", "log"];
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder)?.take(ENTRIES_MAX) {
-        let path = entry?.path();
-        let is_own = own.iter().any(|name| path.ends_with(name));
-        if !is_own && !planted.contains_key(&path) {
-            found.push(path);
-        }
-    }
-    Ok(found)
 }
 
 /// A path of the field as text; its folders have plain names.

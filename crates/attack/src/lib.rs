@@ -12,10 +12,12 @@
 //! Nothing here mends anything.
 
 mod class;
+mod decoy;
 mod error;
 mod field;
 mod heard;
 mod junit;
+mod loan;
 mod observed;
 mod probe;
 mod probes;

@@ -23,7 +23,11 @@ pub(crate) struct Observed {
     pub(crate) lines: Vec<Line>,
     /// Where the lines of the last start begin.
     last: usize,
-    /// Steps that went through, in words.
+    /// Whether a later start ran nothing.
+    pub(crate) refused_start: bool,
+    /// Steps that went through, or, where only the host can tell, that worked.
+    pub(crate) went: Vec<String>,
+    /// Steps that show an escape by themselves, in words.
     pub(crate) through: Vec<String>,
     /// What the host saw.
     pub(crate) host: Vec<String>,
@@ -50,6 +54,29 @@ impl Observed {
         unable.or(refused).unwrap_or_else(|| self.ended.clone())
     }
 
+    /// Steps that went through outside and were not tried here, in words.
+    pub(crate) fn untried(&self, control: &Self) -> Vec<String> {
+        let untried = |step: &String| match self.end_of(step) {
+            None => Some(format!("{step}: {}", self.ended)),
+            Some(End::Unable(reason)) => Some(format!("{step}: {reason}")),
+            Some(_) => None,
+        };
+        control.went.iter().filter_map(untried).collect()
+    }
+
+    /// A step of a start before the last that worked here, and not there.
+    pub(crate) fn prepared_only_here<'a>(&'a self, there: &Self) -> Option<&'a str> {
+        let earlier = self.lines.get(..self.last).unwrap_or_default();
+        let mut steps = earlier.iter().filter(|line| worked(&line.end));
+        let only_here = |line: &&Line| !there.end_of(&line.step).is_some_and(worked);
+        steps.find(only_here).map(|line| line.step.as_str())
+    }
+
+    fn end_of(&self, step: &str) -> Option<&End> {
+        let line = self.lines.iter().find(|line| line.step == step);
+        line.map(|line| &line.end)
+    }
+
     /// The steps of the last start.
     pub(crate) fn in_last_start(&self) -> &[Line] {
         self.lines.get(self.last..).unwrap_or_default()
@@ -65,6 +92,11 @@ impl Observed {
             End::Killed(signal) => Some(format!("{}: signal {signal}", line.step)),
         })
     }
+}
+
+/// Whether a step came to what was ordered; what that shows is another question.
+fn worked(end: &End) -> bool {
+    matches!(end, End::Worked | End::Saw(_))
 }
 
 /// Runs the executable with an order and reads its lines.
@@ -105,12 +137,12 @@ pub(crate) fn observe(
     };
     let mut observed = Observed::default();
     let marker = field.ground().marker().to_owned();
+    // The field may have another process the next time.
+    let process = format!("/proc/{}/", field.process());
     let terminal = terminal::open().during("open a terminal")?;
-    let lent = if place == In::Lent {
-        field.lend().during("open descriptors to lend")?
-    } else {
-        Vec::new()
-    };
+    if place == In::Lent {
+        field.lend().during("open descriptors to lend")?;
+    }
     for (number, order) in orders(field, facts).iter().enumerate() {
         let start = match place {
             In::Standing => Start::Standing,
@@ -119,12 +151,19 @@ pub(crate) fn observe(
             In::Own | In::Back | In::Lent if number == 0 => Start::New,
             In::Own | In::Back | In::Lent => Start::Again,
         };
-        let (lines, ran) = run(target, &marker, order, start)?;
+        let (mut lines, ran) = run(target, &marker, order, start)?;
+        for line in &mut lines {
+            line.step = line.step.replace(&process, "/proc/PROCESS/");
+        }
         observed.last = observed.lines.len();
+        observed.refused_start |= number > 0 && lines.is_empty();
         observed.lines.extend(lines);
         observed.ended = ran.ended;
     }
-    drop(lent);
+    if place == In::Lent {
+        let findings = field.take_lent().during("look at lent descriptors")?;
+        observed.host.extend(findings);
+    }
     if place == In::Back {
         target
             .take_back()
@@ -147,15 +186,18 @@ pub(crate) fn observe(
             }
         }
     }
-    observed.through = observed
-        .lines
-        .iter()
-        .filter(|line| went_through(field, judge, line, control))
-        .map(|line| match &line.end {
-            End::Refused(number) => format!("{} ({})", line.step, error(*number)),
-            _ => line.step.clone(),
-        })
-        .collect();
+    for line in &observed.lines {
+        let through = went_through(field, judge, line, control);
+        if through {
+            observed.through.push(match &line.end {
+                End::Refused(number) => format!("{} ({})", line.step, error(*number)),
+                _ => line.step.clone(),
+            });
+        }
+        if through || (judge.is_of_host() && worked(&line.end)) {
+            observed.went.push(line.step.clone());
+        }
+    }
     observed
         .host
         .extend(field.look().during("look at the host")?);

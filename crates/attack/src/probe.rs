@@ -76,6 +76,13 @@ pub(crate) enum Judge {
     Marked(&'static [&'static str]),
 }
 
+impl Judge {
+    /// Whether only the host tells: no step by itself shows an escape.
+    pub(crate) fn is_of_host(self) -> bool {
+        matches!(self, Self::Host | Self::HeldBack(_) | Self::Marked(_))
+    }
+}
+
 impl Probe {
     const fn new(id: u16, class: char, title: &'static str, way: Way) -> Self {
         Self {

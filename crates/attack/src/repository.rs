@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    decoy::is_untouched,
     error::{AttackError, During},
     process::Program,
 };
@@ -38,6 +39,11 @@ pub(crate) fn write_executable(folder: &Path) -> std::io::Result<std::path::Path
     fs::write(&path, EXECUTABLE)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     Ok(path)
+}
+
+/// Whether the executable is as it was written.
+pub(crate) fn is_executable_as_written(path: &Path) -> std::io::Result<bool> {
+    Ok(is_untouched(path, 0o755) && fs::read(path)? == EXECUTABLE)
 }
 
 /// Makes a repository that holds the executable, and secrets: a file, another

@@ -106,8 +106,8 @@ impl<'a> Suite<'a> {
         }
     }
 
-    /// Something that programs need: it works outside, and must inside. What
-    /// earlier starts were to prepare may be refused.
+    /// Something that programs need: it works outside, and must inside. Where
+    /// earlier starts could not prepare what they were to, nothing is shown.
     fn need(&mut self, orders: Orders) -> Result<Judged, AttackError> {
         let facts = self.target.facts();
         let how = (In::Own, Judge::Host);
@@ -117,6 +117,10 @@ impl<'a> Suite<'a> {
             return Ok((Outcome::Skipped, reason, None));
         }
         let inside = observe(self.field, self.target, &facts, how, orders, None)?;
+        if let Some(step) = control.prepared_only_here(&inside) {
+            let reason = format!("what it would have to cope with is not there inside: {step}");
+            return Ok((Outcome::Skipped, reason, None));
+        }
         let broken = |reason| (Outcome::Escaped, reason, Some(Witness::Inside));
         Ok(match inside.failed() {
             Some(reason) => broken(format!("it does not work inside: {reason}")),
@@ -154,12 +158,13 @@ impl<'a> Suite<'a> {
             orders,
             Some(&control.lines),
         )?;
-        Ok(verdict(&control, &inside))
+        Ok(verdict(place, &control, &inside))
     }
 }
 
-/// What is said of an attempt whose control succeeded.
-fn verdict(control: &Observed, inside: &Observed) -> Judged {
+/// What is said of an attempt whose control succeeded. It held only if each step
+/// that went through outside was tried inside, and did not.
+fn verdict(place: In, control: &Observed, inside: &Observed) -> Judged {
     if !inside.host.is_empty() {
         let reason = format!("seen by the host: {}", named(&inside.host));
         return (Outcome::Escaped, reason, Some(Witness::Host));
@@ -172,18 +177,25 @@ fn verdict(control: &Observed, inside: &Observed) -> Judged {
         let reason = format!("the target did not run it: {}", inside.ended);
         return (Outcome::Skipped, reason, None);
     }
-    let unable = inside
-        .lines
-        .iter()
-        .all(|line| matches!(line.end, End::Unable(_)));
-    if unable {
-        let reason = format!("it cannot be tried inside: {}", inside.why_not());
+    // A target that does not start again, and one that ends what takes too much
+    // memory, have refused what was yet to come.
+    let untried = if inside.refused_start || place == In::Capped {
+        Vec::new()
+    } else {
+        inside.untried(control)
+    };
+    if let Some(step) = untried.first() {
+        let reason = format!(
+            "{} of the {} steps that go through outside cannot be tried inside: {step}",
+            untried.len(),
+            control.went.len()
+        );
         return (Outcome::Skipped, reason, None);
     }
     let reason = if control.host.is_empty() {
         format!(
             "{} of {} steps went through outside, none inside",
-            control.through.len(),
+            control.went.len(),
             control.lines.len()
         )
     } else {

@@ -3,7 +3,7 @@
 use std::io;
 
 use rustix::{
-    mount::{MountFlags, mount as mount_file_system},
+    mount::{MountFlags, MountPropagationFlags, mount as mount_file_system, mount_change},
     net::{AddressFamily, SendFlags, SocketType, netlink},
 };
 use stockade_attempt::{Call, End};
@@ -44,23 +44,28 @@ pub(crate) fn foreign(report: &Report) {
 
 pub(crate) fn mount(types: &[String], report: &Report) {
     for kind in types {
-        let ended = apart(|| {
-            // Where namespaces can be had, their mounts are nobody else's; as
-            // root of the machine one of mounts is enough.
-            let entered = unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID)
-                .and_then(|()| apart(|| mounted(kind)));
-            match entered {
-                Ok(Ended::Code(code)) => code,
-                Ok(Ended::Signal(_)) => u8::MAX,
-                Err(error) => error_code(&error),
-            }
-        });
-        report.ended(format!("mount {kind} in namespaces of its own"), ended);
+        // As whoever may make a user namespace, and as whoever has the rights
+        // of this one: either alone is enough.
+        for (rights, flags) in [("new", libc::CLONE_NEWUSER), ("its own", 0)] {
+            let ended = apart(|| {
+                let flags = flags | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
+                match unshare(flags).and_then(|()| apart(|| mounted(kind))) {
+                    Ok(Ended::Code(code)) => code,
+                    Ok(Ended::Signal(_)) => u8::MAX,
+                    Err(error) => error_code(&error),
+                }
+            });
+            report.ended(format!("mount {kind} with {rights} rights"), ended);
+        }
     }
 }
 
+/// Mounts where nobody else sees it.
 fn mounted(kind: &str) -> u8 {
-    match mount_file_system("stockade", "/tmp", kind, MountFlags::empty(), None) {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    let mounted = mount_change("/", private)
+        .and_then(|()| mount_file_system("stockade", "/tmp", kind, MountFlags::empty(), None));
+    match mounted {
         Ok(()) => 0,
         Err(error) => error_code(&error.into()),
     }

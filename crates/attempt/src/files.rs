@@ -1,17 +1,13 @@
-//! Files of the host, by path and by descriptor.
+//! Files of the host, by path.
 
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    os::{
-        fd::AsRawFd,
-        unix::fs::{MetadataExt, PermissionsExt},
-    },
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
-use stockade_attempt::End;
 
 use crate::report::Report;
 
@@ -27,7 +23,7 @@ pub(crate) fn read(paths: &[String], report: &Report) {
 }
 
 /// The beginning of a file.
-fn shown(path: &Path) -> io::Result<String> {
+pub(crate) fn shown(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(SHOWN_MAX).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -127,46 +123,4 @@ fn old(file: &Path) -> io::Result<()> {
         last_modification: epoch,
     };
     Ok(utimensat(CWD, file, &times, AtFlags::empty())?)
-}
-
-/// Every descriptor but one's own: what it shows, and what can be written
-/// through its name.
-pub(crate) fn descriptors(report: &Report) {
-    let Ok(folder) = fs::read_dir("/proc/self/fd") else {
-        return report.tell(
-            "list descriptors",
-            End::Unable("there is no /proc".to_owned()),
-        );
-    };
-    let names: Vec<String> = folder
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    let own = File::open("/proc/self/fd").map(|file| file.as_raw_fd().to_string());
-    for name in names {
-        let path = format!("/proc/self/fd/{name}");
-        // The one that listed them is closed again, or is the last one's number.
-        let Ok(target) = fs::read_link(&path) else {
-            continue;
-        };
-        if own.as_ref().is_ok_and(|own| *own == name) && target.ends_with("fd") {
-            continue;
-        }
-        let kind = fs::metadata(&path).map(|found| found.file_type());
-        if kind.as_ref().is_ok_and(fs::FileType::is_dir) {
-            list(std::slice::from_ref(&path), report);
-            report.tried(
-                format!("create in {path}"),
-                File::create_new(format!("{path}/created")),
-            );
-        } else if kind.is_ok_and(|kind| kind.is_file()) {
-            report.seen(format!("read {path}"), shown(Path::new(&path)));
-            let write = || {
-                let mut file = File::options().write(true).open(&path)?;
-                file.write_all(b"changed\n")
-            };
-            report.tried(format!("write {path}"), write());
-        }
-    }
-    report.tell("list descriptors", End::Saw(String::new()));
 }

@@ -72,19 +72,24 @@ pub enum Order {
         folders: Vec<String>,
     },
     /// To use descriptors that nobody meant to hand over.
-    Descriptors,
-    /// To type on the terminal that is standard input.
+    Descriptors(Vec<Lent>),
+    /// To type on the terminal that is standard input, and on the controlling one.
     Terminal,
-    /// To read what this process of the host has and does.
-    Process(i32),
+    /// To read what a process of the host has and does.
+    Process {
+        /// The process.
+        process: i32,
+        /// Where it has memory: nobody inside has to be told by `/proc`.
+        address: u64,
+    },
     /// To trace it and change its memory.
     Trace(i32),
     /// To end it.
     Kill(i32),
     /// To stop it; it may go on at once.
     Stop(i32),
-    /// To change the caps of the control group that this is in.
-    OwnGroup,
+    /// To change the caps of any control group that can be found.
+    Groups,
     /// Nothing, for a while.
     Wait,
     /// To leave a process behind.
@@ -185,6 +190,17 @@ pub struct Socket {
     pub kind: i32,
     /// The protocol.
     pub protocol: i32,
+}
+
+/// An open descriptor, by what it refers to: numbers may change on the way in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lent {
+    /// What it is called.
+    pub name: String,
+    /// The device.
+    pub device: u64,
+    /// The inode.
+    pub inode: u64,
 }
 
 /// Something to send somewhere.

@@ -8,9 +8,9 @@ use std::{
 };
 
 use rustix::{
+    fd::OwnedFd,
     fs::{FallocateFlags, fallocate},
     process::{Resource, Rlimit, getrlimit, setrlimit},
-    termios::isatty,
 };
 use stockade_attempt::End;
 
@@ -40,12 +40,11 @@ pub(crate) fn threads(count: u32, report: &Report) {
             }
         }
     }
-    let reached = threads.len();
     drop(held);
     for thread in threads {
         let _ = thread.join();
     }
-    report.tell(format!("have {count} threads (had {reached})"), end);
+    report.tell(format!("have {count} threads"), end);
 }
 
 /// Uses memory in a process of its own, of which the kernel may make an end.
@@ -85,9 +84,8 @@ pub(crate) fn files(count: u32, report: &Report) {
             }
         }
     }
-    let reached = open.len();
     drop(open);
-    report.tried(format!("open {count} files (had {reached})"), result);
+    report.tried(format!("open {count} files"), result);
 }
 
 /// Asks for room at once: where there is a cap the answer is no, and where
@@ -107,14 +105,26 @@ pub(crate) fn fill(folder: &str, bytes: u64, report: &Report) {
     report.tried(format!("take {} MiB in {folder}", bytes >> 20), filled);
 }
 
+/// Types on standard input and on the controlling terminal: a sandbox may have
+/// taken either away.
 pub(crate) fn terminal(report: &Report) {
-    if !isatty(rustix::stdio::stdin()) {
-        return report.tell("type on the terminal", End::Refused(libc::ENOTTY));
-    }
-    for (step, high_bits) in [
-        ("type on the terminal", 0),
-        ("type on the terminal, with high bits", 1 << 32),
+    let own = rustix::io::dup(rustix::stdio::stdin()).map_err(io::Error::from);
+    let controlling = File::open("/dev/tty").map(OwnedFd::from);
+    for (name, terminal) in [
+        ("the terminal of standard input", own),
+        ("the controlling terminal", controlling),
     ] {
-        report.tried(step, type_on_terminal(b'\n', high_bits));
+        for (how, high_bits) in [("", 0), (", with high bits", 1 << 32)] {
+            let typed = match &terminal {
+                Ok(terminal) => type_on_terminal(terminal, b'\n', high_bits),
+                Err(error) => Err(again(error)),
+            };
+            report.tried(format!("type on {name}{how}"), typed);
+        }
     }
+}
+
+fn again(error: &io::Error) -> io::Error {
+    let number = error.raw_os_error().unwrap_or(libc::ENOTTY);
+    io::Error::from_raw_os_error(number)
 }

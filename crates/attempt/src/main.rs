@@ -2,7 +2,9 @@
 
 mod arrange;
 mod calls;
+mod descriptors;
 mod files;
+mod groups;
 mod limits;
 mod processes;
 mod programs;
@@ -50,11 +52,11 @@ fn attempt(order: Order, report: &Report) {
         Order::Netlink => calls::netlink(report),
         Order::Status(wanted) => processes::status(&wanted, report),
         Order::Namespaces => processes::namespaces(report),
-        Order::Process(process) => processes::process(process, report),
+        Order::Process { process, address } => processes::process(process, address, report),
         Order::Trace(process) => processes::trace(process, report),
         Order::Kill(process) => processes::kill(process, report),
         Order::Stop(process) => processes::stop(process, report),
-        Order::OwnGroup => processes::own_group(report),
+        Order::Groups => groups::caps(report),
         Order::Programs(programs) => programs::run(&programs, report),
         Order::Shows(programs) => programs::show(&programs, report),
         Order::Wait => processes::wait(),
@@ -80,7 +82,7 @@ fn attempt(order: Order, report: &Report) {
             }
             search::files(&prefix, &folders, report);
         }
-        Order::Descriptors => files::descriptors(report),
+        Order::Descriptors(lent) => descriptors::use_lent(&lent, report),
         Order::Terminal => limits::terminal(report),
         Order::Foreign => calls::foreign(report),
         Order::Memory(bytes) => limits::memory(bytes, report),

@@ -32,7 +32,13 @@ pub(crate) fn show(programs: &[Vec<String>], report: &Report) {
             bytes.truncate(SHOWN_MAX);
             String::from_utf8_lossy(&bytes).into_owned()
         });
-        report.seen(format!("run {}", words.join(" ")), shown);
+        let step = format!("run {}", words.join(" "));
+        match shown {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                report.tell(step, End::Unable(format!("there is no {}", words[0])));
+            }
+            shown => report.seen(step, shown),
+        }
     }
 }
 

@@ -5,7 +5,10 @@
     reason = "system calls by number, and processes to make them in, have no safe binding"
 )]
 
-use std::process::abort;
+use std::{
+    os::fd::{AsRawFd, OwnedFd},
+    process::abort,
+};
 
 /// How a process of [`apart`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +146,24 @@ pub(crate) fn read_memory(process: i32, address: usize, buffer: &mut [u8]) -> st
     Ok(())
 }
 
+/// Sends bytes to the socket that is this descriptor, which nobody handed over.
+pub(crate) fn send(descriptor: i32, bytes: &[u8]) -> std::io::Result<()> {
+    // SAFETY: the pointer and the length are those of a live slice, which is
+    // only read; that the descriptor may be none is answered by an error.
+    let sent = unsafe {
+        libc::send(
+            descriptor,
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL,
+        )
+    };
+    if sent < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Becomes the tracer of a process without stopping it, and lets it go.
 pub(crate) fn seize(process: i32) -> std::io::Result<()> {
     // SAFETY: PTRACE_SEIZE takes no memory of ours; what was seized is let go
@@ -153,12 +174,16 @@ pub(crate) fn seize(process: i32) -> std::io::Result<()> {
     }
 }
 
-/// Types `byte` on the terminal that is standard input, with the number of the
-/// request as it is or with bits that the kernel ignores.
-pub(crate) fn type_on_terminal(byte: u8, high_bits: u64) -> std::io::Result<()> {
+/// Types `byte` on a terminal, with the number of the request as it is or with
+/// bits that the kernel ignores.
+pub(crate) fn type_on_terminal(
+    terminal: &OwnedFd,
+    byte: u8,
+    high_bits: u64,
+) -> std::io::Result<()> {
     let request = high_bits | libc::TIOCSTI;
     // SAFETY: the request reads one byte at the pointer, which is live.
-    match unsafe { libc::ioctl(0, request, &raw const byte) } {
+    match unsafe { libc::ioctl(terminal.as_raw_fd(), request, &raw const byte) } {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
     }

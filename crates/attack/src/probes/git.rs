@@ -94,12 +94,15 @@ pub(super) const PROBES: &[Probe] = &[
         'A',
         "move the user's branches",
         In::Back,
-        Judge::HeldBack(&[".git/refs/heads/planted"]),
+        Judge::HeldBack(&[".git/refs/heads/planted", ".git/refs/heads/made"]),
         |_, _| {
-            vec![Order::Arrange(vec![Act::Rename {
-                from: "{git}/refs/heads/main".to_owned(),
-                to: "{git}/refs/heads/planted".to_owned(),
-            }])]
+            vec![Order::Arrange(vec![
+                file("{git}/refs/heads/made", "ref: refs/heads/main\n"),
+                Act::Rename {
+                    from: "{git}/refs/heads/main".to_owned(),
+                    to: "{git}/refs/heads/planted".to_owned(),
+                },
+            ])]
         },
     ),
     Probe::within(
@@ -107,12 +110,16 @@ pub(super) const PROBES: &[Probe] = &[
         'A',
         "take away the user's objects",
         In::Back,
-        Judge::HeldBack(&[".git/gone"]),
+        Judge::HeldBack(&[".git/gone-packs", ".git/gone"]),
         |_, _| {
-            vec![Order::Arrange(vec![Act::Rename {
-                from: "{git}/objects".to_owned(),
-                to: "{git}/gone".to_owned(),
-            }])]
+            let gone = |from: &str, to: &str| Act::Rename {
+                from: from.to_owned(),
+                to: to.to_owned(),
+            };
+            vec![Order::Arrange(vec![
+                gone("{git}/objects/pack", "{git}/gone-packs"),
+                gone("{git}/objects", "{git}/gone"),
+            ])]
         },
     ),
     back(14, "nest a repository with a monitor", |field, _| {

@@ -29,11 +29,12 @@ pub(super) const PROBES: &[Probe] = &[
         Judge::Worked,
         |_, _| vec![Order::Memory(MEMORY)],
     ),
-    Probe::standing(124, 'P', "fill /tmp", Judge::Worked, |_, _| {
-        vec![Order::Fill {
-            folder: "/tmp".to_owned(),
+    Probe::standing(124, 'P', "fill scratch folders", Judge::Worked, |_, _| {
+        let fill = |folder: &str| Order::Fill {
+            folder: folder.to_owned(),
             bytes: SCRATCH,
-        }]
+        };
+        ["/tmp", "/dev/shm"].map(fill).into()
     }),
     Probe::standing(126, 'P', "open files without end", Judge::Worked, |_, _| {
         vec![Order::Files(FILES)]

@@ -28,16 +28,15 @@ pub(super) const PROBES: &[Probe] = &[
     Probe::standing(
         152,
         'S',
-        "write programs that run, by way of /proc",
-        Judge::Worked,
+        "change a program of the host that runs, by way of /proc",
+        Judge::Host,
+        // Nobody may write what runs, but its mode, times and attributes are
+        // changed by whoever reaches it.
         |field, _| {
-            let process = field.process();
-            vec![Order::OpenForWriting(vec![
-                "/proc/self/exe".to_owned(),
-                "/proc/1/exe".to_owned(),
-                format!("/proc/{process}/exe"),
-                text(&field.ground().root().join(crate::repository::NAME)),
-            ])]
+            vec![Order::Change(vec![format!(
+                "/proc/{}/exe",
+                field.process()
+            )])]
         },
     ),
     Probe::standing(
@@ -110,9 +109,9 @@ pub(super) const PROBES: &[Probe] = &[
     Probe::standing(
         224,
         'S',
-        "change the caps of its own control group",
+        "change the caps of control groups, its own among them",
         Judge::Worked,
-        |_, _| vec![Order::OwnGroup, Order::Mount(strings(&["cgroup2"]))],
+        |_, _| vec![Order::Groups, Order::Mount(strings(&["cgroup2"]))],
     ),
     Probe::within(
         225,

@@ -56,7 +56,12 @@ pub(super) const PROBES: &[Probe] = &[
         'G',
         "read a process of the host: environment, memory",
         Judge::Worked,
-        |field, _| vec![Order::Process(field.process())],
+        |field, _| {
+            vec![Order::Process {
+                process: field.process(),
+                address: field.memory_of_process(),
+            }]
+        },
     ),
     Probe::standing(
         49,
@@ -109,15 +114,15 @@ pub(super) const PROBES: &[Probe] = &[
         "use descriptors that the caller has open",
         In::Lent,
         Judge::Secret,
-        |_, _| vec![Order::Descriptors],
+        |field, _| vec![Order::Descriptors(field.lent())],
     ),
     Probe::within(
         151,
         'H',
-        "write through the names of descriptors",
+        "write to descriptors that the caller has open, and through their names",
         In::Lent,
         Judge::Host,
-        |_, _| vec![Order::Descriptors],
+        |field, _| vec![Order::Descriptors(field.lent())],
     ),
     Probe::within(
         52,
