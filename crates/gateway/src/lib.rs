@@ -17,6 +17,7 @@ mod address;
 mod authority;
 mod aws;
 mod budget;
+mod coding;
 mod connection;
 mod credential;
 mod dns;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use flate2::{Compression, write::GzEncoder};
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
@@ -119,10 +120,23 @@ fn answer(mut stream: Stream, keep: &Mutex<Vec<Seen>>) -> std::io::Result<()> {
         }
         return out("0\r\n\r\n");
     }
-    if path == "/gzip" {
+    if path == "/compress" {
         return out(&format!(
-            "{head}content-encoding: gzip\r\ncontent-length: 1\r\n\r\nx"
+            "{head}content-encoding: compress\r\ncontent-length: 1\r\n\r\nx"
         ));
+    }
+    if path == "/gzip" {
+        let credential = request.header("authorization").unwrap_or_default();
+        let secret = credential.rsplit(' ').next().unwrap_or_default();
+        let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+        packed.write_all(format!("{ECHO} {}\n", forms(secret).join(" | ")).as_bytes())?;
+        let packed = packed.finish()?;
+        let length = packed.len();
+        out(&format!(
+            "{head}content-encoding: gzip\r\ncontent-length: {length}\r\n\r\n"
+        ))?;
+        stream.get_mut().write_all(&packed)?;
+        return stream.get_mut().flush();
     }
     if path == "/slow" {
         out(&format!(

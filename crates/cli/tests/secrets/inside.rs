@@ -97,7 +97,10 @@ fn g3_an_echoed_secret_comes_back_as_the_placeholder_in_every_form_and_chunk() {
     let task = stage.start(&[], "sleep 600");
     let echo = format!("-i --compressed -H 'Range: bytes=0-9' {BEARER} https://api.test/echo");
     // Files, since what is printed is searched once more on its way out.
-    let script = format!("curl -sS {echo} > echo; printf %s $GH_TOKEN > token; mv echo echoed");
+    let script = format!(
+        "curl -sS {echo} > echo; curl -sS {BEARER} https://api.test/gzip > gzip && \
+         printf %s $GH_TOKEN > token; mv echo echoed; mv gzip unpacked"
+    );
     assert_eq!(stage.host.exec(&task, &script).0, 0);
     stage.host.json(&["stop", &task.id]);
     for form in forms(REAL) {
@@ -109,10 +112,9 @@ fn g3_an_echoed_secret_comes_back_as_the_placeholder_in_every_form_and_chunk() {
     assert_eq!(seen[0].header("accept-encoding"), Some("identity"));
     assert_eq!(seen[0].header("range"), None);
     let held = holding(&task.folder, ECHO);
-    assert!(
-        held.iter().any(|path| path.ends_with("/echoed")),
-        "{held:?}"
-    );
+    for file in ["/echoed", "/unpacked"] {
+        assert!(held.iter().any(|path| path.ends_with(file)), "{held:?}");
+    }
 }
 
 #[test]
@@ -121,7 +123,7 @@ fn g3_a_reply_that_cannot_be_searched_is_withheld() {
         return;
     };
     let task = stage.start(&[], "sleep 600");
-    let printed = stage.curl(&task, &format!("{BEARER} https://api.test/gzip"));
+    let printed = stage.curl(&task, &format!("{BEARER} https://api.test/compress"));
     assert!(
         printed.ends_with(" 502") && printed.contains("cannot be searched"),
         "{printed}"

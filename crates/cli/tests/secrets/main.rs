@@ -60,7 +60,7 @@ impl Stage {
         let stage = Self::open()?;
         stage.secret(&["add", "github", "--from", "env:GITHUB"]);
         stage.bind(&["--path", "/v1/**", "--method", "GET,POST"]);
-        for path in ["/echo", "/gzip", "/slow"] {
+        for path in ["/echo", "/gzip", "/compress", "/slow"] {
             stage.bind(&["--path", path]);
         }
         Some(stage)

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     asking::{self, Asking},
+    expansion::Expansions,
     intake::Intake,
     model::Route,
     ruled::Hosts,
@@ -66,6 +67,7 @@ pub(crate) struct Gatekeeper {
     pub(super) meter: Arc<dyn Meter>,
     policy: Arc<dyn Policy>,
     pub(super) intake: Intake,
+    pub(super) expansions: Expansions,
     under_way: Arc<Semaphore>,
     requests: AtomicU64,
     pub(crate) record: Record,
@@ -139,6 +141,7 @@ impl Gatekeeper {
             meter: court.meter,
             policy: court.policy,
             intake: Intake::new(),
+            expansions: Expansions::new(),
             under_way: Arc::new(Semaphore::new(REQUESTS_MAX)),
             requests: AtomicU64::new(1),
             record,

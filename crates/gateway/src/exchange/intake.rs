@@ -23,7 +23,27 @@ pub(super) struct Intake(Arc<Semaphore>);
 /// A body, and its share of the memory for bodies.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    pub(super) memory: Vec<OwnedSemaphorePermit>,
+    pub(super) memory: Option<OwnedSemaphorePermit>,
+}
+
+/// A body of which more is to come.
+#[derive(Default)]
+pub(super) struct Growing {
+    bytes: BytesMut,
+    memory: Option<OwnedSemaphorePermit>,
+}
+
+impl Growing {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn whole(self) -> Held {
+        Held {
+            bytes: self.bytes.freeze(),
+            memory: self.memory,
+        }
+    }
 }
 
 impl Intake {
@@ -37,38 +57,45 @@ impl Intake {
         if body.size_hint().lower() > limit {
             return Err(too_large(limit));
         }
-        let mut bytes = BytesMut::new();
-        let mut memory = Vec::new();
+        let mut growing = Growing::default();
         loop {
             let frame = timeout(BODY_PAUSE, body.frame()).await.map_err(|_| {
                 let reason = "its body stopped arriving.";
                 Refusal::new(StatusCode::REQUEST_TIMEOUT, "http.body-timeout", reason)
             })?;
             let Some(frame) = frame else {
-                let bytes = bytes.freeze();
-                return Ok(Held { bytes, memory });
+                return Ok(growing.whole());
             };
             let frame =
                 frame.map_err(|_| Refusal::malformed(MALFORMED, "its body is malformed."))?;
             let Ok(chunk) = frame.into_data() else {
                 continue;
             };
-            let length = bytes.len() + chunk.len();
-            if length as u64 > limit {
+            if (growing.len() + chunk.len()) as u64 > limit {
                 return Err(too_large(limit));
             }
-            let grown = length.div_ceil(1024) - bytes.len().div_ceil(1024);
-            let grown = u32::try_from(grown).unwrap_or(u32::MAX);
-            // Not waited for: two half-read bodies could wait for each other.
-            let permit = Arc::clone(&self.0)
-                .try_acquire_many_owned(grown)
-                .map_err(|_| {
-                    let reason = "too many large requests are under way; send fewer at once.";
-                    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "http.body-memory", reason)
-                })?;
-            memory.push(permit);
-            bytes.extend_from_slice(&chunk);
+            self.add(&mut growing, &chunk)?;
         }
+    }
+
+    /// Adds `chunk`, if there is memory for it.
+    pub(super) fn add(&self, growing: &mut Growing, chunk: &[u8]) -> Result<(), Refusal> {
+        let length = growing.len() + chunk.len();
+        let grown = length.div_ceil(1024) - growing.len().div_ceil(1024);
+        let grown = u32::try_from(grown).unwrap_or(u32::MAX);
+        // Not waited for: two half-read bodies could wait for each other.
+        let permit = Arc::clone(&self.0)
+            .try_acquire_many_owned(grown)
+            .map_err(|_| {
+                let reason = "too many large requests are under way; send fewer at once.";
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "http.body-memory", reason)
+            })?;
+        match &mut growing.memory {
+            Some(memory) => memory.merge(permit),
+            none => *none = Some(permit),
+        }
+        growing.bytes.extend_from_slice(chunk);
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request, from its head to the end of its reply.
 
 mod asking;
+mod expansion;
 mod gatekeeper;
 mod intake;
 mod model;

@@ -1,9 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts,
-};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -14,7 +12,7 @@ use tokio::time::timeout;
 use super::{
     gatekeeper::{Gatekeeper, Head, REPLY_WAIT, refuse_upgrade, unrecorded},
     outcome::{InwardBody, Outcome},
-    wire::{chain, is_encoded, outward_uri, request_size},
+    wire::{chain, outward_uri, request_size},
 };
 use crate::{
     aws::{self, Signer},
@@ -125,7 +123,11 @@ impl Gatekeeper {
         let allowed = judge(head, route)?;
         let ruled = self.judge_by_policy(head, true).await?;
         let parts = head.parts;
-        let held = self.intake.read(body, BODY_MAX).await?;
+        let mut held = self.intake.read(body, BODY_MAX).await?;
+        // What it says is what is judged and sent.
+        if let Some(said) = self.intake.said(&parts.headers, &held.bytes).await? {
+            held = said;
+        }
         self.judge_body(&route.settings, &parts.method, &held.bytes)?;
         let call = model::read(
             route.settings.api,
@@ -165,7 +167,7 @@ impl Gatekeeper {
         let answered = timeout(REPLY_WAIT, route.client.request(request)).await;
         drop(held.memory);
         let failure = match answered {
-            Ok(Ok(reply)) => return Ok(inward_reply(route, reply, outcome)),
+            Ok(Ok(reply)) => return Ok(self.model_reply(route, reply, outcome)),
             Ok(Err(source)) => {
                 if source.is_connect() {
                     outcome.costs_nothing();
@@ -217,6 +219,48 @@ impl Gatekeeper {
         }
         Ok(())
     }
+
+    /// A model's reply as it goes inside: searched for the key, and measured.
+    fn model_reply(
+        &self,
+        route: &Route,
+        reply: Response<Incoming>,
+        mut outcome: Outcome,
+    ) -> Response<ReplyBody> {
+        let (parts, body) = reply.into_parts();
+        outcome.answered(&parts);
+        if parts.status.is_client_error() || parts.status.is_server_error() {
+            outcome.costs_nothing();
+        }
+        let expansion = if parts.status.is_informational() {
+            Err("is none that ends a request".to_owned())
+        } else {
+            self.expansions.begin(&parts.headers)
+        };
+        let expansion = match expansion {
+            Ok(expansion) => expansion,
+            Err(sentence) => {
+                outcome.failed(&format!("the reply {sentence}"));
+                let message = format!("Stockade: the model host's reply {sentence}.");
+                return reply::upstream_failed(Some(route.settings.api), &message);
+            }
+        };
+        let content_type = parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        outcome.measure(UsageMeter::new(
+            route.settings.api,
+            content_type.unwrap_or_default(),
+        ));
+        let headers = head::inward(&parts.headers, |text| route.redactor.clean(text));
+        let redactor = Arc::clone(&route.redactor);
+        let body = InwardBody::searched(body, expansion, redactor, outcome, None);
+        let mut inward = Response::new(body.boxed_unsync());
+        *inward.status_mut() = parts.status;
+        *inward.headers_mut() = headers;
+        inward
+    }
 }
 
 /// The rules on the head of a request to a model host.
@@ -237,14 +281,6 @@ fn judge<'a>(head: &Head<'_>, route: &'a Route) -> Result<Allowed<'a>, Refusal> 
         return Err(Refusal::forbidden("network.endpoint", reason));
     };
     route.credential.check(parts)?;
-    if is_encoded(&parts.headers) {
-        let reason = "a compressed request body cannot be checked; send it as it is.";
-        return Err(Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "http.content-encoding",
-            reason,
-        ));
-    }
     Ok(Allowed {
         route,
         endpoint,
@@ -273,6 +309,7 @@ fn outward_request(
     *request.version_mut() = Version::HTTP_11;
     let slots = std::slice::from_ref(credential.header());
     *request.headers_mut() = head::outward(&parts.headers, slots, true);
+    request.headers_mut().remove(header::CONTENT_ENCODING);
     if parts.method == Method::POST {
         // As it was judged; a character set named here could make it another text.
         let json = HeaderValue::from_static("application/json");
@@ -280,36 +317,4 @@ fn outward_request(
     }
     credential.put(parts, &mut request, body)?;
     Ok(request)
-}
-
-fn inward_reply(
-    route: &Route,
-    reply: Response<Incoming>,
-    mut outcome: Outcome,
-) -> Response<ReplyBody> {
-    let (parts, body) = reply.into_parts();
-    outcome.answered(&parts);
-    if parts.status.is_client_error() || parts.status.is_server_error() {
-        outcome.costs_nothing();
-    }
-    if is_encoded(&parts.headers) || parts.status.is_informational() {
-        outcome.failed("the reply is in a form that cannot be searched for the secret");
-        let message =
-            "Stockade: the model host's reply is in a form that cannot be searched for the key.";
-        return reply::upstream_failed(Some(route.settings.api), message);
-    }
-    let content_type = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    outcome.measure(UsageMeter::new(
-        route.settings.api,
-        content_type.unwrap_or_default(),
-    ));
-    let headers = head::inward(&parts.headers, |text| route.redactor.clean(text));
-    let body = InwardBody::searched(body, Arc::clone(&route.redactor), outcome, None);
-    let mut inward = Response::new(body.boxed_unsync());
-    *inward.status_mut() = parts.status;
-    *inward.headers_mut() = headers;
-    inward
 }

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use stockade_scan::{RedactedStream, Redactor};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::expansion::Expansion;
 use crate::{
     head,
     meter::Spent,
@@ -147,6 +148,8 @@ impl Drop for Outcome {
 /// passed on as it arrives.
 pub(crate) struct InwardBody {
     upstream: Incoming,
+    /// What undoes its coding, if it has one and is searched.
+    expansion: Option<Expansion>,
     /// What is searched for, if a secret went out.
     search: Option<(Arc<Redactor>, RedactedStream)>,
     /// Ends when the secret that went out is taken back.
@@ -163,12 +166,16 @@ impl InwardBody {
     /// A reply to a request that may have carried a secret.
     pub(crate) fn searched(
         upstream: Incoming,
+        expansion: Option<Expansion>,
         redactor: Arc<Redactor>,
         outcome: Outcome,
         cut: Option<Cut>,
     ) -> Self {
         let search = Some((redactor, RedactedStream::default()));
-        Self::new(upstream, search, outcome, cut)
+        Self {
+            expansion,
+            ..Self::new(upstream, search, outcome, cut)
+        }
     }
 
     /// A reply that is passed on as it is.
@@ -184,6 +191,7 @@ impl InwardBody {
     ) -> Self {
         let mut body = Self {
             upstream,
+            expansion: None,
             search,
             cut,
             idle: Box::pin(sleep(IDLE_MAX)),
@@ -211,11 +219,23 @@ impl InwardBody {
     fn take(&mut self, chunk: Bytes) -> Bytes {
         let outcome = &mut self.outcome;
         outcome.received = outcome.received.saturating_add(chunk.len() as u64);
-        if let Some(meter) = &mut outcome.meter {
-            meter.see(&chunk);
-        }
         if let Some(digest) = &mut outcome.digest {
             digest.update(&chunk);
+        }
+        match &mut self.expansion {
+            Some(expansion) => {
+                expansion.take(chunk);
+                Bytes::new()
+            }
+            None => self.read(chunk),
+        }
+    }
+
+    /// What passes on of `chunk`, which is no more packed.
+    fn read(&mut self, chunk: Bytes) -> Bytes {
+        let outcome = &mut self.outcome;
+        if let Some(meter) = &mut outcome.meter {
+            meter.see(&chunk);
         }
         let Some((redactor, stream)) = &mut self.search else {
             self.note_end();
@@ -259,6 +279,18 @@ impl Body for InwardBody {
                 body.cut = None;
                 return body.fail(TAKEN_BACK);
             }
+            if let Some(said) = body.expansion.as_mut().and_then(Expansion::next) {
+                match said {
+                    Ok(said) => {
+                        let passed = body.read(said);
+                        if passed.is_empty() {
+                            continue;
+                        }
+                        return Poll::Ready(Some(Ok(Frame::data(passed))));
+                    }
+                    Err(error) => return body.fail(&format!("the reply {error}")),
+                }
+            }
             match Pin::new(&mut body.upstream).poll_frame(context) {
                 Poll::Pending => {
                     return match body.idle.as_mut().poll(context) {
@@ -284,6 +316,9 @@ impl Body for InwardBody {
                 }
                 Poll::Ready(Some(Err(source))) => return body.fail(&source.to_string()),
                 Poll::Ready(None) => {
+                    if let Some(Err(error)) = body.expansion.as_ref().map(Expansion::finish) {
+                        return body.fail(&format!("the reply {error}"));
+                    }
                     body.done = true;
                     body.outcome.ended = "complete";
                     let rest = match &mut body.search {

@@ -159,8 +159,6 @@ impl Gatekeeper {
         let ruled = self.judge_by_policy(head, false).await?;
         let limit = rule.request_limit();
         let held = self.intake.read(body, limit).await?;
-        // A compressed one may pass: no secret is inside, and a placeholder
-        // that is not seen is not replaced either.
         if let Some(secret) = self.placeholders.find(&held.bytes) {
             let fields = self.secrets.in_body(head, &held.bytes, &self.placeholders);
             let misplaced = || credential::misplaced_in("the request body", secret);
@@ -169,6 +167,7 @@ impl Gatekeeper {
         self.judge_known(&held.bytes)?;
         let url = secrets::without(&fills, &head.parts.uri);
         self.judge_content(head, &url, &held.bytes).await?;
+        self.judge_said(head, &url, &held.bytes).await?;
         let upstream = self.hosts.upstream(head.target);
         let searched = self.secrets.go_to(head.target.destination());
         let request = outward_request(head, &upstream, searched)?;
@@ -250,7 +249,12 @@ impl Gatekeeper {
     }
 
     /// Refuses what looks like keys or sources where no rule lets them through.
-    async fn judge_content(&self, head: &Head<'_>, url: &str, body: &[u8]) -> Result<(), Refusal> {
+    pub(super) async fn judge_content(
+        &self,
+        head: &Head<'_>,
+        url: &str,
+        body: &[u8],
+    ) -> Result<(), Refusal> {
         let carries = head.rules.carries(&head.asked());
         let judged = self.outbound.judge_content(url, body, carries).await;
         judged.map_err(|(refusal, needed)| {

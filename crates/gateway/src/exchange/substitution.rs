@@ -7,7 +7,6 @@ use stockade_types::Redacted;
 use super::{
     gatekeeper::{Gatekeeper, unrecorded},
     outcome::{Cut, InwardBody, Outcome},
-    wire::is_encoded,
 };
 use crate::{
     head,
@@ -72,16 +71,18 @@ impl Gatekeeper {
     ) -> Response<ReplyBody> {
         let (parts, body) = reply.into_parts();
         outcome.answered(&parts);
-        if is_encoded(&parts.headers) {
-            outcome.failed("the reply is in a form that cannot be searched for secrets");
-            let message = "Stockade: the host's reply is compressed although it was not asked to \
-                           be, and cannot be searched for secrets.";
-            return reply::upstream_failed(None, message);
-        }
+        let expansion = match self.expansions.begin(&parts.headers) {
+            Ok(expansion) => expansion,
+            Err(sentence) => {
+                outcome.failed(&format!("the reply {sentence}"));
+                let message = format!("Stockade: the host's reply {sentence}.");
+                return reply::upstream_failed(None, &message);
+            }
+        };
         let redactor = self.secrets.redactor();
         let headers = head::inward(&parts.headers, |text| redactor.clean(text));
         let cut = substitution.cut(&self.secrets);
-        let body = InwardBody::searched(body, redactor, outcome, cut);
+        let body = InwardBody::searched(body, expansion, redactor, outcome, cut);
         let mut inward = Response::new(body.boxed_unsync());
         *inward.status_mut() = parts.status;
         *inward.headers_mut() = headers;

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Uri, header};
+use http::{Request, Uri};
 use http_body_util::Full;
 
 use crate::{record::bounded, reply::Refusal, settings::Upstream};
@@ -19,14 +19,6 @@ pub(super) fn outward_uri(
     let prefix = &upstream.path_prefix;
     Uri::try_from(format!("{scheme}://{authority}{prefix}{path}{query}"))
         .map_err(|_| Refusal::malformed("network.path", "its URL cannot be written again."))
-}
-
-/// Whether a body is in any coding but `identity`, in which nothing is found.
-pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .any(|coding| coding != "identity")
 }
 
 /// Bytes that a request takes on the wire, without TLS and framing.

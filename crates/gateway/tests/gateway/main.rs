@@ -5,6 +5,8 @@ mod asking;
 #[cfg(test)]
 mod bedrock;
 #[cfg(test)]
+mod codings;
+#[cfg(test)]
 mod frames;
 #[cfg(test)]
 mod grammar;

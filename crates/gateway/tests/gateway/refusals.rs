@@ -309,15 +309,6 @@ async fn g2_the_provider_does_not_fetch_for_the_agent() {
 }
 
 #[tokio::test]
-async fn a_compressed_request_is_refused_because_it_cannot_be_checked() {
-    let mut request = message(BODY);
-    request
-        .headers_mut()
-        .insert("content-encoding", "zstd".parse().unwrap());
-    assert_eq!(refused(request).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-}
-
-#[tokio::test]
 async fn smuggled_framing_never_reaches_the_upstream() {
     let head =
         format!("POST /v1/messages HTTP/1.1\r\nhost: {HOST}\r\nx-api-key: {PLACEHOLDER}\r\n");

@@ -14,11 +14,11 @@ use stockade_types::{EventKind, Redacted};
 use crate::{raw::SITE, support::*};
 
 /// A value of a hidden file, and one that was planted.
-const HIDDEN: &str = "pa55word/9+of-the-database";
+pub(crate) const HIDDEN: &str = "pa55word/9+of-the-database";
 const PLANTED: &str = "tok_planted-0123456789/abcdef";
 
 /// A server that the model and `SITE` lead to.
-async fn stage(allow: &str) -> (UpstreamServer, Harness, Arc<Mutex<Vec<Seen>>>) {
+pub(crate) async fn stage(allow: &str) -> (UpstreamServer, Harness, Arc<Mutex<Vec<Seen>>>) {
     let (upstream, seen) = recording_upstream(|| text_reply("application/json", "{}")).await;
     let url = format!("http://{}", upstream.address);
     let guarded = |name: &str, value: &str, honeytoken| GuardedValue {
@@ -51,7 +51,7 @@ async fn post(gateway: &Harness, path: &str, body: impl Into<Bytes>) -> (StatusC
 }
 
 /// A key as its issuer writes them, with a checksum that is right.
-fn key() -> String {
+pub(crate) fn key() -> String {
     ["ghp_zQWBuTSOoRi4A9spHc", "VY5ncnsDkxkJ0mLq17"].concat()
 }
 
