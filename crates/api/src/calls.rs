@@ -1,5 +1,6 @@
 //! What can be asked for, as calls to the rooms that do it.
 
+mod caps;
 mod control;
 mod exec;
 mod output;

@@ -65,15 +65,17 @@ pub(crate) fn run(mut words: impl Iterator<Item = OsString>) -> ExitCode {
         }
     }
     let caps = [
-        (Resource::Cpu, cpu),
-        (Resource::Fsize, file),
-        (Resource::Nofile, open),
+        // At the cap a signal tells that it is met, and a second later the
+        // kernel ends whoever does not heed that.
+        (Resource::Cpu, cpu, 1),
+        (Resource::Fsize, file, 0),
+        (Resource::Nofile, open, 0),
         // Last, since this process too may find no more room.
-        (Resource::As, address),
+        (Resource::As, address, 0),
     ];
     if caps
         .into_iter()
-        .any(|(what, most)| cap(what, most).is_err())
+        .any(|(what, most, more)| cap(what, most, more).is_err())
     {
         return ExitCode::from(NOT_FOUND);
     }
@@ -85,16 +87,17 @@ pub(crate) fn run(mut words: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::from(NOT_FOUND)
 }
 
-/// Lowers a cap, never raises it.
-fn cap(what: Resource, most: u64) -> Result<(), Errno> {
+/// Lowers a cap, never raises it; `more` is how far the one that nobody passes
+/// is above.
+fn cap(what: Resource, most: u64, more: u64) -> Result<(), Errno> {
     if most == u64::MAX {
         return Ok(());
     }
     let now = rustix::process::getrlimit(what).maximum;
-    let most = now.map_or(most, |now| now.min(most));
+    let least = |wanted: u64| Some(now.map_or(wanted, |now| now.min(wanted)));
     let new = Rlimit {
-        current: Some(most),
-        maximum: Some(most),
+        current: least(most),
+        maximum: least(most.saturating_add(more)),
     };
     setrlimit(what, new)
 }

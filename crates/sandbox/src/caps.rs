@@ -3,15 +3,20 @@
 //! The kernel keeps them where this process may make a control group; where it
 //! may not, memory is watched from outside, and processor time has no cap.
 
+mod counters;
 mod group;
 mod hierarchy;
 mod usage;
 
+pub use self::{
+    counters::{CapCounters, CapCounts},
+    group::sweep,
+    usage::{Usage, usage},
+};
 pub(crate) use self::{
     group::Group,
     hierarchy::{Controller, Hierarchy, hierarchies},
 };
-pub use self::{group::sweep, usage::memory_used};
 
 /// Which caps the kernel would keep for a sandbox that is started now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

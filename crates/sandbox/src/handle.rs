@@ -26,7 +26,7 @@ use stockade_types::wire::{REPLY_SIZE, Reply, Request};
 
 use crate::{
     anchor::{self, Ask, MESSAGE_MAX, Told},
-    caps::Group,
+    caps::{CapCounters, Group},
     channel::Channel,
     error::{During, Layer, SandboxError},
     network::Listeners,
@@ -130,11 +130,10 @@ impl Sandbox {
         &self.init
     }
 
-    /// How many processes inside the kernel has ended because all of them
-    /// together reached the cap on memory.
-    pub fn ended_for_memory(&self) -> u64 {
+    /// Where the kernel counts how often caps on everything inside are met.
+    pub fn cap_counters(&self) -> CapCounters {
         let line = lock(&self.line);
-        line.group.as_ref().map_or(0, Group::ended_for_memory)
+        line.group.as_ref().map(Group::counters).unwrap_or_default()
     }
 
     /// Builds further sandboxes of the same task.

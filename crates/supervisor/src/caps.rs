@@ -1,4 +1,8 @@
-//! A running task and the caps that its supervisor watches.
+//! A running task and its caps: which it met, and those that its supervisor
+//! watches.
+
+mod met;
+mod watch;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -7,47 +11,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stockade_sandbox::{Keeper, MemoryCap, Sandbox, caps::memory_used};
 use stockade_types::Denial;
 use stockade_workspace::{INODE_BYTES, allocated};
 
-use crate::{happening::Happening, state::TaskDirectory};
+pub use self::met::{CapMet, Capped, Known};
+pub(crate) use self::watch::{Beginning, CapWatch, OwnDisk};
+use crate::{contract::Strength, happening::Happening, state::TaskDirectory};
 
 /// How often is looked: 25 times a second.
-const EVERY: Duration = Duration::from_millis(40);
+pub(crate) const EVERY: Duration = Duration::from_millis(40);
 /// How often a task's files are looked through although the file system has
 /// hardly less room: others may have made room meanwhile.
 const LOOK_THROUGH: Duration = Duration::from_secs(5);
 /// What a task can fill on the host's disk, in its folder.
 const FILLED: [&str; 5] = ["upper", "ws", "btrfs", "home", "agent.git"];
-
-/// Tells once everything inside together uses more memory than it may, if that
-/// is not the kernel's part.
-pub(crate) fn watch_memory(
-    sandbox: &Sandbox,
-    cap: Option<MemoryCap>,
-    happenings: Sender<Happening>,
-) {
-    let Some(cap) = cap.filter(|cap| cap.keeper == Keeper::Watched) else {
-        return;
-    };
-    // All of the task's sandboxes descend from it; it is small itself.
-    let anchor = i32::try_from(sandbox.anchor_id()).unwrap_or(i32::MAX);
-    std::thread::spawn(move || {
-        loop {
-            match memory_used(anchor) {
-                // The sandbox is gone.
-                0 => return,
-                used if used > cap.bytes => {
-                    let denial = memory_denial(cap.bytes, Some(used));
-                    let _ = happenings.send(Happening::CapPassed(denial));
-                    return;
-                }
-                _ => std::thread::sleep(EVERY),
-            }
-        }
-    });
-}
 
 /// Where of that the workspace is, by the way it is made.
 const TREES: [&str; 3] = ["upper", "ws", "btrfs"];
@@ -57,11 +34,16 @@ const TREES: [&str; 3] = ["upper", "ws", "btrfs"];
 /// The room that is left on the file system is looked at often; the files
 /// themselves only when there is so much less that the task may be over, and
 /// now and then.
-pub(crate) fn watch_disk(task: &TaskDirectory, cap: Option<u64>, happenings: Sender<Happening>) {
+pub(crate) fn watch_disk(
+    task: &TaskDirectory,
+    cap: Option<u64>,
+    watch: &CapWatch,
+    happenings: Sender<Happening>,
+) {
     let Some(cap) = cap else {
         return;
     };
-    let task = task.path().to_owned();
+    let (task, watch) = (task.path().to_owned(), watch.clone());
     std::thread::spawn(move || {
         let folders: Vec<PathBuf> = FILLED.iter().map(|name| task.join(name)).collect();
         let room = || {
@@ -76,7 +58,14 @@ pub(crate) fn watch_disk(task: &TaskDirectory, cap: Option<u64>, happenings: Sen
             let (before, looked) = (room(), Instant::now());
             let used = used(&folders, first.saturating_sub(before));
             if used > cap {
-                let _ = happenings.send(Happening::CapPassed(disk_denial(cap, used)));
+                let met = CapMet {
+                    cap: Capped::Disk,
+                    limit: cap,
+                    strength: Strength::Watched,
+                    known: Known::Seen(used),
+                };
+                watch.end_for(met.clone());
+                let _ = happenings.send(Happening::CapPassed(met));
                 return;
             }
             // A long look is not repeated at once.
@@ -115,39 +104,43 @@ fn used(folders: &[PathBuf], lost: u64) -> u64 {
     }
 }
 
-/// What is said of a task that wanted more memory than its cap. `used` is what
-/// it had when it was seen, where nobody could hold it.
-pub(crate) fn memory_denial(cap: u64, used: Option<u64>) -> Denial {
-    let reason = match used {
-        Some(used) => seen(used),
-        None => {
+/// What is said of a task that wanted more than a cap allows.
+pub(crate) fn denial(met: &CapMet) -> Denial {
+    let verb = match met.cap {
+        Capped::Disk => "fill",
+        Capped::Processes => "run",
+        Capped::OpenFiles => "have",
+        _ => "use",
+    };
+    let twice = |flag: &str| format!("stockade run {flag}{}M …", (met.limit >> 20) * 2);
+    Denial {
+        what: format!("{verb} more than {}", met.cap.amount(met.limit)),
+        rule: met.cap.rule().to_owned(),
+        reason: reason(met),
+        instead: None,
+        allow: match (met.cap, met.strength) {
+            (Capped::Memory, _) => Some(twice("--memory ")),
+            (Capped::Disk, Strength::Kernel) => Some(twice("--quota hard:")),
+            (Capped::Disk, _) => Some(twice("--quota ")),
+            _ => None,
+        },
+    }
+}
+
+fn reason(met: &CapMet) -> String {
+    match (met.cap, met.strength, met.known) {
+        (Capped::Memory, _, Known::Times(_)) => {
             "the kernel ended processes inside when all of them together reached it.".to_owned()
         }
-    };
-    Denial {
-        what: format!("use more than {} of memory", mebibytes(cap)),
-        rule: "limits.memory".to_owned(),
-        reason,
-        instead: None,
-        allow: Some(format!("stockade run --memory {}M …", (cap >> 20) * 2)),
+        (_, Strength::Watched, Known::Seen(used)) => format!(
+            "it used {} MiB when it was looked at, and everything inside was ended.",
+            used >> 20
+        ),
+        (_, _, Known::Times(times)) => format!("the kernel refused it {times} times."),
+        (_, _, Known::Seen(_)) => {
+            "as much was seen when it was looked at; what the kernel refused for it nobody counts \
+             here."
+                .to_owned()
+        }
     }
-}
-
-fn disk_denial(cap: u64, used: u64) -> Denial {
-    Denial {
-        what: format!("fill more than {} of the disk", mebibytes(cap)),
-        rule: "limits.disk".to_owned(),
-        reason: seen(used),
-        instead: None,
-        allow: Some(format!("stockade run --quota {}M …", (cap >> 20) * 2)),
-    }
-}
-
-fn seen(used: u64) -> String {
-    let used = mebibytes(used);
-    format!("it used {used} when it was looked at, and everything inside was ended.")
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes >> 20)
 }

@@ -150,6 +150,8 @@ pub enum Strength {
     Kernel,
     /// The gateway: no request passes it.
     Gateway,
+    /// The supervisor, through which all of it goes: it cannot be passed.
+    Supervisor,
     /// A process that looks and then ends the task.
     Watched,
     /// Nobody.
@@ -307,6 +309,7 @@ impl Strength {
         match self {
             Self::Kernel => "kernel",
             Self::Gateway => "gateway",
+            Self::Supervisor => "supervisor",
             Self::Watched => "watched",
             Self::None => "none",
         }

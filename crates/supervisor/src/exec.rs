@@ -12,6 +12,7 @@ mod gate;
 mod kept;
 mod owned;
 mod piece;
+mod refusals;
 mod request;
 mod result;
 mod text;
@@ -24,7 +25,8 @@ pub(crate) use self::{
     fresh::FreshPool,
     gate::Gate,
     kept::{Command, Execs},
-    owned::{Context, Owned, Refusals},
+    owned::{Context, Owned},
+    refusals::Refusals,
 };
 pub use self::{
     piece::Piece,

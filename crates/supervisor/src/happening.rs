@@ -2,9 +2,9 @@
 
 use std::process::Child;
 
-use stockade_types::{Denial, wire::Reply};
+use stockade_types::wire::Reply;
 
-use crate::{control::Asked, part::Part};
+use crate::{caps::CapMet, control::Asked, part::Part};
 
 /// Something the loop acts on.
 pub(crate) enum Happening {
@@ -24,8 +24,10 @@ pub(crate) enum Happening {
     TimeUp,
     /// Something inside tried to send a key that was planted.
     HoneytokenSent,
-    /// Everything inside together uses more than it may.
-    CapPassed(Denial),
+    /// Everything inside together uses more than it may, and must end.
+    CapPassed(CapMet),
+    /// A cap was met that the kernel keeps.
+    CapMet,
 }
 
 /// Tells when a part ends.

@@ -44,6 +44,7 @@ mod task;
 
 pub use self::{
     caches::Cache,
+    caps::{CapMet, Capped, Known},
     checks::{CheckResult, Judged, run_checks},
     config::{Config, Hide},
     contract::{AgentLine, Assurance, Cap, Contract, PolicyLine, Strength},

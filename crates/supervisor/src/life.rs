@@ -1,5 +1,6 @@
 //! A task's life: the supervisor process from its start to its last record.
 
+mod capped;
 mod requests;
 mod start;
 
@@ -18,12 +19,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stockade_audit::RecorderClient;
 use stockade_sandbox::{Sandbox, code, disk::Mounted};
-use stockade_types::{Denial, Event, EventKind, wire};
+use stockade_types::{Event, EventKind, wire};
 use zeroize::Zeroizing;
 
 use crate::{
     approvals::Approvals,
-    caps, control,
+    caps::{Beginning, CapMet, CapWatch},
+    control,
     error::SupervisorError,
     exec::{Execs, FreshPool, Gate, exit_code},
     gateway::Keys,
@@ -148,8 +150,10 @@ struct Supervisor {
     meter: Meter,
     /// The last output after which a turn was saved.
     saved_for: Option<Instant>,
-    /// How many processes the kernel has ended at the cap on memory.
-    ended_for_memory: u64,
+    caps: CapWatch,
+    caps_begun: Beginning,
+    /// Those that were met, as far as the record has it.
+    caps_met: Vec<CapMet>,
     _disk: Option<Mounted>,
     _lock: TaskLock,
 }
@@ -210,12 +214,8 @@ impl Supervisor {
             Happening::RecordLost => Ok(Some(TaskState::Failed {
                 reason: "its record takes no more events".to_owned(),
             })),
-            Happening::CapPassed(denial) => {
-                note(&self.record, EventKind::Denied, json!({ "denial": denial }))?;
-                Ok(Some(TaskState::Stopped {
-                    reason: denial.to_string(),
-                }))
-            }
+            Happening::CapPassed(met) => self.cap_passed(&met).map(Some),
+            Happening::CapMet => self.note_caps().map(|_| None),
             Happening::HoneytokenSent => {
                 if self.status.state == TaskState::Running {
                     self.freeze(true, Some(HONEYTOKEN_SENT))?;
@@ -253,7 +253,7 @@ impl Supervisor {
             EventKind::ExecEnded,
             json!({ "exec": id, "exit": exit, "details": details }),
         )?;
-        let starved = self.starved()?;
+        let starved = self.note_caps()?;
         self.execs.ended(id, exit);
         if id != self.main {
             return Ok(None);
@@ -276,24 +276,6 @@ impl Supervisor {
                     .or_else(|| self.meter.stopped()),
             })),
         }
-    }
-
-    /// Records that the kernel has ended processes at the cap on memory, if it
-    /// has since the last time.
-    fn starved(&mut self) -> Result<Option<Denial>, SupervisorError> {
-        let ended = self.sandbox.ended_for_memory();
-        if ended == self.ended_for_memory {
-            return Ok(None);
-        }
-        self.ended_for_memory = ended;
-        let cap = self.plan.sandbox.limits.memory.map_or(0, |cap| cap.bytes);
-        let denial = caps::memory_denial(cap, None);
-        note(
-            &self.record,
-            EventKind::Denied,
-            json!({ "denial": denial, "processes": ended }),
-        )?;
-        Ok(Some(denial))
     }
 
     /// Saves the work of an agent that a person works with, once it has been
@@ -323,10 +305,12 @@ impl Supervisor {
         };
         self.fresh.close();
         self.gate.close();
+        let capped = self.note_caps();
         self.sandbox.end();
         if self.session.is_none() {
             self.execs.drain(self.main);
         }
+        self.tell_caps();
         if let Some(programs) = &mut self.programs {
             programs.finish();
         }
@@ -358,6 +342,7 @@ impl Supervisor {
             None => end,
         };
         let recorded = unanswered
+            .and_then(|()| capped.map(|_| ()))
             .and_then(|()| note(&self.record, EventKind::Snapshot, body))
             .and_then(|()| note(&self.record, EventKind::Imported, commits))
             .and_then(|()| note(&self.record, EventKind::TaskEnded, json!({ "state": end })));

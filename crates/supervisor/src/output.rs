@@ -14,9 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::{
+    caps::{CapMet, Capped, Known},
+    contract::Strength,
+};
+
 /// The most that a log file takes, in bytes. What comes after is shown to
 /// those who keep up and counted, but not kept.
-const LOG_MAX: u64 = 64 << 20;
+pub(crate) const LOG_MAX: u64 = 64 << 20;
 /// How much is held in memory, in bytes; what a new viewer sees of what came
 /// before.
 const RECENT_MAX: usize = 64 * 1024;
@@ -146,6 +151,18 @@ impl Output {
     /// Where the output ends so far, in bytes.
     pub(crate) fn end(&self) -> u64 {
         self.lock().end
+    }
+
+    /// That more was printed than a log keeps, if it was.
+    pub(crate) fn cap_met(&self) -> Option<CapMet> {
+        let inner = self.lock();
+        let is_full = self.0.log.is_some() && inner.kept >= LOG_MAX && inner.end > inner.kept;
+        is_full.then_some(CapMet {
+            cap: Capped::Output,
+            limit: LOG_MAX,
+            strength: Strength::Supervisor,
+            known: Known::Seen(inner.end),
+        })
     }
 
     /// When something was last printed, if anything was.

@@ -362,6 +362,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         state: TaskState::Preparing,
         since: created_at,
         published: Vec::new(),
+        caps_met: Vec::new(),
     };
     let notes = agent.launch.notes.clone();
     let planted = plan.honeytoken.iter().map(Honeytoken::file);

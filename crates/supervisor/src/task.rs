@@ -12,7 +12,8 @@ use stockade_sandbox::SandboxSpec;
 use stockade_types::{HostName, TaskId};
 
 use crate::{
-    contract::Contract, honeytoken::Honeytoken, publish::Published, secrets::PlannedSecret,
+    caps::CapMet, contract::Contract, honeytoken::Honeytoken, publish::Published,
+    secrets::PlannedSecret,
 };
 
 /// The version of the files that hold a plan and a state.
@@ -195,6 +196,9 @@ pub struct TaskStatus {
     /// Ports of the sandbox as they can be reached on this machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
+    /// The caps that were met since it was last started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caps_met: Vec<CapMet>,
 }
 
 /// Where a task stands.

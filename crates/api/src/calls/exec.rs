@@ -12,7 +12,7 @@ use stockade_supervisor::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{control::Control, run::Run};
+use super::{caps::CapMet, control::Control, run::Run};
 use crate::http::{Body, Form, Kind, Problem, json};
 
 /// A command to run: `argv`, or `shell`.
@@ -111,6 +111,9 @@ pub(crate) struct Outcome {
     /// Why it ran without a network, in a sandbox of its own, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     contained: Option<Contained>,
+    /// The caps that were met while it ran, by it or by others in the sandbox.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    caps: Vec<CapMet>,
     /// The last refusals by the gateway while it ran.
     denials: Vec<Denial>,
     /// How many refusals there were.
@@ -150,6 +153,8 @@ pub(crate) enum End {
     Timeout,
     /// Its client was gone.
     ClientGone,
+    /// The whole sandbox was ended at a cap, which stands in `caps`.
+    TaskEnded,
     /// It never began.
     NotStarted,
 }
@@ -226,6 +231,7 @@ impl Outcome {
                 ExecEnd::Signalled => End::Signalled,
                 ExecEnd::Timeout => End::Timeout,
                 ExecEnd::ClientGone => End::ClientGone,
+                ExecEnd::TaskEnded => End::TaskEnded,
                 ExecEnd::NotStarted => End::NotStarted,
             },
             signal: result.signal,
@@ -238,6 +244,7 @@ impl Outcome {
                 rule: contained.rule,
                 reason: contained.reason,
             }),
+            caps: result.caps.into_iter().map(CapMet::from).collect(),
             denials: result
                 .denials
                 .into_iter()

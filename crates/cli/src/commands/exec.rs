@@ -215,7 +215,11 @@ fn tell(result: &ExecResult, printer: Printer) {
             contained.rule, contained.reason
         ));
     }
+    for cap in &result.caps {
+        printer.note(&cap.to_string());
+    }
     match (result.end, &result.error) {
+        (ExecEnd::TaskEnded, _) => printer.note("the task was ended at this cap"),
         (ExecEnd::Timeout, _) => printer.note("its time was up; it and all it started are ended"),
         (_, Some(error)) => printer.note(&format!("it could not be started: {error}")),
         _ => {}

@@ -81,6 +81,7 @@ pub(crate) fn outcome(
     }
     let status = task.wait_until_settled()?;
     document["state"] = json!(status.state);
+    document["caps_met"] = json!(status.caps_met);
     printer.json(&document);
     Seen::Nothing.report(task, printer)
 }
@@ -177,6 +178,9 @@ impl Seen {
         }
         let status = task.wait_until_settled()?;
         let name = printer.paint(Tone::Strong, &status.slug);
+        for cap in &status.caps_met {
+            printer.note(&cap.to_string());
+        }
         match &status.state {
             TaskState::Done { exit: 0, .. } => {
                 printer.note(&format!(

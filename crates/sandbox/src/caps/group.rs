@@ -8,7 +8,11 @@ use std::{
 
 use stockade_types::TaskId;
 
-use super::{Controller, Hierarchy, hierarchies};
+use super::{
+    CapCounters, Controller, Hierarchy,
+    counters::{Counter, Counters},
+    hierarchies,
+};
 use crate::spec::{Keeper, Limits};
 
 /// How the folders of groups begin; the task's id and the number of the process
@@ -17,6 +21,10 @@ const PREFIX: &str = "stockade-";
 /// The period over which processor time is counted, in microseconds: the
 /// kernel's own default.
 const PERIOD: u64 = 100_000;
+/// How far a group's cap on processes is below that of each process in it
+/// (`RLIMIT_NPROC`), which counts a few outside of the group too: the one of the
+/// two that is met counts who meets it.
+const BELOW_EACH: u64 = 16;
 /// How long an ended sandbox's last processes keep a group.
 const LONGEST_REMOVAL: Duration = Duration::from_secs(2);
 /// From which age on an empty group is swept by whoever makes another: who sees
@@ -28,8 +36,7 @@ const ABANDONED: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(crate) struct Group {
     folders: Vec<PathBuf>,
-    /// The file that counts processes ended for want of memory.
-    events: Option<PathBuf>,
+    counters: CapCounters,
 }
 
 impl Group {
@@ -42,36 +49,74 @@ impl Group {
         let hierarchies = hierarchies();
         let mut group = Self {
             folders: Vec::new(),
-            events: None,
+            counters: CapCounters::default(),
         };
         let memory = limits.memory.filter(|cap| cap.keeper == Keeper::Kernel);
-        if let Some(cap) = memory {
-            let (hierarchy, folder) = group.folder(&hierarchies, Controller::Memory, task)?;
-            if hierarchy.unified {
-                set(&folder, "memory.max", &cap.bytes.to_string())?;
-                set_if_there(&folder, "memory.swap.max", "0")?;
-                group.events = Some(folder.join("memory.events"));
-            } else {
-                set(&folder, "memory.limit_in_bytes", &cap.bytes.to_string())?;
-                set_if_there(
-                    &folder,
-                    "memory.memsw.limit_in_bytes",
-                    &cap.bytes.to_string(),
-                )?;
-                group.events = Some(folder.join("memory.oom_control"));
-            }
-        }
-        if let Some(hundredths) = limits.processor_hundredths {
-            let (hierarchy, folder) = group.folder(&hierarchies, Controller::Processors, task)?;
-            let quota = PERIOD * u64::from(hundredths) / 100;
-            if hierarchy.unified {
-                set(&folder, "cpu.max", &format!("{quota} {PERIOD}"))?;
-            } else {
-                set(&folder, "cpu.cfs_period_us", &PERIOD.to_string())?;
-                set(&folder, "cpu.cfs_quota_us", &quota.to_string())?;
-            }
-        }
+        let counters = Counters {
+            memory: match memory {
+                Some(cap) => group.cap_memory(&hierarchies, task, cap.bytes)?,
+                None => None,
+            },
+            processors: match limits.processor_hundredths {
+                Some(share) => group.cap_processors(&hierarchies, task, share)?,
+                None => None,
+            },
+            // Each process has this cap as its own too; a group adds that it counts.
+            processes: group
+                .cap_processes(&hierarchies, task, limits.processes)
+                .unwrap_or_default(),
+        };
+        group.counters = CapCounters::new(counters);
         Ok((!group.folders.is_empty()).then_some(group))
+    }
+
+    fn cap_memory(
+        &mut self,
+        hierarchies: &[Hierarchy],
+        task: &TaskId,
+        bytes: u64,
+    ) -> io::Result<Option<Counter>> {
+        let (hierarchy, folder) = self.folder(hierarchies, Controller::Memory, task)?;
+        let bytes = bytes.to_string();
+        let file = if hierarchy.unified {
+            set(&folder, "memory.max", &bytes)?;
+            set_if_there(&folder, "memory.swap.max", "0")?;
+            "memory.events"
+        } else {
+            set(&folder, "memory.limit_in_bytes", &bytes)?;
+            set_if_there(&folder, "memory.memsw.limit_in_bytes", &bytes)?;
+            "memory.oom_control"
+        };
+        Ok(Counter::open(&folder, file, "oom_kill"))
+    }
+
+    fn cap_processors(
+        &mut self,
+        hierarchies: &[Hierarchy],
+        task: &TaskId,
+        hundredths: u32,
+    ) -> io::Result<Option<Counter>> {
+        let (hierarchy, folder) = self.folder(hierarchies, Controller::Processors, task)?;
+        let quota = PERIOD * u64::from(hundredths) / 100;
+        if hierarchy.unified {
+            set(&folder, "cpu.max", &format!("{quota} {PERIOD}"))?;
+        } else {
+            set(&folder, "cpu.cfs_period_us", &PERIOD.to_string())?;
+            set(&folder, "cpu.cfs_quota_us", &quota.to_string())?;
+        }
+        Ok(Counter::open(&folder, "cpu.stat", "nr_throttled"))
+    }
+
+    fn cap_processes(
+        &mut self,
+        hierarchies: &[Hierarchy],
+        task: &TaskId,
+        most: u64,
+    ) -> io::Result<Option<Counter>> {
+        let (_, folder) = self.folder(hierarchies, Controller::Processes, task)?;
+        let most = most.saturating_sub(BELOW_EACH);
+        set(&folder, "pids.max", &most.to_string())?;
+        Ok(Counter::open(&folder, "pids.events", "max"))
     }
 
     /// The group in the hierarchy of `controller`, made once.
@@ -91,6 +136,19 @@ impl Group {
         let name = format!("{PREFIX}{task}-{}", std::process::id());
         let folder = parent.join(name);
         if !self.folders.contains(&folder) {
+            // A process is in one group of a hierarchy.
+            if let Some(other) = self
+                .folders
+                .iter()
+                .find(|made| made.starts_with(&hierarchy.top))
+            {
+                return Err(io::Error::other(format!(
+                    "`{}` would have to be in {} and in {}",
+                    controller.name(),
+                    folder.display(),
+                    other.display()
+                )));
+            }
             sweep_folder(parent, ABANDONED);
             fs::create_dir(&folder)?;
             self.folders.push(folder.clone());
@@ -110,17 +168,9 @@ impl Group {
         Ok(())
     }
 
-    /// How many processes the kernel has ended for want of memory.
-    pub(crate) fn ended_for_memory(&self) -> u64 {
-        let text = self
-            .events
-            .as_ref()
-            .and_then(|path| fs::read_to_string(path).ok());
-        let counted = text.as_deref().and_then(|text| {
-            let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-            line?.trim().parse().ok()
-        });
-        counted.unwrap_or(0)
+    /// Where the kernel counts how often its caps are met.
+    pub(crate) fn counters(&self) -> CapCounters {
+        self.counters.clone()
     }
 }
 
@@ -169,7 +219,7 @@ fn set_if_there(folder: &Path, file: &str, value: &str) -> io::Result<()> {
 /// do it. The kernel removes no group that holds a process.
 pub fn sweep() {
     for hierarchy in hierarchies() {
-        for controller in [Controller::Memory, Controller::Processors] {
+        for controller in Controller::ALL {
             if let Some(parent) = hierarchy.place(controller) {
                 sweep_folder(parent, Duration::ZERO);
             }

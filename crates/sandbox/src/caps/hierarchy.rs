@@ -14,14 +14,20 @@ pub(crate) enum Controller {
     Memory,
     /// Processor time.
     Processors,
+    /// Processes and threads.
+    Processes,
 }
 
 impl Controller {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Memory, Self::Processors, Self::Processes];
+
     /// As the kernel names it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Processors => "cpu",
+            Self::Processes => "pids",
         }
     }
 }

@@ -21,7 +21,7 @@ use stockade_sandbox::Sandbox;
 use stockade_types::wire::{Exec, ExecLimits, Request};
 
 use super::{GRACE, REST_MAX};
-use crate::{control::Watch, output::Output};
+use crate::{caps::CapMet, control::Watch, output::Output};
 
 /// How long the rest of what was printed may take, once nobody prints any more.
 const LONGEST_DRAIN: Duration = Duration::from_secs(10);
@@ -165,6 +165,11 @@ impl Execs {
         if let Some(running) = self.known.get(&id) {
             running.output.drain(LONGEST_DRAIN);
         }
+    }
+
+    /// That command `id` printed more than is kept, if it did.
+    pub(crate) fn cap_met(&self, id: u32) -> Option<CapMet> {
+        self.known.get(&id)?.output.cap_met()
     }
 
     /// A way to watch command `id`, typing too if `write` and nobody does.

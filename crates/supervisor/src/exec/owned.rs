@@ -3,11 +3,11 @@
 //! end. Nothing is held beyond fixed buffers: a client that does not read
 //! makes its command wait, as the next in a pipeline would.
 
+mod capped;
 mod flow;
 mod session;
 
 use std::{
-    collections::VecDeque,
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, OnceLock, PoisonError, mpsc::Sender},
     time::{Duration, Instant},
@@ -17,23 +17,28 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
 use stockade_scan::{Formats, Redactor};
 use stockade_types::{
-    Denial, Event, EventKind, Verdict,
+    Denial, Verdict,
     wire::{Exec, ExitStatus},
 };
 use stockade_workspace::{TaskSpace, TreeSight};
 
-use self::flow::{Cut, Flow, Input, Next, Sink};
+use self::{
+    capped::caps_of_command,
+    flow::{Cut, Flow, Hands, Input, Next, Sink},
+};
 use super::{
     clean,
     ending::Ending,
     exit_code,
     fresh::FreshPool,
     gate::{End, Gate, wake},
-    request::{ExecError, ExecRequest, Report, Stdin},
-    result::{DenialSeen, ExecEnd, ExecResult},
+    refusals::Refusals,
+    request::{ExecError, ExecLimits, ExecRequest, Report, Stdin},
+    result::{ExecEnd, ExecResult},
     text::Log,
 };
 use crate::{
+    caps::{Beginning, CapWatch},
     control::{Answer, Lines, write_line},
     happening::Happening,
     judge::{Admitted, Attempt, Contained, HELD, Judge},
@@ -41,8 +46,6 @@ use crate::{
     state::TaskDirectory,
 };
 
-/// How many refusals are listed with a result, and how many are remembered.
-const DENIALS_MAX: usize = 20;
 /// How many logs of commands are kept in a task's folder.
 const LOGS_MAX: u32 = 100;
 
@@ -64,52 +67,14 @@ pub(crate) struct Context {
     pub(crate) redactors: OnceLock<Arc<Vec<Redactor>>>,
     pub(crate) formats: OnceLock<Option<Arc<Formats>>>,
     pub(crate) refusals: Arc<Refusals>,
+    /// What is known of the task's caps.
+    pub(crate) caps: CapWatch,
     /// Whose commands these are.
     pub(crate) task: TaskDirectory,
     /// The workspace, for telling what changed.
     pub(crate) space: Box<dyn Fn() -> Result<TaskSpace, String> + Send + Sync>,
     /// Whom to tell that the record is lost.
     pub(crate) happenings: Mutex<Sender<Happening>>,
-}
-
-/// The gateway's last refusals.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<(u64, VecDeque<DenialSeen>)>);
-
-impl Refusals {
-    /// Remembers an event if it is a refusal.
-    pub(crate) fn note(&self, event: &Event) {
-        if event.kind != EventKind::Denied {
-            return;
-        }
-        let text = |name: &str| event.body[name].as_str().unwrap_or_default().to_owned();
-        let seen = DenialSeen {
-            host: text("host"),
-            port: event.body["port"].as_u64().unwrap_or_default(),
-            rule: text("rule"),
-        };
-        let mut refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        refusals.0 += 1;
-        refusals.1.push_back(seen);
-        if refusals.1.len() > DENIALS_MAX {
-            refusals.1.pop_front();
-        }
-    }
-
-    fn count(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    /// How many there were since the count was `before`, and the last of them.
-    fn since(&self, before: u64) -> (u64, Vec<DenialSeen>) {
-        let refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = refusals.0 - before;
-        let listed = usize::try_from(count)
-            .unwrap_or(usize::MAX)
-            .min(refusals.1.len());
-        let skipped = refusals.1.len() - listed;
-        (count, refusals.1.iter().skip(skipped).cloned().collect())
-    }
 }
 
 /// The commands of one client, one after another.
@@ -202,15 +167,19 @@ impl Owned {
         let deadline = request
             .timeout_ms
             .map(|time| before.started + Duration::from_millis(time));
-        let cut = flow.run(client, &ending, deadline, || context.gate.kill(id));
+        let hands = Hands {
+            kill: &|| context.gate.kill(id),
+            look: &|| context.look(),
+        };
+        let cut = flow.run(client, &ending, deadline, &hands);
         context.gate.left(id);
-        let Some(mut result) = result(id, ending.end(), cut) else {
+        let Some(mut result) = context.result(id, ending.end(), cut) else {
             return Ok(None);
         };
         result.whole_tree |= fresh.is_some();
         result.contained = contained;
         flow.take_sink().report(id, &mut result);
-        before.tell(context, &mut result)?;
+        before.tell(context, &request.limits, &mut result)?;
         context.note_end(&result)?;
         Ok((!flow.client_is_gone()).then_some(result))
     }
@@ -248,6 +217,7 @@ impl Owned {
 struct Before {
     started: Instant,
     refused: u64,
+    caps: Beginning,
     files: Option<(TaskSpace, TreeSight)>,
 }
 
@@ -259,15 +229,25 @@ impl Before {
         Ok(Self {
             started,
             refused: context.refusals.count(),
+            caps: context.caps.begin(),
             files: files.transpose()?.map(|(sight, space)| (space, sight)),
         })
     }
 
     /// Tells what has happened since.
-    fn tell(self, context: &Context, result: &mut ExecResult) -> Result<(), ExecError> {
+    fn tell(
+        self,
+        context: &Context,
+        own: &ExecLimits,
+        result: &mut ExecResult,
+    ) -> Result<(), ExecError> {
         result.wall_ms = millis(self.started.elapsed());
         (result.denials_count, result.denials) = context.refusals.since(self.refused);
-        if let Some((space, before)) = self.files {
+        result.caps = context.caps.met(&self.caps);
+        let of_command = caps_of_command(context.caps.limits(), own, result);
+        result.caps.extend(of_command);
+        let stands = result.end != ExecEnd::TaskEnded;
+        if let Some((space, before)) = self.files.filter(|_| stands) {
             result.files = Some(before.changes(&look(&space)?));
         }
         Ok(())
@@ -357,6 +337,7 @@ impl Context {
                 "cpu_micros": cpu_micros,
                 "peak_kib": result.peak_kib,
                 "error": result.error,
+                "caps": result.caps,
             },
         }))?)
     }
@@ -403,6 +384,53 @@ impl Context {
         self.formats.get_or_init(make).clone()
     }
 
+    /// What is known from process 1; `None` if everything inside is gone, and not
+    /// for a cap.
+    fn result(&self, id: u32, end: Option<End>, cut: Option<Cut>) -> Option<ExecResult> {
+        let mut result = ExecResult::exited(id, 0);
+        match end {
+            Some(End::Exited {
+                status,
+                cpu_micros,
+                peak_kib,
+                tree,
+            }) => {
+                result.whole_tree = tree;
+                result.exit = exit_code(status);
+                result.cpu_ms = Some(millis(Duration::from_micros(cpu_micros)));
+                result.peak_kib = Some(peak_kib);
+                if let ExitStatus::Signal(signal) = status {
+                    result.signal = Some(signal);
+                    result.end = match cut {
+                        Some(Cut::Timeout) => ExecEnd::Timeout,
+                        Some(Cut::ClientGone) => ExecEnd::ClientGone,
+                        Some(Cut::Tampered) | None => ExecEnd::Signalled,
+                    };
+                }
+                if cut == Some(Cut::Tampered) {
+                    result.error = Some(TAMPERED.to_owned());
+                }
+            }
+            Some(End::NotStarted { errno }) => {
+                result.exit = NOT_FOUND;
+                result.end = ExecEnd::NotStarted;
+                result.error = Some(std::io::Error::from_raw_os_error(errno).to_string());
+            }
+            Some(End::SandboxGone) => {
+                self.caps.ended()?;
+                result.exit = KILLED;
+                result.end = ExecEnd::TaskEnded;
+            }
+            None => return None,
+        }
+        Some(result)
+    }
+
+    /// Sees what runs inside: caps that the kernel keeps and nobody counts.
+    fn look(&self) {
+        let _ = self.caps.look();
+    }
+
     /// Without the record, nothing may go on.
     fn record_is_lost(&self) {
         let happenings = self
@@ -413,47 +441,13 @@ impl Context {
     }
 }
 
-/// What is known from process 1; `None` if everything inside is gone.
-fn result(id: u32, end: Option<End>, cut: Option<Cut>) -> Option<ExecResult> {
-    let mut result = ExecResult::exited(id, 0);
-    match end {
-        Some(End::Exited {
-            status,
-            cpu_micros,
-            peak_kib,
-            tree,
-        }) => {
-            result.whole_tree = tree;
-            result.exit = exit_code(status);
-            result.cpu_ms = Some(millis(Duration::from_micros(cpu_micros)));
-            result.peak_kib = Some(peak_kib);
-            if let ExitStatus::Signal(signal) = status {
-                result.signal = Some(signal);
-                result.end = match cut {
-                    Some(Cut::Timeout) => ExecEnd::Timeout,
-                    Some(Cut::ClientGone) => ExecEnd::ClientGone,
-                    Some(Cut::Tampered) | None => ExecEnd::Signalled,
-                };
-            }
-            if cut == Some(Cut::Tampered) {
-                result.error = Some(TAMPERED.to_owned());
-            }
-        }
-        Some(End::NotStarted { errno }) => {
-            result.exit = NOT_FOUND;
-            result.end = ExecEnd::NotStarted;
-            result.error = Some(std::io::Error::from_raw_os_error(errno).to_string());
-        }
-        Some(End::SandboxGone) | None => return None,
-    }
-    Some(result)
-}
-
 const TAMPERED: &str = "something inside wrote where only the session's shell tells how a text \
                         ended, so the session was ended";
 
 /// What a shell returns for a command that it cannot find.
 const NOT_FOUND: i32 = 127;
+/// And for one that was killed.
+const KILLED: i32 = 128 + 9;
 
 fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use stockade_workspace::TreeChanges;
 
-use crate::judge::Contained;
+use crate::{caps::CapMet, judge::Contained};
 
 /// Everything that is known of a command that ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub struct ExecResult {
     /// Why it ran with nothing outward, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contained: Option<Contained>,
+    /// The caps that were met while it ran, by it or by others inside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caps: Vec<CapMet>,
     /// What the gateway refused while it ran. Others inside may have asked.
     pub denials: Vec<DenialSeen>,
     /// How many refusals there were.
@@ -82,6 +85,7 @@ impl ExecResult {
             peak_kib: None,
             whole_tree: false,
             contained: None,
+            caps: Vec::new(),
             denials: Vec::new(),
             denials_count: 0,
             output: None,
@@ -107,6 +111,8 @@ pub enum ExecEnd {
     Timeout,
     /// Its client was gone.
     ClientGone,
+    /// The whole task was ended at a cap, which stands in `caps`.
+    TaskEnded,
     /// It never began.
     NotStarted,
 }

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, fmt::Write as _, fs::File, io::Write as _, path
 use super::{clean, result::ExecText};
 
 /// The most bytes and lines of one text.
-const BYTES_MAX: usize = 64 * 1024;
+pub(super) const BYTES_MAX: usize = 64 * 1024;
 const LINES_MAX: usize = 1_000;
 /// How many lines that tell of errors are kept between head and tail, and how
 /// many bytes of each.

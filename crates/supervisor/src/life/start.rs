@@ -13,7 +13,8 @@ use stockade_types::{Event, EventKind};
 use super::{QUIET, Supervisor, note};
 use crate::{
     approvals::Approvals,
-    caps, control, disk,
+    caps::{self, CapWatch, OwnDisk},
+    control, disk,
     error::SupervisorError,
     exec::{Command, Context, Execs, FreshPool, Gate, Refusals},
     fingerprints::Fingerprints,
@@ -96,10 +97,11 @@ impl Supervisor {
             programs.as_ref().map(ProgramRecord::watch),
         );
         watch_init(&sandbox, gate.clone(), happenings.clone());
-        watch_caps(&task, &plan, &sandbox, happenings);
+        let caps = watch_caps(&task, &plan, &sandbox, happenings);
         if plan.main.terminal && session.is_none() {
             tick(happenings.clone());
         }
+        status.caps_met.clear();
         let status = status.in_state(TaskState::Running);
         let mut supervisor = Self {
             task,
@@ -121,7 +123,9 @@ impl Supervisor {
             ports: None,
             meter,
             saved_for: None,
-            ended_for_memory: 0,
+            caps_begun: caps.begin(),
+            caps,
+            caps_met: Vec::new(),
             _disk: disk,
             _lock: lock,
         };
@@ -163,6 +167,7 @@ impl Supervisor {
             redactors: OnceLock::new(),
             formats: OnceLock::new(),
             refusals,
+            caps: self.caps.clone(),
             task: self.task.clone(),
             space: Box::new(move || save::space(&task).map_err(|error| error.to_string())),
             happenings: Mutex::new(happenings.clone()),
@@ -315,22 +320,29 @@ fn answer_the_gateway(
     });
 }
 
-/// Ends the task when its time is up, and watches what the kernel does not cap.
+/// Ends the task when its time is up, and watches its caps.
 fn watch_caps(
     task: &TaskDirectory,
     plan: &Plan,
     sandbox: &Sandbox,
     happenings: &Sender<Happening>,
-) {
+) -> CapWatch {
     let seconds = plan.wall_seconds;
     let clock = happenings.clone();
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_secs(seconds));
         let _ = clock.send(Happening::TimeUp);
     });
-    caps::watch_memory(sandbox, plan.sandbox.limits.memory, happenings.clone());
+    let own_disk = plan.disk_bytes.filter(|_| plan.own_disk);
+    let own_disk = own_disk.map(|bytes| OwnDisk {
+        at: disk::at(task),
+        bytes,
+    });
+    let watch = CapWatch::new(sandbox, plan.sandbox.limits, own_disk);
+    watch.start(happenings.clone());
     let watched = plan.disk_bytes.filter(|_| !plan.own_disk);
-    caps::watch_disk(task, watched, happenings.clone());
+    caps::watch_disk(task, watched, &watch, happenings.clone());
+    watch
 }
 
 /// Lets the supervisor look now and then whether the agent is quiet.

@@ -1,5 +1,6 @@
 //! The caps of a task: what was asked for, what this machine can keep.
 
+use rustix::process::Resource;
 use stockade_sandbox::{Keeper, Limits, MemoryCap, caps::KernelCaps};
 
 use super::Wish;
@@ -33,12 +34,22 @@ pub(super) fn limits(wish: &Wish) -> Result<Limits, SupervisorError> {
     } else {
         Keeper::Watched
     };
+    let usual = Limits::default();
     Ok(Limits {
+        processes: within(Resource::Nproc, usual.processes),
+        open_files: within(Resource::Nofile, usual.open_files),
+        file_bytes: within(Resource::Fsize, usual.file_bytes),
         memory: bytes.map(|bytes| MemoryCap { bytes, keeper }),
         processor_hundredths: wish.processor_hundredths,
         seconds: u32::try_from(wish.wall_seconds.saturating_add(GRACE)).ok(),
-        ..Limits::default()
+        ..usual
     })
+}
+
+/// What of `wanted` the caller may have himself: nothing raises that.
+fn within(resource: Resource, wanted: u64) -> u64 {
+    let most = rustix::process::getrlimit(resource).maximum;
+    most.map_or(wanted, |most| most.min(wanted))
 }
 
 /// Refuses a contract whose assurance is below what is required, and says why

@@ -10,6 +10,7 @@ use crate::{
     contract::{AgentLine, Assurance, Cap, Contract, PolicyLine, Strength},
     honeytoken::Honeytoken,
     network::Ruled,
+    output,
     project::Project,
     task::{Plan, Route},
 };
@@ -216,6 +217,11 @@ fn caps(plan: &Plan) -> Vec<Cap> {
         ),
         cap("size of a file", bytes(limits.file_bytes), Strength::Kernel),
         cap("/tmp", bytes(limits.scratch_bytes), Strength::Kernel),
+        cap(
+            "output that is kept",
+            bytes(output::LOG_MAX),
+            Strength::Supervisor,
+        ),
         cap("sent outward", bytes(plan.byte_limit), Strength::Gateway),
         // The supervisor ends it in time to save its work; if it cannot, the
         // kernel ends everything inside a minute later.

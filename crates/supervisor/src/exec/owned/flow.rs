@@ -19,7 +19,10 @@ pub(super) use self::{
     sink::Sink,
 };
 use super::super::{GRACE, REST_MAX, ending::Ending};
-use crate::control::{Lines, Typed};
+use crate::{
+    caps::EVERY,
+    control::{Lines, Typed},
+};
 
 /// The most that is read at once.
 const CHUNK: usize = 32 * 1024;
@@ -36,6 +39,14 @@ pub(super) enum Cut {
     ClientGone,
     /// Something wrote where only a session's shell does.
     Tampered,
+}
+
+/// What else is done while a command runs.
+pub(super) struct Hands<'a> {
+    /// Ends it, with everything that it started.
+    pub(super) kill: &'a dyn Fn(),
+    /// Sees what runs inside; asked for now and then.
+    pub(super) look: &'a dyn Fn(),
 }
 
 /// All of it.
@@ -128,9 +139,10 @@ impl Flow {
         client: &mut Lines,
         ending: &Ending<'_>,
         deadline: Option<Instant>,
-        kill: impl Fn(),
+        hands: &Hands<'_>,
     ) -> Option<Cut> {
         let mut cut: Option<(Cut, Instant)> = None;
+        let mut look = Instant::now() + EVERY;
         let mut grace: Option<Instant> = None;
         let mut rest = 0;
         // What came together with the request wakes nobody.
@@ -139,7 +151,7 @@ impl Flow {
             let now = Instant::now();
             if grace.is_none() && ending.end().is_some() {
                 if ending.ends_all() {
-                    kill();
+                    (hands.kill)();
                 }
                 self.input = None;
                 grace = Some(now + GRACE);
@@ -148,7 +160,7 @@ impl Flow {
             if cut.is_none()
                 && let Some(why) = self.cut_now(told, grace.is_some(), deadline, now)
             {
-                kill();
+                (hands.kill)();
                 cut = Some((why, now));
             }
             if grace.is_some_and(|grace| now >= grace) || rest > REST_MAX {
@@ -169,6 +181,15 @@ impl Flow {
                 (Some(grace), _) => Some(grace),
                 (None, Some((_, since))) => Some(since + LONGEST_END),
                 (None, None) => deadline.filter(|_| grace.is_none() && !self.through),
+            };
+            let until = if grace.is_none() && !self.through {
+                if now >= look {
+                    (hands.look)();
+                    look = Instant::now() + EVERY;
+                }
+                Some(until.map_or(look, |until| until.min(look)))
+            } else {
+                until
             };
             let ready = self.wait(client, ending, until.map(|until| until - now.min(until)));
             let moved = self.act(client, ending, &ready);

@@ -16,15 +16,17 @@ use serde_json::json;
 use stockade_policy::Dialogue;
 
 use super::{
-    Before, Owned,
-    flow::{Cut, Flow, Input, LONGEST_END, Marker, Next, Told},
-    pipe, result, verdict,
+    Before, Context, Owned,
+    flow::{Cut, Flow, Hands, Input, LONGEST_END, Marker, Next, Told},
+    pipe, verdict,
 };
 use crate::{
     control::{Answer, Lines, write_line},
     exec::{
         ending::Ending,
-        request::{ExecError, ExecRequest, Report, SESSION_FILES, SessionRequest, SessionText},
+        request::{
+            ExecError, ExecLimits, ExecRequest, Report, SESSION_FILES, SessionRequest, SessionText,
+        },
         result::ExecResult,
     },
     programs::shortened,
@@ -46,6 +48,7 @@ struct Shell<'a> {
     flow: Flow,
     ending: Ending<'a>,
     sources: usize,
+    limits: ExecLimits,
     /// What it knows by the texts that it ran; nothing if they are not judged.
     dialogue: Option<Dialogue>,
 }
@@ -84,7 +87,7 @@ impl Owned {
                 Err(error) => self.refuse(client, &error)?,
             }
         }
-        match result(shell.id, shell.ending.end(), None) {
+        match self.context.result(shell.id, shell.ending.end(), None) {
             // It ended between two texts.
             Some(ended) => tell_end(client, ended),
             None => Ok(()),
@@ -149,6 +152,7 @@ impl Owned {
             flow,
             ending,
             sources: count,
+            limits: request.limits,
             dialogue,
         })
     }
@@ -191,14 +195,16 @@ impl Owned {
         let deadline = request
             .timeout_ms
             .map(|time| before.started + Duration::from_millis(time));
-        let cut = shell.flow.run(client, &shell.ending, deadline, || {
-            context.gate.kill(shell.id);
-        });
-        let Some(mut result) = of_text(id, shell, cut) else {
+        let hands = Hands {
+            kill: &|| context.gate.kill(shell.id),
+            look: &|| context.look(),
+        };
+        let cut = shell.flow.run(client, &shell.ending, deadline, &hands);
+        let Some(mut result) = of_text(context, id, shell, cut) else {
             return Ok(None);
         };
         shell.flow.take_sink().report(id, &mut result);
-        before.tell(context, &mut result)?;
+        before.tell(context, &shell.limits, &mut result)?;
         context.note_end(&result)?;
         Ok((!shell.flow.client_is_gone()).then_some(result))
     }
@@ -210,7 +216,10 @@ impl Owned {
         while shell.ending.end().is_none() && Instant::now() < deadline {
             shell.wait(deadline);
         }
-        if let Some(ended) = result(shell.id, shell.ending.end(), Some(Cut::ClientGone)) {
+        let ended = self
+            .context
+            .result(shell.id, shell.ending.end(), Some(Cut::ClientGone));
+        if let Some(ended) = ended {
             let _ = self.context.note_end(&ended);
         }
     }
@@ -267,7 +276,7 @@ fn tell_end(client: &Lines, result: ExecResult) -> std::io::Result<()> {
 }
 
 /// How a text ended: by itself, or with the shell.
-fn of_text(id: u32, shell: &Shell<'_>, cut: Option<Cut>) -> Option<ExecResult> {
+fn of_text(context: &Context, id: u32, shell: &Shell<'_>, cut: Option<Cut>) -> Option<ExecResult> {
     if let (None, Some(Told::Code(exit))) = (cut, shell.flow.told()) {
         return Some(ExecResult::exited(id, exit));
     }
@@ -275,6 +284,6 @@ fn of_text(id: u32, shell: &Shell<'_>, cut: Option<Cut>) -> Option<ExecResult> {
         session_over: true,
         cpu_ms: None,
         peak_kib: None,
-        ..result(id, shell.ending.end(), cut)?
+        ..context.result(id, shell.ending.end(), cut)?
     })
 }
