@@ -115,9 +115,7 @@ proptest! {
         let around = Surroundings::inside(WORKSPACE);
         let words = ["/bin/bash", "-c", text].map(str::to_owned);
         let effects = stockade_policy::effects_of_words(&words, &around);
-        let decide = |judge: &Judge, effects: &[Effect]| {
-            judge.decide(effects, |_| false).unwrap()
-        };
+        let decide = |judge: &Judge, effects: &[Effect]| judge.decide(effects).unwrap();
         let verdict = decide(judge, &effects).verdict;
         match command(judge, text) {
             Ok(Admitted::Free) => prop_assert_eq!(verdict, Verdict::Allow),
