@@ -320,7 +320,7 @@ fn g7_a_busy_loop_is_named_in_the_result_by_its_own_cap_and_by_the_tasks() {
     );
     assert_eq!(result["signal"], 24, "{result}");
 
-    let refused = Host::new().stockade(&["run", "--cpus", "0.5", "--", "true"]);
+    let refused = Host::new().stockade(&["run", "--cpus", "0.1", "--", "true"]);
     if refused.code != 0 {
         assert!(
             refused.stderr.contains("nobody can keep it here"),
@@ -328,12 +328,13 @@ fn g7_a_busy_loop_is_named_in_the_result_by_its_own_cap_and_by_the_tasks() {
         );
         return skip("a share of the processors", "no control group can be made");
     }
-    let shared = ["--timeout", "2s", "--shell", LOOPS];
-    let (host, greedy, result) = exec_beside_another(&["--cpus", "0.5"], &shared);
+    // Far less than such a busy machine leaves it.
+    let shared = ["--timeout", "10s", "--shell", LOOPS];
+    let (host, greedy, result) = exec_beside_another(&["--cpus", "0.1"], &shared);
     let met = cap_met(&result, "processors");
     assert_eq!(
         (&met["limit"], &met["strength"]),
-        (&50.into(), &"kernel".into())
+        (&10.into(), &"kernel".into())
     );
     assert!(met["times"].as_u64().unwrap() > 0, "{met}");
     eventually("the task's state tells it", || {

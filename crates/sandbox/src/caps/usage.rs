@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_count_and_so_does_a_cap_on_open_files_that_is_reached() {
+    fn threads_count_and_a_cap_on_open_files_that_was_not_reached_does_not() {
         let before = usage(own());
         assert!(before.threads >= 1);
         assert!(before.open_files.is_empty(), "{before:?}");
