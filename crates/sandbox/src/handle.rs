@@ -86,7 +86,7 @@ impl Sandbox {
                 .ok_or_else(|| io::Error::other("descriptors are missing"))
                 .during(Layer::Processes, "take the sandbox over")
                 .and_then(|(init, listeners)| {
-                    let seen_outside = verify::outside(report.init)?;
+                    let seen_outside = verify::outside(report.init, spec)?;
                     let ended = watch(report.init).during(Layer::Processes, "watch process 1")?;
                     let report = BuildReport {
                         seen_outside,

@@ -7,7 +7,7 @@ use rustix::{
 
 use crate::{
     error::{During, Layer, SandboxError},
-    identity, landlock, layers,
+    identity, landlock,
     seccomp::{self, Instruction},
     spec::{INSIDE_ID, Identity, Limits, SandboxSpec},
 };
@@ -28,8 +28,8 @@ impl Locks {
     }
 
     /// Enters the inner user namespace, which owns nothing, and locks this
-    /// process for good. Returns the kernel's Landlock ABI.
-    pub(crate) fn close(&self, spec: &SandboxSpec) -> Result<u32, SandboxError> {
+    /// process for good. Returns the Landlock ABI whose rules hold.
+    pub(crate) fn close(&self, spec: &SandboxSpec) -> Result<Option<u32>, SandboxError> {
         let me = Identity {
             uid: INSIDE_ID,
             gid: INSIDE_ID,
@@ -47,9 +47,9 @@ impl Locks {
         let abi = if spec.nested {
             // Whom Landlock restricts at all may rename less under rules of his
             // own, and mount nothing.
-            layers::landlock_abi()?
+            None
         } else {
-            landlock::restrict(&self.rules)?
+            Some(landlock::restrict(&self.rules)?)
         };
         seccomp::install(&self.filter)?;
         Ok(abi)

@@ -221,8 +221,8 @@ pub struct BuildReport {
     pub init: i32,
     /// How connections are captured.
     pub capture: crate::network::Capture,
-    /// The Landlock ABI of the kernel.
-    pub landlock_abi: u32,
+    /// The Landlock ABI whose rules hold; none where sandboxes are nested.
+    pub landlock_abi: Option<u32>,
     /// The checks that were made from inside, before anything ran.
     pub checked_inside: Vec<String>,
     /// Process 1's `/proc` entries, as seen from outside.

@@ -1,6 +1,9 @@
 //! Checks that the walls hold, from inside before anything runs, and from
 //! outside once process 1 does. A wall that is only believed is not one.
 
+mod mounts;
+mod outside;
+
 use std::io;
 
 use rustix::{
@@ -10,6 +13,7 @@ use rustix::{
     thread::UnshareFlags,
 };
 
+pub(crate) use self::outside::{outside, separate};
 use crate::{
     error::{During, Layer, SandboxError},
     kernel, landlock,
@@ -91,20 +95,6 @@ fn not_writable(path: &str) -> bool {
         .truncate(false)
         .open(path)
         .is_err()
-}
-
-/// Reads what `/proc` tells about process 1, from outside.
-pub(crate) fn outside(init: i32) -> Result<Vec<String>, SandboxError> {
-    let process = init.to_string();
-    let mut seen = status(&process)?;
-    let map = read(&process, "uid_map")?;
-    let fields: Vec<&str> = map.split_whitespace().collect();
-    if fields.len() != 3 || fields.get(1) == Some(&"0") {
-        return Err(io::Error::other(format!("it maps `{}`", map.trim())))
-            .during(Layer::SelfTest, "the host's root is not mapped");
-    }
-    seen.push(format!("uid_map {}", fields.join(" ")));
-    Ok(seen)
 }
 
 fn status(process: &str) -> Result<Vec<String>, SandboxError> {

@@ -2,9 +2,13 @@
 //! Landlock of an older kernel, or a folder on another machine, for them and for
 //! whatever they start.
 
-use std::{fmt::Write, path::Path, process::Command};
+use std::{
+    fmt::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use super::Host;
+use super::{Host, Outcome, finish, has, skip};
 
 /// A system call that fails.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +19,40 @@ pub struct Refusal {
     pub only: Option<(u32, u32)>,
     /// The error's number.
     pub error: i32,
+}
+
+/// The call, whatever it is given.
+pub fn always(call: libc::c_long, error: i32) -> Refusal {
+    Refusal {
+        call,
+        only: None,
+        error,
+    }
+}
+
+/// The call with this value of an argument.
+pub fn when(call: libc::c_long, index: u32, value: u32, error: i32) -> Refusal {
+    Refusal {
+        call,
+        only: Some((index, value)),
+        error,
+    }
+}
+
+/// Whether calls can be taken away here; says so if not.
+pub fn takes_away() -> bool {
+    let perl = has("perl");
+    if !perl {
+        skip("taking layers away", "there is no perl to do it with");
+    }
+    perl
+}
+
+/// Runs `words` to their end where these calls fail.
+pub fn lacking(host: &Host, refusals: &[Refusal], words: &[&str]) -> Outcome {
+    let mut command = without(host, refusals, words);
+    command.stdin(Stdio::null());
+    finish(command)
 }
 
 /// Instructions of `linux/bpf_common.h` and results of `linux/seccomp.h`.

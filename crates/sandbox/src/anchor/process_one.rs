@@ -55,8 +55,8 @@ pub(super) struct Started {
     answer: OwnedFd,
 }
 
-/// The Landlock ABI, and the checks that were made from inside.
-pub(super) type Checked = (u32, Vec<String>);
+/// The Landlock ABI whose rules hold, and the checks that were made from inside.
+pub(super) type Checked = (Option<u32>, Vec<String>);
 
 impl Program {
     pub(super) fn new(spec: &SandboxSpec) -> Result<Self, SandboxError> {
@@ -86,7 +86,7 @@ impl Program {
                     .and_then(|()| Err(kernel::execute(&self.file, &self.arguments)))
                     .during(Layer::Processes, "execute process 1")
             });
-            let _ = report(&tell, &failed.map(|()| (0, Vec::new())));
+            let _ = report(&tell, &failed.map(|()| (None, Vec::new())));
         };
         let forked = match memory {
             Memory::Shared => kernel::fork_sharing_memory(namespaces, &child),

@@ -97,7 +97,7 @@ impl FreshSandboxes {
         };
         line.admit(init)?;
         drop(line);
-        verify::outside(init)?;
+        verify::separate(init)?;
         sandbox.execs = sandbox
             .init
             .ready()

@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(found.outcome, Outcome::Weaker);
         assert_eq!(
             found.detail,
-            "ABI 4: files, renames between folders, truncation, TCP"
+            "ABI 4: files, renames between folders, truncation"
         );
         assert!(
             found.cost.ends_with(
