@@ -126,7 +126,18 @@ impl Refusal {
         {
             body.extend(fields);
         }
-        let mut reply = json_reply(self.status, &self.rule, &body);
+        self.with_connection(json_reply(self.status, &self.rule, &body))
+    }
+
+    /// The reply as one sentence of plain text.
+    pub(crate) fn plain_reply(&self, what: &str) -> Response<ReplyBody> {
+        let text = format!("{}\n", self.denial(what));
+        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+        self.with_connection(own_reply(self.status, &self.rule, kind, text))
+    }
+
+    /// `reply` with what it means for the connection.
+    fn with_connection(&self, mut reply: Response<ReplyBody>) -> Response<ReplyBody> {
         if self.rule == MALFORMED {
             // What follows on such a connection might be part of the request.
             let close = HeaderValue::from_static("close");
@@ -222,15 +233,20 @@ pub(crate) fn upstream_failed(api: Option<ModelApi>, message: &str) -> Response<
 }
 
 fn json_reply(status: StatusCode, rule: &str, body: &Value) -> Response<ReplyBody> {
-    let mut text = body.to_string();
-    text.push('\n');
+    let kind = HeaderValue::from_static("application/json");
+    own_reply(status, rule, kind, format!("{body}\n"))
+}
+
+fn own_reply(
+    status: StatusCode,
+    rule: &str,
+    kind: HeaderValue,
+    text: String,
+) -> Response<ReplyBody> {
     let mut reply = Response::new(full(text));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    headers.insert(header::CONTENT_TYPE, kind);
     // Names of rules are plain text.
     if let Ok(rule) = HeaderValue::from_str(rule) {
         headers.insert(REASON, rule);

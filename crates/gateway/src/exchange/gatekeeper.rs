@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use super::{
     asking::{self, Asking},
     expansion::Expansions,
+    git,
     intake::Intake,
     model::Route,
     ruled::Hosts,
@@ -325,7 +326,11 @@ impl Gatekeeper {
             bounded(parts.uri.path()),
             target.label()
         );
-        refusal.reply(&what, api)
+        if git::asks(parts) {
+            refusal.plain_reply(&what)
+        } else {
+            refusal.reply(&what, api)
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod asking;
 mod expansion;
 mod gatekeeper;
+mod git;
 mod intake;
 mod model;
 mod outcome;
