@@ -22,6 +22,7 @@ pub mod gateway;
 mod git;
 mod guarded;
 mod happening;
+pub mod hashicorp;
 mod honeytoken;
 mod identities;
 mod judge;

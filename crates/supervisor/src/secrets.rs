@@ -151,6 +151,7 @@ impl PlannedSecret {
         let source = match &self.source {
             Source::Env(variable) => format!("from the variable {variable}"),
             Source::Command(_) => "from a command".to_owned(),
+            Source::Hashicorp(_) => "from HashiCorp Vault".to_owned(),
             Source::File => "from the store".to_owned(),
         };
         let known = if self.variables.is_empty() {
@@ -254,7 +255,9 @@ where
         let name = &secret.bound.name;
         match &secret.source {
             Source::File => stored.push(name.clone()),
-            Source::Command(_) => keys.environment.clone_from(environment),
+            Source::Command(_) | Source::Hashicorp(_) => {
+                keys.environment.clone_from(environment);
+            }
             Source::Env(_) => {
                 let value = secret.source.read(name, environment)?;
                 keys.secrets

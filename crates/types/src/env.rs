@@ -21,6 +21,14 @@ pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 pub const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 /// The AWS region whose Bedrock is used, read on the host and set inside.
 pub const AWS_REGION: &str = "AWS_REGION";
+/// Where HashiCorp Vault is, read on the host as Vault's own program does.
+pub const VAULT_ADDR: &str = "VAULT_ADDR";
+/// The token for HashiCorp Vault, read on the host, never passed inside.
+pub const VAULT_TOKEN: &str = "VAULT_TOKEN";
+/// The namespace in HashiCorp Vault, read on the host.
+pub const VAULT_NAMESPACE: &str = "VAULT_NAMESPACE";
+/// The file with the authority of HashiCorp Vault's certificate, read on the host.
+pub const VAULT_CACERT: &str = "VAULT_CACERT";
 /// Set inside: the id of the task.
 pub const TASK: &str = "STOCKADE_TASK";
 /// Set inside: the first of ten ports that are this task's own.

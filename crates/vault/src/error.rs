@@ -12,8 +12,14 @@ pub enum VaultError {
     )]
     Name(String),
     /// Not a source.
-    #[error("`{}` is not a source: write env:VARIABLE, command:PROGRAM… or file", .0.escape_debug())]
+    #[error("`{}` is not a source: write env:VARIABLE, command:PROGRAM…, vault:MOUNT/data/PATH#FIELD or file", .0.escape_debug())]
     Source(String),
+    /// Not a field of HashiCorp Vault.
+    #[error(
+        "`vault:{}` names no field: write the path of Vault's API and the field, such as \
+         vault:secret/data/ci/github#token", .0.escape_debug()
+    )]
+    HashicorpField(String),
     /// Not a slot.
     #[error("`{}` is not a slot: {reason}", text.escape_debug())]
     Slot {
@@ -48,6 +54,14 @@ pub enum VaultError {
         /// Whose value it is.
         name: SecretName,
         /// How it ended.
+        reason: String,
+    },
+    /// HashiCorp Vault gave no value.
+    #[error("HashiCorp Vault gave no value of `{name}`: {reason}")]
+    Hashicorp {
+        /// Whose value it is.
+        name: SecretName,
+        /// Why, and what helps.
         reason: String,
     },
     /// A file of the vault cannot be read or written.

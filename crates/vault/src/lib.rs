@@ -23,6 +23,6 @@ pub use self::{
     error::VaultError,
     name::SecretName,
     placeholder::{Alphabet, Shape},
-    source::{Environment, Source, check_value},
+    source::{Environment, HASHICORP_ARGUMENT, HashicorpField, Source, check_value},
     store::{Key, Store},
 };

@@ -1,9 +1,11 @@
+mod hashicorp;
+
 use std::{
     collections::BTreeMap,
     fmt,
     io::{self, Read},
     os::unix::process::CommandExt,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use stockade_types::Redacted;
 use zeroize::Zeroizing;
 
+pub use self::hashicorp::{HASHICORP_ARGUMENT, HashicorpField};
 use crate::{error::VaultError, name::SecretName};
 
 /// Where a secret's value comes from.
@@ -26,6 +29,8 @@ pub enum Source {
     Env(String),
     /// `command:…`: what a command of the user prints, for a shell.
     Command(String),
+    /// `vault:MOUNT/data/PATH#FIELD`: a field that HashiCorp Vault tells.
+    Hashicorp(HashicorpField),
     /// `file`: the store that age encrypts.
     File,
 }
@@ -51,6 +56,7 @@ impl FromStr for Source {
             ("command", command) if !command.trim().is_empty() && !command.contains('\0') => {
                 Ok(Self::Command(command.to_owned()))
             }
+            ("vault", field) => field.parse().map(Self::Hashicorp),
             _ => Err(refused()),
         }
     }
@@ -66,6 +72,7 @@ impl fmt::Display for Source {
         match self {
             Self::Env(name) => write!(formatter, "env:{name}"),
             Self::Command(command) => write!(formatter, "command:{command}"),
+            Self::Hashicorp(field) => write!(formatter, "vault:{field}"),
             Self::File => formatter.write_str("file"),
         }
     }
@@ -86,8 +93,14 @@ impl From<Source> for String {
 }
 
 impl Source {
-    /// The value of `name`, from a variable of `environment` or by running the
-    /// command in it; `None` of the store, which somebody must open.
+    /// Whether it is asked while a task runs, which takes time, and may be
+    /// asked again.
+    pub fn is_asked(&self) -> bool {
+        matches!(self, Self::Command(_) | Self::Hashicorp(_))
+    }
+
+    /// The value of `name`, from a variable of `environment` or by asking in
+    /// it; `None` of the store, which somebody must open.
     pub fn read(
         &self,
         name: &SecretName,
@@ -101,7 +114,31 @@ impl Source {
                     variable: variable.clone(),
                 }),
             },
-            Self::Command(command) => run(name, command, environment).map(Some),
+            Self::Command(command) => {
+                let mut shell = program("/bin/sh");
+                shell.args(["-c", command]);
+                let (status, printed) = run(name, shell, environment)?;
+                if status.success() {
+                    told(name, &printed).map(Some)
+                } else {
+                    Err(failed(name, status.to_string()))
+                }
+            }
+            Self::Hashicorp(field) => {
+                // This executable, even after it was replaced on disk.
+                let mut reader = program("/proc/self/exe");
+                reader.args([HASHICORP_ARGUMENT, &field.to_string()]);
+                let (status, printed) = run(name, reader, environment)?;
+                if status.success() {
+                    return told(name, &printed).map(Some);
+                }
+                // Instead of a value it has printed why there is none.
+                let reason = String::from_utf8_lossy(&printed).trim().to_owned();
+                Err(VaultError::Hashicorp {
+                    name: name.clone(),
+                    reason,
+                })
+            }
             Self::File => Ok(None),
         }
     }
@@ -119,23 +156,37 @@ pub fn check_value(name: &SecretName, value: String) -> Result<Redacted<String>,
     }
 }
 
-/// Runs the user's command. What it says on standard error stays with nobody:
-/// it may tell of the secret.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the command that tells a secret is the user's own, and runs as theirs"
+    reason = "the command that tells a secret is the user's own, and runs as theirs; so does this \
+              executable where it asks a server"
 )]
-fn run(
-    name: &SecretName,
-    command: &str,
-    environment: &Environment,
-) -> Result<Redacted<String>, VaultError> {
-    let failed = |reason: String| VaultError::Command {
+fn program(path: &str) -> Command {
+    Command::new(path)
+}
+
+fn failed(name: &SecretName, reason: String) -> VaultError {
+    VaultError::Command {
         name: name.clone(),
         reason,
-    };
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", command])
+    }
+}
+
+/// What `printed` tells of the secret `name`.
+fn told(name: &SecretName, printed: &[u8]) -> Result<Redacted<String>, VaultError> {
+    let text = std::str::from_utf8(printed).map_err(|_| VaultError::Value(name.clone()))?;
+    check_value(name, text.to_owned())
+}
+
+/// Runs what tells the secret `name`. What it says on standard error stays with
+/// nobody: it may tell of the secret.
+fn run(
+    name: &SecretName,
+    mut command: Command,
+    environment: &Environment,
+) -> Result<(ExitStatus, Zeroizing<Vec<u8>>), VaultError> {
+    let failed = |error: io::Error| failed(name, error.to_string());
+    let mut child = command
         .env_clear()
         .envs(environment)
         .stdin(Stdio::null())
@@ -143,7 +194,7 @@ fn run(
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(failed)?;
     let printed = match child.stdout.take() {
         Some(stdout) => printed(stdout),
         None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -152,15 +203,11 @@ fn run(
         Ok(printed) => printed,
         Err(error) => {
             end(&mut child);
-            return Err(failed(error.to_string()));
+            return Err(failed(error));
         }
     };
-    let status = child.wait().map_err(|error| failed(error.to_string()))?;
-    if !status.success() {
-        return Err(failed(status.to_string()));
-    }
-    let text = std::str::from_utf8(&printed).map_err(|_| VaultError::Value(name.clone()))?;
-    check_value(name, text.to_owned())
+    let status = child.wait().map_err(failed)?;
+    Ok((status, printed))
 }
 
 /// Ends a command with what it started.
@@ -246,7 +293,12 @@ mod tests {
 
     #[test]
     fn sources_are_read_and_written_alike() {
-        for text in ["env:GH_TOKEN", "command:op read 'op://a/b'", "file"] {
+        for text in [
+            "env:GH_TOKEN",
+            "command:op read 'op://a/b'",
+            "vault:secret/data/ci#token",
+            "file",
+        ] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
         for text in [

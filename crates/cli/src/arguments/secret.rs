@@ -37,7 +37,8 @@ pub(crate) enum Secret {
     #[command(after_help = "Examples:\n  \
         stockade secret add deploy\n  \
         stockade secret add github --from env:GH_TOKEN\n  \
-        stockade secret add github --from 'command:op read op://dev/github/token' --ttl 10m")]
+        stockade secret add github --from 'command:op read op://dev/github/token' --ttl 10m\n  \
+        stockade secret add github --from vault:secret/data/ci/github#token --ttl 10m")]
     Add(AddSecret),
     /// Add every variable of a `.env` file as a secret of its name
     #[command(after_help = "Examples:\n  stockade secret import .env")]
@@ -75,10 +76,11 @@ pub(crate) struct AddSecret {
     /// What it shall be called
     pub(crate) name: SecretName,
     /// Where its value comes from: `file` (encrypted by age), `env:VARIABLE` of whoever
-    /// starts a task, or `command:…`, which prints it
+    /// starts a task, `command:…`, which prints it, or `vault:MOUNT/data/PATH#FIELD` of
+    /// HashiCorp Vault
     #[arg(long, value_name = "SOURCE", default_value = "file")]
     pub(crate) from: Source,
-    /// Run the command again after this time, such as 10m [default: once a task]
+    /// Ask the command or Vault again after this time, such as 10m [default: once a task]
     #[arg(long, value_name = "TIME", value_parser = values::seconds)]
     pub(crate) ttl: Option<u64>,
     /// Lock the encrypted file for the age identity in this file, not by a passphrase;

@@ -34,8 +34,8 @@ pub(crate) fn run(verb: &Secret, printer: Printer) -> Result<ExitCode, Failure> 
 fn add(arguments: &AddSecret, printer: Printer) -> Result<ExitCode, Failure> {
     let folder = host::config_folder()?;
     let name = &arguments.name;
-    if arguments.ttl.is_some() && !matches!(arguments.from, Source::Command(_)) {
-        let message = "--ttl says how often a command runs; this source is none";
+    if arguments.ttl.is_some() && !arguments.from.is_asked() {
+        let message = "--ttl says how often a command or Vault is asked; this source is neither";
         return Err(Failure::new(Kind::Usage, message));
     }
     if arguments.identity.is_some() && arguments.from != Source::File {

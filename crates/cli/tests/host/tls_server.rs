@@ -49,6 +49,16 @@ pub const ECHO: &str = "echo:";
 impl TlsServer {
     /// A server whose certificate is written to `certificate`.
     pub fn start(certificate: &Path) -> Self {
+        Self::answering(certificate, |_| None)
+    }
+
+    /// One that answers as `special` says, where that says anything: with a
+    /// status and a body.
+    pub fn answering(
+        certificate: &Path,
+        special: impl Fn(&Seen) -> Option<(u16, String)> + Send + Sync + 'static,
+    ) -> Self {
+        let special: Special = Arc::new(special);
         let key = rcgen::KeyPair::generate().unwrap();
         let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let own = own.self_signed(&key).unwrap();
@@ -76,10 +86,15 @@ impl TlsServer {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (keep, config) = (Arc::clone(&keep), Arc::clone(&config));
+                let special = Arc::clone(&special);
                 // Clients may hold a connection that they do not use.
                 std::thread::spawn(move || {
                     let session = ServerConnection::new(config).unwrap();
-                    let _ = answer(BufReader::new(StreamOwned::new(session, stream)), &keep);
+                    let _ = answer(
+                        BufReader::new(StreamOwned::new(session, stream)),
+                        &keep,
+                        &*special,
+                    );
                 });
             }
         });
@@ -92,9 +107,14 @@ impl TlsServer {
     }
 }
 
+type Special = Arc<dyn Fn(&Seen) -> Option<(u16, String)> + Send + Sync>;
 type Stream = BufReader<StreamOwned<ServerConnection, TcpStream>>;
 
-fn answer(mut stream: Stream, keep: &Mutex<Vec<Seen>>) -> std::io::Result<()> {
+fn answer(
+    mut stream: Stream,
+    keep: &Mutex<Vec<Seen>>,
+    special: &(dyn Fn(&Seen) -> Option<(u16, String)> + Send + Sync),
+) -> std::io::Result<()> {
     let request = read(&mut stream)?;
     keep.lock().unwrap().push(request.clone());
     let path = request
@@ -107,6 +127,12 @@ fn answer(mut stream: Stream, keep: &Mutex<Vec<Seen>>) -> std::io::Result<()> {
         stream.get_mut().write_all(text.as_bytes())?;
         stream.get_mut().flush()
     };
+    if let Some((status, body)) = special(&request) {
+        let length = body.len();
+        return out(&format!(
+            "HTTP/1.1 {status} said\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        ));
+    }
     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
     if path.starts_with("/echo") {
         let credential = request.header("authorization").unwrap_or_default();

@@ -9,6 +9,7 @@
 #[path = "../host/mod.rs"]
 mod host;
 
+mod hashicorp;
 mod inside;
 mod scanning;
 mod slots;

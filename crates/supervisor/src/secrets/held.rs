@@ -52,7 +52,7 @@ impl HeldSecrets {
     /// Whether a command may have to run before the value is known.
     pub(crate) fn may_take_time(&self, name: &SecretName) -> bool {
         let held = self.0.get(name);
-        held.is_some_and(|held| matches!(held.source, Source::Command(_)))
+        held.is_some_and(|held| held.source.is_asked())
     }
 
     /// The value of `name`, or why there is none, for those inside.
@@ -78,8 +78,8 @@ impl HeldSecrets {
 impl Held {
     fn value(&self, name: &SecretName) -> Result<Redacted<String>, String> {
         let mut known = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_fresh = |since: Instant| match (&self.source, self.ttl) {
-            (Source::Command(_), Some(ttl)) => since.elapsed() < ttl,
+        let is_fresh = |since: Instant| match self.ttl {
+            Some(ttl) if self.source.is_asked() => since.elapsed() < ttl,
             _ => true,
         };
         if known.as_ref().is_none_or(|(_, since)| !is_fresh(*since)) && !self.is_taken_back() {
