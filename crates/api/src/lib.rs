@@ -17,7 +17,7 @@ mod server;
 
 use std::fmt;
 
-use stockade_supervisor::{Host, StateDirectory};
+use stockade_supervisor::{Host, Plan, StateDirectory, gateway::Keys};
 use stockade_types::Redacted;
 
 pub use self::{
@@ -29,6 +29,9 @@ pub use self::{
 /// Finds a key by its name.
 pub type FindKey = dyn Fn(&str) -> Option<Redacted<String>> + Send + Sync;
 
+/// Gets the secrets of a plan from where they are.
+pub type UnlockSecrets = dyn Fn(&Host, &Plan, &mut Keys) -> Result<(), String> + Send + Sync;
+
 /// What the server is given by whoever starts it.
 pub struct Settings {
     /// Where tasks are kept.
@@ -37,6 +40,8 @@ pub struct Settings {
     pub host: Box<dyn Fn() -> Result<Host, String> + Send + Sync>,
     /// Keys that tasks may need, by name; no client sends one.
     pub key: Box<FindKey>,
+    /// How secrets that are bound for tasks are had; no client sends one.
+    pub unlock: Box<UnlockSecrets>,
     /// How many commands may run at once, for all clients together.
     pub commands: usize,
     /// Whether the policies of tasks do not count for commands of this server.

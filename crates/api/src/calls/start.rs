@@ -10,7 +10,7 @@ use stockade_budget::Cap;
 use stockade_sandbox::Layer;
 use stockade_supervisor::{
     Assurance, Connection, ExtraPaths, Host, Network, Prepared, Request, Runs, SupervisorError,
-    TaskDirectory, Wish, begin, gateway::Keys, prepare, service,
+    TaskDirectory, WantedSecrets, Wish, begin, gateway::Keys, prepare, service,
 };
 use stockade_workspace::BackEnd;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -67,6 +67,9 @@ pub(crate) struct NewSandbox {
     /// Names inside that lead to a place, as `NAME=URL`.
     #[serde(default)]
     services: Vec<String>,
+    /// Names of secrets that it gets of those that are bound for it; all of them
+    /// without it.
+    secrets: Option<Vec<String>>,
     /// Ports inside that the host reaches at 127.0.0.1, as `run --publish` takes
     /// them.
     #[serde(default)]
@@ -196,7 +199,7 @@ fn begin_agreed(
     let prepared = prepare(&host, &wish(wanted)?)?;
     let agreement = agreement(&host, &prepared);
     agreed_to(agreed, &agreement)?;
-    let keys = keys(settings, &prepared)?;
+    let keys = keys(settings, &host, &prepared)?;
     prepared.agree(&host.state)?;
     let times = begin(&host, &prepared, &keys).map_err(not_started)?;
     let started = Started {
@@ -244,14 +247,22 @@ fn not_started(error: SupervisorError) -> Problem {
     }
 }
 
-/// The keys that it needs, from the server's own environment.
-fn keys(settings: &Settings, prepared: &Prepared) -> Result<Keys, Problem> {
-    Keys::of_models(&prepared.plan, |name| (settings.key)(name)).map_err(|name| {
+/// The keys that it needs, from the server's own environment, and its secrets
+/// from where they are.
+fn keys(settings: &Settings, host: &Host, prepared: &Prepared) -> Result<Keys, Problem> {
+    let plan = &prepared.plan;
+    let keys = Keys::of_models(plan, |name| (settings.key)(name));
+    let mut keys = keys.map_err(|name| {
         let detail = format!("{name} is not set where `stockade serve` runs");
         Problem::new(Kind::Refused, detail).fix(format!(
             "export {name}=… and start the server again; the key stays outside the sandbox"
         ))
-    })
+    })?;
+    (settings.unlock)(host, plan, &mut keys).map_err(|reason| {
+        Problem::new(Kind::Refused, reason)
+            .fix("\"secrets\" names those that the sandbox shall have; [] is none")
+    })?;
+    Ok(keys)
 }
 
 fn wish(wanted: NewSandbox) -> Result<Wish, Problem> {
@@ -307,6 +318,11 @@ fn wish(wanted: NewSandbox) -> Result<Wish, Problem> {
             WorkspaceForm::Checkout => BackEnd::Checkout,
             WorkspaceForm::Btrfs => BackEnd::Btrfs,
         }),
+        secrets: match wanted.secrets {
+            None => WantedSecrets::Bound,
+            Some(names) if names.is_empty() => WantedSecrets::None,
+            Some(names) => WantedSecrets::Named(parsed("secrets", &names)?),
+        },
         nested: wanted.nested,
         record_programs: wanted.record_programs,
         ..Wish::new(wanted.repository, runs, wall_seconds)

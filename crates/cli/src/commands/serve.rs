@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 use stockade_api::{ListenError, Listener, ServeError, Settings, description, serve};
+use stockade_supervisor::unlock;
 use stockade_types::Redacted;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     arguments::Serve,
+    commands::secret::unlock::{environment, given_passphrase},
     failure::{Failure, Kind},
     host,
     print::Printer,
@@ -33,6 +35,16 @@ pub(crate) fn run(arguments: &Serve, printer: Printer) -> Result<ExitCode, Failu
         key: Box::new(|name| {
             let key = std::env::var(name).ok().filter(|key| !key.is_empty());
             key.map(Redacted::new)
+        }),
+        unlock: Box::new(|host, plan, keys| {
+            let unlocked = unlock(
+                plan,
+                &host.catalogue,
+                &environment(),
+                given_passphrase,
+                keys,
+            );
+            unlocked.map_err(|failure: Failure| failure.message)
         }),
         commands: arguments.commands,
         no_policy: arguments.no_policy,

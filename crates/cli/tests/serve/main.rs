@@ -16,6 +16,7 @@ mod ends;
 mod limits;
 mod policy;
 mod sandboxes;
+mod secrets;
 mod sessions;
 mod streams;
 

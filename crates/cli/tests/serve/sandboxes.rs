@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The contract that a wish meets, and the wish with its digest.
-fn agreed(server: &Server, mut wish: Value) -> (Value, Value) {
+pub(crate) fn agreed(server: &Server, mut wish: Value) -> (Value, Value) {
     let refused = server.post("/v1/sandboxes", &wish);
     let contract = refused.problem(409, "contract")["contract"].clone();
     wish["contract"] = contract["digest"].clone();
@@ -19,7 +19,7 @@ fn agreed(server: &Server, mut wish: Value) -> (Value, Value) {
 }
 
 /// Starts a sandbox; its task.
-fn start(host: &Host, server: &Server, wish: Value) -> Task {
+pub(crate) fn start(host: &Host, server: &Server, wish: Value) -> Task {
     let (_, wish) = agreed(server, wish);
     let started = server.post("/v1/sandboxes", &wish);
     let document = started.done(201);

@@ -44,6 +44,11 @@ pub(crate) fn passphrase(store: &Store) -> Result<Redacted<String>, Failure> {
     }
 }
 
+/// The passphrase of the store where nobody can be asked.
+pub(crate) fn given_passphrase(store: &Store) -> Result<Redacted<String>, Failure> {
+    passphrase_file()?.ok_or_else(|| VaultError::Locked(store.path().to_owned()).into())
+}
+
 /// The passphrase of a store that is to be made; a person types it twice.
 pub(super) fn new_passphrase(store: &Store) -> Result<Redacted<String>, Failure> {
     if let Some(passphrase) = passphrase_file()? {
