@@ -1,4 +1,4 @@
-//! What `logs --network` tells of a task's connections.
+//! What `logs --network` tells of a task's connections, and a relay of the agent's own.
 
 mod host;
 
@@ -125,4 +125,65 @@ fn g2_every_connection_is_listed_out_and_in_allowed_and_refused() {
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
+}
+
+/// A proxy that joins whoever asks it by CONNECT with whom they name.
+const RELAY: &str = r#"
+import socket, threading
+def pump(one, other):
+    try:
+        while data := one.recv(65536):
+            other.sendall(data)
+    except OSError:
+        pass
+    other.close()
+def serve(client):
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += client.recv(4096)
+    host, port = head.split()[1].decode().rsplit(":", 1)
+    there = socket.create_connection((host.strip("[]"), int(port)), 20)
+    client.sendall(b"HTTP/1.1 200 joined\r\n\r\n")
+    threading.Thread(target=pump, args=(client, there), daemon=True).start()
+    pump(there, client)
+listener = socket.create_server(("127.0.0.1", 3128))
+open("listening", "w").close()
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"#;
+
+#[test]
+fn g2_what_a_relay_inside_passes_on_is_judged_like_anything_else() {
+    if !has("curl") || !has("python3") {
+        return skip("a relay inside", "curl or python3 is not installed");
+    }
+    let host = Host::new();
+    let server = Server::start("web.test");
+    let words = [
+        "--service",
+        &server.service,
+        "--allow",
+        "GET web.test",
+        "--yes",
+    ];
+    let task = host.start_with(&words, &format!("exec python3 -c '{RELAY}'"));
+    host::wait_for_file(&host, &task, "listening");
+    let ask = |url: &str| {
+        let words = "curl -sS -p -x http://127.0.0.1:3128 --max-time 30 -w ' %{http_code}'";
+        host.exec(&task, &format!("{words} {url} 2>&1")).1
+    };
+    assert_eq!(
+        ask("https://web.test/a"),
+        format!("{} 200", host::server::REPLY)
+    );
+    for (url, rule) in [
+        ("https://other.test/", "network.default-deny"),
+        ("https://web.test/ -d x", "network.method"),
+        ("http://192.0.2.1/", "network.address-literal"),
+        ("http://web.test/", "network.port"),
+    ] {
+        let printed = ask(url);
+        assert!(printed.contains(rule), "{url}: {printed}");
+    }
+    assert_eq!(server.lines(), ["GET /a HTTP/1.1"]);
 }

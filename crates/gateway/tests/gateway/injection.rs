@@ -1,12 +1,18 @@
 //! The key reaches the upstream, and nothing else ever sees it.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 use rustls::RootCertStore;
 use stockade_gateway::ModelApi;
-use stockade_types::EventKind;
+use stockade_types::{EventKind, Redacted};
+use tokio::net::TcpListener;
 
 use crate::{frames::Frames, support::*, tls::tls_upstream};
 
@@ -175,4 +181,46 @@ async fn g5_nothing_leaves_when_the_record_cannot_be_written() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(body["rule"], "record.unavailable");
     assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn g3_no_connection_to_a_host_carries_the_keys_of_two_tasks() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Of each connection the keys that came over it, and how many requests.
+    let seen: Arc<Mutex<BTreeMap<usize, (BTreeSet<String>, usize)>>> = Arc::default();
+    let keep = Arc::clone(&seen);
+    let server = tokio::spawn(async move {
+        for number in 0.. {
+            let Ok((stream, _)) = listener.accept().await else {
+                return;
+            };
+            let keep = Arc::clone(&keep);
+            let answer = Arc::new(move |request: Request<Incoming>| {
+                let key = request.headers()["x-api-key"].to_str().unwrap().to_owned();
+                let mut keep = keep.lock().unwrap();
+                let (keys, requests) = keep.entry(number).or_default();
+                keys.insert(key);
+                *requests += 1;
+                Box::pin(async { text_reply("application/json", "{}") }) as Answered
+            });
+            tokio::spawn(serve_http(stream, answer));
+        }
+    });
+    let mut others = settings(&url);
+    others.routes[0].secret = Redacted::new("sk-decoy-of-another-task-0002".to_owned());
+    let tasks = [Harness::start(settings(&url)), Harness::start(others)];
+    for _ in 0..6 {
+        for task in &tasks {
+            let (status, _) = text(task.send(HOST, message(BODY)).await).await;
+            assert_eq!(status, StatusCode::OK);
+        }
+    }
+    let seen = seen.lock().unwrap().clone();
+    assert!(seen.values().all(|(keys, _)| keys.len() == 1), "{seen:?}");
+    let keys: BTreeSet<_> = seen.values().flat_map(|(keys, _)| keys).collect();
+    assert_eq!(keys.len(), 2);
+    // Connections are used again, so that this could have been otherwise.
+    assert!(seen.values().any(|(_, requests)| *requests > 1), "{seen:?}");
+    server.abort();
 }

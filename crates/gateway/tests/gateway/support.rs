@@ -57,8 +57,8 @@ pub(crate) const SESSION_TOKEN: &str = "decoy-session/token+0001";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
-type Answer =
-    Arc<dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
+pub(crate) type Answered = Pin<Box<dyn Future<Output = Reply> + Send>>;
+type Answer = Arc<dyn Fn(Request<Incoming>) -> Answered + Send + Sync>;
 
 /// Events kept in memory, in order.
 #[derive(Default)]
