@@ -7,6 +7,8 @@ mod bedrock;
 #[cfg(test)]
 mod codings;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod frames;
 #[cfg(test)]
 mod grammar;
