@@ -2,9 +2,13 @@
 //! did since a person last spoke, too much of anything at once, and turns in
 //! which nothing changes. A new prompt begins anew, and so does a person's word.
 
-use std::{collections::VecDeque, fmt, time::Duration};
+mod velocity;
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::velocity::{Pace, Velocity};
 
 /// The same call with the same result, so often in a row.
 const IDENTICAL_MAX: usize = 6;
@@ -23,6 +27,8 @@ const FAILURES_MAX: usize = 8;
 pub struct Breakers {
     /// Tokens a minute, input and output, cached ones too.
     pub tokens_a_minute: u64,
+    /// How many times the tokens that the task's minutes had on the average.
+    pub times_the_average: u64,
     /// Model requests a minute.
     pub requests_a_minute: u64,
     /// Turns in a row in which no file of the workspace changes.
@@ -33,6 +39,7 @@ impl Default for Breakers {
     fn default() -> Self {
         Self {
             tokens_a_minute: 10_000_000,
+            times_the_average: 10,
             requests_a_minute: 240,
             turns_without_progress: 200,
         }
@@ -66,6 +73,8 @@ pub enum Tripped {
     Failing(usize),
     /// So many of something within a minute.
     Velocity(u64, &'static str),
+    /// So many of something within a minute, and how many are usual.
+    Sudden(u64, u64, &'static str),
     /// So many turns in which nothing changed.
     NoProgress(u64),
 }
@@ -98,6 +107,10 @@ impl fmt::Display for Tripped {
             Self::Velocity(count, what) => {
                 write!(formatter, "it took {count} {what} within a minute")
             }
+            Self::Sudden(count, average, what) => write!(
+                formatter,
+                "it took {count} {what} within a minute, and {average} on the average before"
+            ),
             Self::NoProgress(turns) => write!(
                 formatter,
                 "no file of its workspace has changed for {turns} turns"
@@ -177,60 +190,6 @@ impl Excused {
             None => {}
         }
         judge(calls)
-    }
-}
-
-/// How much of something there was within a minute.
-#[derive(Debug)]
-pub struct Velocity {
-    limit: u64,
-    of: &'static str,
-    spent: VecDeque<(Duration, u64)>,
-    sum: u64,
-}
-
-impl Velocity {
-    /// A breaker for more than `limit` a minute of what `of` names; `0` breaks
-    /// never.
-    pub fn new(limit: u64, of: &'static str) -> Self {
-        Self {
-            limit,
-            of,
-            spent: VecDeque::new(),
-            sum: 0,
-        }
-    }
-
-    /// Adds what there was at `now`, on a clock that does not go back.
-    pub fn add(&mut self, now: Duration, count: u64) {
-        if self.limit > 0 {
-            self.forget(now);
-            self.spent.push_back((now, count));
-            self.sum = self.sum.saturating_add(count);
-        }
-    }
-
-    /// Whether the last minute had too much.
-    pub fn judge(&mut self, now: Duration) -> Option<Tripped> {
-        self.forget(now);
-        (self.limit > 0 && self.sum > self.limit).then_some(Tripped::Velocity(self.sum, self.of))
-    }
-
-    /// Begins anew.
-    pub fn reset(&mut self) {
-        self.spent.clear();
-        self.sum = 0;
-    }
-
-    fn forget(&mut self, now: Duration) {
-        let minute_ago = now.saturating_sub(Duration::from_mins(1));
-        while let Some((at, count)) = self.spent.front().copied() {
-            if at >= minute_ago {
-                break;
-            }
-            self.spent.pop_front();
-            self.sum = self.sum.saturating_sub(count);
-        }
     }
 }
 
@@ -331,26 +290,6 @@ mod tests {
         };
         assert_eq!(judge(&failing(true)), Some(Tripped::Failing(8)));
         assert_eq!(judge(&failing(false)), None);
-    }
-
-    #[test]
-    fn what_was_more_than_a_minute_ago_does_not_count() {
-        let mut velocity = Velocity::new(100, "tokens");
-        let at = Duration::from_secs;
-        velocity.add(at(0), 80);
-        velocity.add(at(59), 80);
-        assert_eq!(
-            velocity.judge(at(59)),
-            Some(Tripped::Velocity(160, "tokens"))
-        );
-        assert_eq!(velocity.judge(at(61)), None);
-        velocity.add(at(62), 80);
-        assert!(velocity.judge(at(62)).is_some());
-        velocity.reset();
-        assert_eq!(velocity.judge(at(62)), None);
-        let mut off = Velocity::new(0, "tokens");
-        off.add(at(0), u64::MAX);
-        assert_eq!(off.judge(at(0)), None);
     }
 
     #[test]

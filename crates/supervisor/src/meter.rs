@@ -278,7 +278,7 @@ fn look(task: &TaskDirectory, plan: &Plan) -> Look {
 /// That a breaker has stopped an agent, and how a person lets it go on.
 fn broken(task: &TaskId, tripped: Tripped) -> Unpaid {
     let what = match tripped {
-        Tripped::Velocity(..) => "is too fast",
+        Tripped::Velocity(..) | Tripped::Sudden(..) => "is too fast",
         Tripped::NoProgress(_) => "gets nowhere",
         _ => "goes in circles",
     };
@@ -509,6 +509,7 @@ mod tests {
         let breakers = |requests_a_minute, tokens_a_minute, turns_without_progress| Caps {
             breakers: Breakers {
                 tokens_a_minute,
+                times_the_average: 0,
                 requests_a_minute,
                 turns_without_progress,
             },

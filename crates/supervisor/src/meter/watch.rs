@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use stockade_budget::{
     Breakers, Seen,
-    breaker::{Excused, Progress, Tripped, Velocity},
+    breaker::{Excused, Pace, Progress, Tripped, Velocity},
 };
 use stockade_gateway::ModelCall;
 
@@ -20,6 +20,7 @@ pub(super) struct Watch {
     excused: Excused,
     requests: Velocity,
     tokens: Velocity,
+    pace: Pace,
     progress: Progress,
     look: Look,
 }
@@ -32,6 +33,7 @@ impl Watch {
             excused: Excused::default(),
             requests: Velocity::new(limits.requests_a_minute, "model requests"),
             tokens: Velocity::new(limits.tokens_a_minute, "tokens"),
+            pace: Pace::new(limits.times_the_average, "tokens"),
             progress: Progress::new(limits.turns_without_progress),
             look,
         }
@@ -45,7 +47,8 @@ impl Watch {
             .excused
             .judge(&self.calls)
             .or_else(|| self.requests.judge(now))
-            .or_else(|| self.tokens.judge(now));
+            .or_else(|| self.tokens.judge(now))
+            .or_else(|| self.pace.judge(now));
         if tripped.is_some() {
             return tripped;
         }
@@ -58,7 +61,9 @@ impl Watch {
 
     /// Counts what a request took.
     pub(super) fn took(&mut self, tokens: u64) {
-        self.tokens.add(self.begun.elapsed(), tokens);
+        let now = self.begun.elapsed();
+        self.tokens.add(now, tokens);
+        self.pace.add(now, tokens);
     }
 
     /// A person lets the agent go on.
@@ -66,6 +71,7 @@ impl Watch {
         self.excused.excuse(&self.calls);
         self.requests.reset();
         self.tokens.reset();
+        self.pace.reset();
         self.progress.reset();
     }
 }

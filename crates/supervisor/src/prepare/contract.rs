@@ -282,6 +282,10 @@ fn breakers(breakers: &Breakers) -> impl Iterator<Item = (&'static str, String)>
     [
         ("tokens", count(breakers.tokens_a_minute, " a minute")),
         (
+            "tokens of a minute",
+            count(breakers.times_the_average, " times the average"),
+        ),
+        (
             "model requests",
             count(breakers.requests_a_minute, " a minute"),
         ),
