@@ -185,10 +185,11 @@ async fn g5_nothing_leaves_when_the_record_cannot_be_written() {
 
 #[tokio::test]
 async fn g3_no_connection_to_a_host_carries_the_keys_of_two_tasks() {
+    /// Of each connection the keys that came over it, and how many requests.
+    type Seen = BTreeMap<usize, (BTreeSet<String>, usize)>;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    // Of each connection the keys that came over it, and how many requests.
-    let seen: Arc<Mutex<BTreeMap<usize, (BTreeSet<String>, usize)>>> = Arc::default();
+    let seen: Arc<Mutex<Seen>> = Arc::default();
     let keep = Arc::clone(&seen);
     let server = tokio::spawn(async move {
         for number in 0.. {
