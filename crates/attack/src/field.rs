@@ -13,7 +13,7 @@ use std::{
 
 use rand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
-use stockade_attempt::Lent;
+use stockade_attempt::{Lent, RESOLVER};
 use stockade_workspace::remove_folder;
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     error::{AttackError, During},
     heard::Listeners,
     loan::Loan,
+    open::Open,
     process::Program,
     repository::{self, Hidden, NAME},
 };
@@ -83,6 +84,7 @@ pub struct Field {
     planted: BTreeMap<PathBuf, (String, u32)>,
     secrets: Vec<String>,
     listeners: Listeners,
+    open: Open,
     process: Child,
     loan: Option<Loan>,
 }
@@ -166,6 +168,7 @@ impl Field {
             planted: BTreeMap::new(),
             secrets,
             listeners,
+            open: Open::listen(&marker).during("listen")?,
             process,
             loan: None,
         };
@@ -222,6 +225,22 @@ impl Field {
         &self.listeners
     }
 
+    /// Whether the machine asks the field for names, and so any sandbox does that
+    /// asks anybody.
+    pub(crate) fn answers_names(&self) -> bool {
+        self.open.is_the_machines()
+    }
+
+    /// Variables of whoever runs the control: a proxy and a resolver without rules.
+    pub(crate) fn without_rules(&self) -> [(&'static str, String); 3] {
+        let proxy = format!("http://{}", self.open.proxy());
+        [
+            ("http_proxy", proxy.clone()),
+            ("https_proxy", proxy),
+            (RESOLVER, self.open.resolver().to_string()),
+        ]
+    }
+
     /// The process that must be left alone.
     pub(crate) fn process(&self) -> i32 {
         i32::try_from(self.process.id()).unwrap_or(i32::MAX)
@@ -265,6 +284,7 @@ impl Field {
     /// What is not as it was since the last look; it is mended.
     pub(crate) fn look(&mut self) -> io::Result<Vec<String>> {
         let mut findings = self.listeners.heard();
+        findings.extend(self.open.heard());
         for (path, (text, mode)) in &self.planted {
             if !is_as_planted(path, text, *mode) {
                 findings.push(format!("{} was changed", path.display()));

@@ -22,7 +22,7 @@ const TICK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 20_000_000,
 };
-/// What every connection is told, so that who made it need not wait.
+/// What everybody is told, so that who asked need not wait.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Listeners on every kind of address that this host has for itself.
@@ -32,7 +32,7 @@ pub(crate) struct Listeners {
     connections: Arc<Mutex<Vec<String>>>,
     over: Arc<AtomicBool>,
     answering: Option<JoinHandle<()>>,
-    datagrams: Vec<UdpSocket>,
+    datagrams: Vec<SocketAddr>,
     unix: Vec<UnixListener>,
     unix_datagrams: UnixDatagram,
 }
@@ -69,18 +69,20 @@ impl Listeners {
         unix_datagrams.set_nonblocking(true)?;
         let addresses = streams.iter().map(TcpListener::local_addr);
         let addresses = addresses.collect::<io::Result<_>>()?;
+        let datagram_addresses = datagrams.iter().map(UdpSocket::local_addr);
+        let datagram_addresses = datagram_addresses.collect::<io::Result<_>>()?;
         let connections = Arc::<Mutex<Vec<String>>>::default();
         let over = Arc::<AtomicBool>::default();
         let answering = {
             let (connections, over) = (Arc::clone(&connections), Arc::clone(&over));
-            std::thread::spawn(move || answer(&streams, &connections, &over))
+            std::thread::spawn(move || answer(&streams, &datagrams, &connections, &over))
         };
         Ok(Self {
             streams: addresses,
             connections,
             over,
             answering: Some(answering),
-            datagrams,
+            datagrams: datagram_addresses,
             unix,
             unix_datagrams,
         })
@@ -98,8 +100,7 @@ impl Listeners {
 
     /// Where datagrams can be sent.
     pub(crate) fn datagrams(&self) -> Vec<SocketAddr> {
-        let addresses = self.datagrams.iter().map(UdpSocket::local_addr);
-        addresses.filter_map(Result::ok).collect()
+        self.datagrams.clone()
     }
 
     /// What arrived since the last look.
@@ -108,11 +109,6 @@ impl Listeners {
             Ok(mut connections) => std::mem::take(&mut *connections),
             Err(broken) => std::mem::take(&mut *broken.into_inner()),
         };
-        for socket in &self.datagrams {
-            while let Ok((length, from)) = socket.recv_from(&mut [0; 512]) {
-                heard.push(format!("a datagram of {length} bytes came from {from}"));
-            }
-        }
         for listener in &self.unix {
             while listener.accept().is_ok() {
                 heard.push("a connection reached a unix socket".to_owned());
@@ -134,14 +130,30 @@ impl Drop for Listeners {
     }
 }
 
-/// Notes and answers connections until it is over.
-fn answer(streams: &[TcpListener], connections: &Mutex<Vec<String>>, over: &AtomicBool) {
+/// Notes and answers connections and datagrams until it is over.
+fn answer(
+    streams: &[TcpListener],
+    datagrams: &[UdpSocket],
+    connections: &Mutex<Vec<String>>,
+    over: &AtomicBool,
+) {
     while !over.load(Ordering::Relaxed) {
-        let mut ready: Vec<_> = streams
+        let streams_ready = streams
             .iter()
-            .map(|stream| PollFd::new(stream, PollFlags::IN))
-            .collect();
+            .map(|stream| PollFd::new(stream, PollFlags::IN));
+        let datagrams_ready = datagrams
+            .iter()
+            .map(|socket| PollFd::new(socket, PollFlags::IN));
+        let mut ready: Vec<_> = streams_ready.chain(datagrams_ready).collect();
         let _ = poll(&mut ready, Some(&TICK));
+        for socket in datagrams {
+            while let Ok((length, from)) = socket.recv_from(&mut [0; 512]) {
+                if let Ok(mut connections) = connections.lock() {
+                    connections.push(format!("a datagram of {length} bytes came from {from}"));
+                }
+                let _ = socket.send_to(ANSWER, from);
+            }
+        }
         for listener in streams {
             while let Ok((mut connection, from)) = listener.accept() {
                 let to = listener.local_addr().map(|to| to.to_string());

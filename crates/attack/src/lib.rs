@@ -19,6 +19,7 @@ mod heard;
 mod junit;
 mod loan;
 mod observed;
+mod open;
 mod probe;
 mod probes;
 mod process;

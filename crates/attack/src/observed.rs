@@ -145,7 +145,7 @@ pub(crate) fn observe(
     }
     for (number, order) in orders(field, facts).iter().enumerate() {
         let start = match place {
-            In::Standing => Start::Standing,
+            In::Standing | In::Named => Start::Standing,
             In::Terminal => Start::Terminal(&terminal.1),
             In::Capped => Start::Capped(MEMORY_CAP),
             In::Own | In::Back | In::Lent if number == 0 => Start::New,
@@ -202,7 +202,7 @@ pub(crate) fn observe(
         .host
         .extend(field.look().during("look at the host")?);
     let left = field.left_behind().during("look at processes")?;
-    if place != In::Standing {
+    if !matches!(place, In::Standing | In::Named) {
         observed.host.extend(left);
     }
     Ok(observed)

@@ -52,6 +52,8 @@ pub(crate) enum In {
     Capped,
     /// In one with a terminal.
     Terminal,
+    /// In whatever there is, if the machine asks the field for names.
+    Named,
 }
 
 /// What makes an attempt an escape. Whatever it is, a host that is not as it

@@ -34,7 +34,7 @@ impl std::fmt::Debug for Suite<'_> {
 impl<'a> Suite<'a> {
     /// A suite; the target must run the executable at all.
     pub fn new(field: &'a mut Field, target: &'a mut dyn Target) -> Result<Self, AttackError> {
-        let control = Wrapper::none(field.ground())?;
+        let control = Wrapper::none(field.ground(), &field.without_rules())?;
         let mut suite = Self {
             field,
             control,
@@ -135,6 +135,11 @@ impl<'a> Suite<'a> {
         let facts = self.target.facts();
         if matches!(judge, Judge::Marked(_)) && !facts.reviews {
             let reason = "the target has no review that could remark on it";
+            return Ok((Outcome::Skipped, reason.to_owned(), None));
+        }
+        if place == In::Named && !self.field.answers_names() {
+            let reason = "the machine asks somebody else for names; \
+                          `cli::g2_no_name_is_asked_of_the_machines_resolver` tries it";
             return Ok((Outcome::Skipped, reason.to_owned(), None));
         }
         if place == In::Capped && !facts.caps_memory {

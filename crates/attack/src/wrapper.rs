@@ -1,6 +1,7 @@
 //! Any command that runs another in a sandbox of its own making.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -28,6 +29,7 @@ pub struct Wrapper {
     words: Vec<String>,
     ground: Ground,
     workspace: PathBuf,
+    environment: BTreeMap<OsString, OsString>,
 }
 
 impl Wrapper {
@@ -43,12 +45,12 @@ impl Wrapper {
         if words.is_empty() {
             return Err(wrong("names no program"));
         }
-        Self::in_folder("wrapped", command, words, ground)
+        Self::in_folder("wrapped", command, words, ground, &[])
     }
 
-    /// No sandbox at all: the control.
-    pub(crate) fn none(ground: &Ground) -> Result<Self, AttackError> {
-        Self::in_folder("control", "no sandbox", Vec::new(), ground)
+    /// No sandbox at all: the control, with these variables.
+    pub(crate) fn none(ground: &Ground, variables: &[(&str, String)]) -> Result<Self, AttackError> {
+        Self::in_folder("control", "no sandbox", Vec::new(), ground, variables)
     }
 
     fn in_folder(
@@ -56,6 +58,7 @@ impl Wrapper {
         name: &str,
         words: Vec<String>,
         ground: &Ground,
+        variables: &[(&str, String)],
     ) -> Result<Self, AttackError> {
         let workspace = ground
             .repository(folder)
@@ -63,9 +66,13 @@ impl Wrapper {
                 step: "copy the repository".to_owned(),
                 source,
             })?;
+        let mut environment = ground.environment().clone();
+        let more = variables.iter();
+        environment.extend(more.map(|(name, value)| (name.into(), value.into())));
         Ok(Self {
             name: name.to_owned(),
             words,
+            environment,
             ground: ground.clone(),
             workspace,
         })
@@ -97,7 +104,7 @@ impl Wrapper {
         let program = Program {
             words,
             folder: &self.workspace,
-            environment: self.ground.environment(),
+            environment: &self.environment,
             stdin,
         };
         let name = words.first().map(|word| word.display().to_string());

@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 /// wherever `.git` of the current folder says that it is.
 pub const GIT: &str = "{git}/";
 
+/// A variable that names a resolver, as address and port, in place of those that
+/// the machine has.
+pub const RESOLVER: &str = "STOCKADE_ATTEMPT_RESOLVER";
+
 /// What to try.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -54,6 +58,8 @@ pub enum Order {
     Send(Vec<Message>),
     /// To send something to the proxy that the environment names, if any.
     Proxied(Vec<String>),
+    /// To have names looked up, and to send something to what they are said to be.
+    Ask(Vec<Named>),
     /// To change routes, addresses and interfaces; none of those named exists.
     Netlink,
     /// To be something else than this in `/proc/self/status`.
@@ -208,6 +214,17 @@ pub struct Lent {
 pub struct Message {
     /// Where.
     pub to: SocketAddr,
+    /// What.
+    pub text: String,
+}
+
+/// Something to send to a host by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// The name.
+    pub name: String,
+    /// The port.
+    pub port: u16,
     /// What.
     pub text: String,
 }

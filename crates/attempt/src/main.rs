@@ -6,6 +6,7 @@ mod descriptors;
 mod files;
 mod groups;
 mod limits;
+mod names;
 mod processes;
 mod programs;
 mod raw;
@@ -65,6 +66,7 @@ fn attempt(order: Order, report: &Report) {
         Order::Unix { paths, names } => sockets::unix(&paths, &names, report),
         Order::Connect(messages) => sockets::connect(&messages, report),
         Order::Send(messages) => sockets::send(&messages, report),
+        Order::Ask(names) => names::ask(&names, report),
         Order::Proxied(texts) => sockets::proxied(&texts, report),
         Order::OwnSockets(folders) => sockets::own(&folders, report),
         Order::OwnPort => sockets::own_port(report),

@@ -17,6 +17,8 @@ use crate::{raw::call_apart, report::Report};
 
 /// How long a connection or an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the answer to a datagram is waited for; most get none.
+const ANSWER: Duration = Duration::from_millis(300);
 
 pub(crate) fn make(sockets: &[Socket], report: &Report) {
     for socket in sockets {
@@ -65,7 +67,7 @@ pub(crate) fn connect(messages: &[Message], report: &Report) {
 
 /// Says something, and hears what comes back, so that whoever passes it on has
 /// done so.
-fn converse(to: SocketAddr, text: &str) -> io::Result<()> {
+pub(crate) fn converse(to: SocketAddr, text: &str) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -81,19 +83,23 @@ pub(crate) fn send(messages: &[Message], report: &Report) {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        let sent = UdpSocket::bind(own).and_then(|socket| socket.send_to(text.as_bytes(), to));
+        let sent = UdpSocket::bind(own).and_then(|socket| {
+            socket.send_to(text.as_bytes(), to)?;
+            // Whoever passes datagrams on has done so when there is an answer.
+            socket.set_read_timeout(Some(ANSWER))?;
+            let _ = socket.recv(&mut [0; 512]);
+            Ok(())
+        });
         report.tried(format!("send a datagram to {to}"), sent);
     }
 }
 
 pub(crate) fn proxied(texts: &[String], report: &Report) {
-    let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"];
-    let Some(proxy) = names.iter().find_map(|name| std::env::var(name).ok()) else {
-        return report.tell(
-            "ask a proxy",
-            End::Unable("the environment names none".to_owned()),
-        );
-    };
+    let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+    let set = |name: &str| std::env::var(name).or_else(|_| std::env::var(name.to_lowercase()));
+    // Where there is no proxy, there is no such way.
+    let proxy = names.iter().find_map(|name| set(name).ok());
+    let proxy = proxy.unwrap_or_default();
     // The name of the user and the password, if any, are not needed to ask.
     let place = proxy.split_once("://").map_or(&*proxy, |(_, rest)| rest);
     let place = place.rsplit_once('@').map_or(place, |(_, rest)| rest);
@@ -104,6 +110,7 @@ pub(crate) fn proxied(texts: &[String], report: &Report) {
         let step = format!("ask the proxy to {line}");
         match &address {
             Ok(Some(address)) => report.tried(step, converse(*address, text)),
+            _ if place.is_empty() => report.tell(step, End::Refused(libc::ENOENT)),
             _ => report.tell(step, End::Unable(format!("{place} is no address"))),
         }
     }

