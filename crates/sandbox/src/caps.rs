@@ -1,13 +1,17 @@
 //! Caps on memory and processor time of everything inside together.
 //!
-//! The kernel keeps them where this process may make a control group; where it
-//! may not, memory is watched from outside, and processor time has no cap.
+//! The kernel keeps them where this process may make a control group, or where the
+//! user's systemd makes one; elsewhere memory is watched from outside, and
+//! processor time has no cap.
 
+mod bus;
 mod counters;
 mod group;
 mod hierarchy;
 mod usage;
+mod user_manager;
 
+use self::user_manager::UserManager;
 pub use self::{
     counters::{CapCounters, CapCounts},
     group::sweep,
@@ -30,15 +34,43 @@ pub struct KernelCaps {
 impl KernelCaps {
     /// Looks where groups could be made, and makes none.
     pub fn find() -> Self {
-        let hierarchies = hierarchies();
-        let place = |controller| {
-            hierarchies
-                .iter()
-                .any(|hierarchy| hierarchy.place(controller).is_some())
-        };
+        let maker = Maker::find();
         Self {
-            memory: place(Controller::Memory),
-            processors: place(Controller::Processors),
+            memory: maker.caps(Controller::Memory),
+            processors: maker.caps(Controller::Processors),
+        }
+    }
+}
+
+/// Who makes a sandbox's group.
+#[derive(Debug)]
+enum Maker {
+    /// This process, in these hierarchies.
+    Own(Vec<Hierarchy>),
+    /// The user's systemd.
+    Manager(UserManager),
+}
+
+impl Maker {
+    /// Who can make one that caps memory; this process if nobody.
+    fn find() -> Self {
+        let own = hierarchies();
+        let places = |hierarchy: &Hierarchy| hierarchy.place(Controller::Memory).is_some();
+        if own.iter().any(places) {
+            return Self::Own(own);
+        }
+        match UserManager::find() {
+            Ok(manager) if manager.caps(Controller::Memory) => Self::Manager(manager),
+            _ => Self::Own(own),
+        }
+    }
+
+    fn caps(&self, controller: Controller) -> bool {
+        match self {
+            Self::Own(hierarchies) => hierarchies
+                .iter()
+                .any(|hierarchy| hierarchy.place(controller).is_some()),
+            Self::Manager(manager) => manager.caps(controller),
         }
     }
 }

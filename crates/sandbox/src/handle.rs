@@ -65,10 +65,15 @@ impl Sandbox {
     /// # Errors
     /// Names the layer that is missing; nothing is left running then.
     pub fn start(program: &Path, spec: &SandboxSpec) -> Result<(Self, Listeners), SandboxError> {
-        let group = Group::create(&spec.task, &spec.limits)
+        let mut group = Group::create(&spec.task, &spec.limits)
             .during(Layer::Limits, "cap memory and processor time")?;
         let (channel, theirs) = Channel::pair().during(Layer::Processes, "make a channel")?;
         let mut anchor = spawn(program, theirs).during(Layer::Processes, "start the anchor")?;
+        // Before it starts anything.
+        let held = group
+            .as_mut()
+            .map_or(Ok(()), |group| group.hold(anchor.id()));
+        let held = held.during(Layer::Limits, "have the user's systemd cap the sandbox");
         let mut stdin = anchor.stdin.take();
         let sent = stdin
             .as_mut()
@@ -77,9 +82,11 @@ impl Sandbox {
         // In one piece: the anchor would be woken for every token.
         let sent = sent.and_then(|stdin| stdin.write_all(&serde_json::to_vec(spec)?));
         drop(stdin);
-        let told = sent
-            .and_then(|()| hear(&channel))
-            .during(Layer::Processes, "hear the anchor")
+        let told = held
+            .and_then(|()| {
+                sent.and_then(|()| hear(&channel))
+                    .during(Layer::Processes, "hear the anchor")
+            })
             .and_then(|told| admitted(told, group.as_ref(), &channel));
         let outcome = match told {
             Ok((Told::Built(report), descriptors)) => anchor::take_over(descriptors)

@@ -9,9 +9,10 @@ use std::{
 use stockade_types::TaskId;
 
 use super::{
-    CapCounters, Controller, Hierarchy,
+    CapCounters, Controller, Hierarchy, Maker,
     counters::{Counter, Counters},
     hierarchies,
+    user_manager::{UserManager, group_of},
 };
 use crate::spec::{Keeper, Limits};
 
@@ -33,10 +34,14 @@ const ABANDONED: Duration = Duration::from_mins(1);
 
 /// The groups of one sandbox, one for each hierarchy in which it has a cap.
 /// They are removed when this is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
     folders: Vec<PathBuf>,
     counters: CapCounters,
+    /// The user's systemd, and what it is to cap for whom.
+    awaited: Option<(UserManager, TaskId, Limits)>,
+    /// The scope that it made, and will remove.
+    scope: Option<PathBuf>,
 }
 
 impl Group {
@@ -46,12 +51,18 @@ impl Group {
     /// If a cap cannot be set, or reads differently afterwards; nothing is
     /// left then.
     pub(crate) fn create(task: &TaskId, limits: &Limits) -> io::Result<Option<Self>> {
-        let hierarchies = hierarchies();
-        let mut group = Self {
-            folders: Vec::new(),
-            counters: CapCounters::default(),
-        };
         let memory = limits.memory.filter(|cap| cap.keeper == Keeper::Kernel);
+        let mut group = Self::default();
+        let hierarchies = match Maker::find() {
+            Maker::Own(hierarchies) => hierarchies,
+            Maker::Manager(_) if memory.is_none() && limits.processor_hundredths.is_none() => {
+                return Ok(None);
+            }
+            Maker::Manager(manager) => {
+                group.awaited = Some((manager, task.clone(), *limits));
+                return Ok(Some(group));
+            }
+        };
         let counters = Counters {
             memory: match memory {
                 Some(cap) => group.cap_memory(&hierarchies, task, cap.bytes)?,
@@ -156,8 +167,49 @@ impl Group {
         Ok((hierarchy, folder))
     }
 
+    /// Has the user's systemd move `anchor`, from which the sandbox's processes will
+    /// descend, where these are to be capped by it. A group that this process made
+    /// takes only [those](Self::admit).
+    pub(crate) fn hold(&mut self, anchor: u32) -> io::Result<()> {
+        let Some((mut manager, task, limits)) = self.awaited.take() else {
+            return Ok(());
+        };
+        let memory = limits.memory.filter(|cap| cap.keeper == Keeper::Kernel);
+        let (mut caps, mut files) = (Vec::new(), Vec::new());
+        if let Some(cap) = memory {
+            caps.extend([("MemoryMax", cap.bytes), ("MemorySwapMax", 0)]);
+            files.push(("memory.max", cap.bytes.to_string()));
+        }
+        if let Some(hundredths) = limits.processor_hundredths {
+            let share = u64::from(hundredths);
+            caps.push(("CPUQuotaPerSecUSec", share * 10_000));
+            files.push(("cpu.max", format!("{} {PERIOD}", PERIOD * share / 100)));
+        }
+        let processes = limits.processes.saturating_sub(BELOW_EACH);
+        caps.push(("TasksMax", processes));
+        let scope = manager.start_scope(&task, anchor, &caps)?;
+        for (file, value) in files {
+            kept(&scope, file, &value)?;
+        }
+        self.counters = CapCounters::new(Counters {
+            memory: Counter::open(&scope, "memory.events", "oom_kill"),
+            processes: Counter::open(&scope, "pids.events", "max"),
+            processors: Counter::open(&scope, "cpu.stat", "nr_throttled"),
+        });
+        self.scope = Some(scope);
+        Ok(())
+    }
+
     /// Moves a process in, and with it whatever it starts from now on.
     pub(crate) fn admit(&self, process: i32) -> io::Result<()> {
+        if let Some(scope) = &self.scope {
+            let group = u32::try_from(process).ok().and_then(group_of);
+            return if group.as_ref() == Some(scope) {
+                Ok(())
+            } else {
+                Err(io::Error::other("the process is not in its scope"))
+            };
+        }
         for folder in &self.folders {
             fs::write(folder.join("cgroup.procs"), process.to_string())?;
             let inside = fs::read_to_string(folder.join("cgroup.procs"))?;
@@ -189,9 +241,13 @@ impl Drop for Group {
 /// Sets a cap and reads it back: a file may take what it does not keep. The
 /// kernel rounds bytes down to whole pages.
 fn set(folder: &Path, file: &str, value: &str) -> io::Result<()> {
-    let path = folder.join(file);
-    fs::write(&path, value)?;
-    let kept = fs::read_to_string(&path)?;
+    fs::write(folder.join(file), value)?;
+    kept(folder, file, value)
+}
+
+/// Whether a group keeps this cap, or a lower one.
+fn kept(folder: &Path, file: &str, value: &str) -> io::Result<()> {
+    let kept = fs::read_to_string(folder.join(file))?;
     let kept = kept.trim();
     let rounded = match (kept.parse::<u64>(), value.parse::<u64>()) {
         (Ok(kept), Ok(wanted)) => kept <= wanted && wanted - kept < 65_536,
@@ -201,7 +257,7 @@ fn set(folder: &Path, file: &str, value: &str) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::other(format!(
-            "{file} is {kept} after {value} was written"
+            "{file} is {kept} and should be {value}"
         )))
     }
 }

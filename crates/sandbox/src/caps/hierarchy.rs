@@ -66,7 +66,8 @@ impl Hierarchy {
     }
 }
 
-fn passes_on(folder: &Path, controller: &str) -> bool {
+/// Whether groups below `folder` can cap this.
+pub(crate) fn passes_on(folder: &Path, controller: &str) -> bool {
     fs::read_to_string(folder.join("cgroup.subtree_control"))
         .is_ok_and(|passed| passed.split_whitespace().any(|name| name == controller))
 }
@@ -77,8 +78,14 @@ fn may_change(folder: &Path) -> bool {
 
 /// The hierarchies that this process is in and can see.
 pub(crate) fn hierarchies() -> Vec<Hierarchy> {
-    let read = |name| fs::read_to_string(name).unwrap_or_default();
-    parse(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"))
+    hierarchies_of("self")
+}
+
+/// Those that another process is in, and this one can see.
+pub(crate) fn hierarchies_of(process: &str) -> Vec<Hierarchy> {
+    let read = |name: &str| fs::read_to_string(name).unwrap_or_default();
+    let groups = read(&format!("/proc/{process}/cgroup"));
+    parse(&groups, &read("/proc/self/mountinfo"))
 }
 
 /// The hierarchies of `/proc/self/cgroup` that `/proc/self/mountinfo` shows.

@@ -45,7 +45,7 @@ fn make(caps: KernelCaps) -> Result<(), SandboxError> {
         processor_hundredths: caps.processors.then_some(100),
         ..Limits::default()
     };
-    let group = Group::create(&TaskId::from_random(0), &limits)
+    let mut group = Group::create(&TaskId::from_random(0), &limits)
         .during(Layer::Limits, "make a control group")?
         .ok_or(io::ErrorKind::NotFound)
         .map_err(io::Error::from)
@@ -55,7 +55,9 @@ fn make(caps: KernelCaps) -> Result<(), SandboxError> {
             std::thread::park();
         },
         Fork::Parent(child) => {
-            let admitted = group.admit(child.as_raw_pid());
+            let process = child.as_raw_pid();
+            let held = group.hold(process.unsigned_abs());
+            let admitted = held.and_then(|()| group.admit(process));
             let _ = kill_process(child, Signal::KILL);
             let _ = waitpid(Some(child), WaitOptions::empty());
             admitted.during(Layer::Limits, "move a process into a control group")
@@ -84,7 +86,7 @@ fn nowhere() -> String {
 
 /// How an administrator delegates, where systemd runs.
 fn fix() -> Option<String> {
-    let fix = "sudo mkdir -p /etc/systemd/system/user@.service.d && printf \
+    let fix = "loginctl enable-linger; if that is not enough, sudo mkdir -p /etc/systemd/system/user@.service.d && printf \
      '[Service]\\nDelegate=cpu memory pids\\n' | sudo tee \
      /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload, then log \
      in anew and start Stockade from a terminal of `systemd-run --user --scope`";
