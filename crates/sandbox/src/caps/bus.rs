@@ -61,7 +61,8 @@ impl Bus {
             deadline: Instant::now() + time,
         };
         let user = rustix::process::geteuid().as_raw().to_string();
-        let user: String = user.bytes().map(|byte| format!("{byte:02x}")).collect();
+        // In hexadecimal digits, as which the character of a digit is 3 and itself.
+        let user: String = user.chars().flat_map(|digit| ['3', digit]).collect();
         bus.write(format!("\0AUTH EXTERNAL {user}\r\n").as_bytes())?;
         if !bus.line()?.starts_with("OK ") {
             return Err(malformed("the bus does not let this user in"));
@@ -73,15 +74,15 @@ impl Bus {
             interface: "org.freedesktop.DBus",
             member: "Hello",
         };
-        bus.call(hello, Values::default())?;
+        bus.call(hello, &Values::default())?;
         Ok(bus)
     }
 
     /// Calls a method; the body of its reply, in which a value of the type
     /// string, object path or variant of either can be read by [`text`].
-    pub(super) fn call(&mut self, method: Method<'_>, values: Values) -> io::Result<Vec<u8>> {
+    pub(super) fn call(&mut self, method: Method<'_>, values: &Values) -> io::Result<Vec<u8>> {
         self.serial += 1;
-        let message = method.message(self.serial, &values)?;
+        let message = method.message(self.serial, values)?;
         self.write(&message)?;
         for _ in 0..OTHERS_MAX {
             let (kind, answered, body) = self.message()?;

@@ -62,7 +62,7 @@ impl UserManager {
         let property = Values::default()
             .string(MANAGER.interface)
             .string("ControlGroup");
-        let reply = bus.call(get, property)?;
+        let reply = bus.call(get, &property)?;
         let path = text(&reply).ok_or_else(|| io::Error::other("it is in no group"))?;
         let below = Path::new(&path)
             .strip_prefix("/")
@@ -108,7 +108,7 @@ impl UserManager {
         };
         let values = Values::default().string(&name).string("fail");
         let values = values.properties(&properties).no_units();
-        self.bus.call(start, values)?;
+        self.bus.call(start, &values)?;
         // The reply only says that it will be done.
         let deadline = Instant::now() + LONGEST;
         while Instant::now() < deadline {

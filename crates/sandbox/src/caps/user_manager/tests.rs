@@ -50,7 +50,7 @@ fn unified() -> Option<PathBuf> {
 }
 
 fn skip(reason: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIP a user's systemd: {reason}");
+    let _ = writeln!(io::stderr(), "SKIP a user's systemd: {reason}");
 }
 
 /// A folder of the unified hierarchy that is removed with all below it.
