@@ -27,6 +27,8 @@ const REST: u32 = 10;
 /// With how many processes fewer than the cap it counts as reached: they come
 /// and go while they are counted.
 const NEARLY: u64 = 16;
+/// With how many caps on open files that were reached all are forgotten.
+const FILE_CAPS_MAX: usize = 1024;
 /// With how much room less a disk counts as full.
 const ROOM_LEFT: u64 = 256 * 1024;
 const FILES_LEFT: u64 = 16;
@@ -103,8 +105,9 @@ impl CapWatch {
         }
     }
 
-    /// The caps that were met since then, by whoever it was.
-    pub(crate) fn met(&self, since: &Beginning) -> Vec<CapMet> {
+    /// The caps that were met since then, by whoever it was; of those on open files
+    /// the sandbox's, and the command's `own`.
+    pub(crate) fn met(&self, since: &Beginning, own_files: Option<u64>) -> Vec<CapMet> {
         let limits = &self.0.limits;
         let counts = self.counts();
         let times = |now: Option<u64>, before: Option<u64>| {
@@ -138,10 +141,11 @@ impl CapWatch {
             ),
             self.0.disk.as_ref().and_then(OwnDisk::full),
         ];
-        let files = seen.open_files.iter().filter(|(_, at)| **at >= since.at);
-        let files = files.filter_map(|(cap, _)| {
-            by_kernel(Capped::OpenFiles, Some(*cap), Some(Known::Seen(*cap)))
-        });
+        let own = own_files.filter(|own| *own < limits.open_files);
+        let files = [Some(limits.open_files), own].into_iter().flatten();
+        let files = files.filter(|cap| seen.open_files.get(cap).is_some_and(|at| *at >= since.at));
+        let files =
+            files.filter_map(|cap| by_kernel(Capped::OpenFiles, Some(cap), Some(Known::Seen(cap))));
         let ended = seen.ended.clone().into_iter();
         counted
             .into_iter()
@@ -180,6 +184,10 @@ impl CapWatch {
         seen.memory = Some(usage.memory);
         if usage.threads + NEARLY >= self.0.limits.processes {
             seen.processes = Some((now, usage.threads));
+        }
+        if seen.open_files.len() >= FILE_CAPS_MAX {
+            // Programs inside can give themselves as many lower ones as they like.
+            seen.open_files.clear();
         }
         let caps = usage.open_files.into_iter();
         seen.open_files.extend(caps.map(|cap| (cap, now)));
@@ -228,7 +236,7 @@ impl CapWatch {
                     let _ = happenings.send(Happening::CapPassed(met));
                     return;
                 }
-                let met = watch.met(&beginning);
+                let met = watch.met(&beginning, None);
                 if met != told {
                     told = met;
                     if happenings.send(Happening::CapMet).is_err() {

@@ -243,7 +243,7 @@ impl Before {
     ) -> Result<(), ExecError> {
         result.wall_ms = millis(self.started.elapsed());
         (result.denials_count, result.denials) = context.refusals.since(self.refused);
-        result.caps = context.caps.met(&self.caps);
+        result.caps = context.caps.met(&self.caps, own.open_files);
         let of_command = caps_of_command(context.caps.limits(), own, result);
         result.caps.extend(of_command);
         let stands = result.end != ExecEnd::TaskEnded;

@@ -26,7 +26,7 @@ impl Supervisor {
     /// Notes the caps that were met since the last time. Returns what is said of
     /// the one on memory, if processes were ended for it since.
     pub(super) fn note_caps(&mut self) -> Result<Option<Denial>, SupervisorError> {
-        let met = self.caps.met(&self.caps_begun);
+        let met = self.caps.met(&self.caps_begun, None);
         let mut starved = None;
         for cap in met.iter().filter(|cap| is_refusal(cap)) {
             let before = self.caps_met.iter().find(|known| known.cap == cap.cap);
