@@ -21,7 +21,7 @@ use crate::{
     authority::{CertificateAuthority, Subject},
     dns::{self, FakeAddresses},
     exchange::Gatekeeper,
-    head::Target,
+    head::{HEAD_MAX, Target},
     record::bounded,
     reply::ReplyBody,
     server::OriginalDestination,
@@ -31,7 +31,6 @@ use crate::{
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// For a request's head, and for an idle connection's next request.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
-const HEAD_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
 const STREAMS_MAX: u32 = 64;
 /// The first byte of a TLS record that holds a handshake message.

@@ -13,6 +13,8 @@ use crate::{
 };
 
 const URL_MAX: usize = 8 * 1024;
+/// The longest head, without its first line.
+pub(crate) const HEAD_MAX: usize = 64 * 1024;
 
 /// Where a connection from inside wanted to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +99,18 @@ pub(crate) fn check(parts: &Parts, target: &Target) -> Result<(), Refusal> {
         ));
     }
     let headers = &parts.headers;
+    // What reads them stops only somewhere beyond.
+    let fields = headers.iter();
+    let length: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if length > HEAD_MAX {
+        return Err(Refusal::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "http.head-length",
+            format!("its headers are longer than {HEAD_MAX} bytes."),
+        ));
+    }
     if count(headers, &header::CONTENT_LENGTH) > 1 {
         return shape("it has more than one Content-Length.");
     }

@@ -171,11 +171,8 @@ fn why_vault_gives_no_value_is_told_outside_in_words_that_help() {
     );
     // The token of a login.
     host.set("VAULT_TOKEN", "");
-    let home = host.path("a-home");
-    fs::create_dir_all(&home).unwrap();
-    host.set("HOME", &home);
     assert!(test(&host).1.contains("vault login"));
-    fs::write(home.join(".vault-token"), format!("{TOKEN}\n")).unwrap();
+    fs::write(host.home().join(".vault-token"), format!("{TOKEN}\n")).unwrap();
     assert_eq!(test(&host).0, 0);
     // Nobody gets the token who cannot prove to be trusted, or in clear.
     host.unset("VAULT_CACERT");
