@@ -188,7 +188,7 @@ fn g7_a_bomb_of_processes_is_named_in_the_result_of_its_command() {
     }
     // Long enough to be counted from outside, where the kernel counts no refusals.
     let bomb = "perl -e 'my @p; while (defined(my $p = fork)) { if (!$p) { sleep 1000; exit } push @p, $p } \
-                print scalar(@p), qq( $!\n); sleep 5; kill 9, @p; 1 while wait > 0'";
+                print scalar(@p), qq( $!\n); sleep 15; kill 9, @p; 1 while wait > 0'";
     let (host, greedy, result) = exec_beside_another(&[], &["--shell", bomb]);
     assert_eq!(result["exit"], 0, "{result}");
     let met = cap_met(&result, "processes");

@@ -7,9 +7,11 @@
 
 mod host;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Stdio};
 
-use self::host::{Host, Task, eventually, is_root, processes, skip};
+use serde_json::Value;
+
+use self::host::{Host, Task, eventually, finish, is_root, processes, skip};
 
 /// Whether such tasks can be had here; says so if not.
 fn has_disks(what: &str) -> bool {
@@ -72,6 +74,31 @@ fn g7_a_hard_quota_cannot_be_passed_and_what_is_within_it_comes_back() {
     assert_eq!(landed.trim_end(), "kept");
     assert_eq!(host.stockade(&["rm", &task.id]).code, 0);
     assert!(held(&task).is_empty());
+}
+
+#[test]
+fn g7_a_disk_that_is_full_is_named_in_the_result_of_a_command_until_there_is_room_again() {
+    if !has_disks("a full disk in a result") {
+        return;
+    }
+    let host = Host::new();
+    let task = host.start_with(&["--quota", "hard:64M"], "sleep 1000");
+    let fill = "dd if=/dev/zero of=big bs=1M count=200";
+    let mut full = host.command(&["--json", "exec", &task.id, "--shell", fill]);
+    full.stdin(Stdio::null());
+    let full: Value = serde_json::from_str(&finish(full).stdout).unwrap();
+    assert_eq!(full["exit"], 1, "{full}");
+    let met = &full["caps"][0];
+    assert_eq!(
+        (&met["cap"], &met["strength"]),
+        (&"disk".into(), &"kernel".into())
+    );
+    assert_eq!(met["limit"], 64 << 20, "{full}");
+    assert!(met["seen"].as_u64().unwrap() > 32 << 20, "{full}");
+    let room = host.json(&["exec", &task.id, "--", "rm", "big"]);
+    assert!(room["caps"].is_null(), "{room}");
+    assert_eq!(host.stockade(&["stop", &task.id]).code, 0);
+    task.wait_until_settled();
 }
 
 #[test]

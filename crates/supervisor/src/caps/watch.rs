@@ -22,7 +22,8 @@ use crate::{contract::Strength, happening::Happening};
 /// How often is looked while no command's owner waits and nothing must be
 /// ended in time.
 const NOW_AND_THEN: Duration = Duration::from_secs(1);
-/// For how long nobody looks after a look, in its own durations.
+/// For how long nobody looks after a look, in its own durations, up to
+/// [`NOW_AND_THEN`].
 const REST: u32 = 10;
 /// With how many processes fewer than the cap it counts as reached: they come
 /// and go while they are counted.
@@ -30,7 +31,7 @@ const NEARLY: u64 = 16;
 /// With how many caps on open files that were reached all are forgotten.
 const FILE_CAPS_MAX: usize = 1024;
 /// With how much room less a disk counts as full.
-const ROOM_LEFT: u64 = 256 * 1024;
+const ROOM_LEFT: u64 = 1 << 20;
 const FILES_LEFT: u64 = 16;
 
 /// See the module's documentation. Clones share it.
@@ -180,7 +181,8 @@ impl CapWatch {
         let usage = usage(self.0.anchor);
         let now = Instant::now();
         let mut seen = self.lock();
-        seen.rest = Some(now + (EVERY / 2).max(started.elapsed() * REST));
+        let rest = started.elapsed() * REST;
+        seen.rest = Some(now + rest.clamp(EVERY / 2, NOW_AND_THEN));
         seen.memory = Some(usage.memory);
         if usage.threads + NEARLY >= self.0.limits.processes {
             seen.processes = Some((now, usage.threads));
