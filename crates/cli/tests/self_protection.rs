@@ -1,5 +1,5 @@
 //! Twelve ways to change the tool from inside: each fails, and each try stands
-//! in the record that the tool keeps outside.
+//! in the record that the tool keeps outside, also if the agent itself makes it.
 
 mod host;
 
@@ -114,4 +114,57 @@ fn g8_the_tool_cannot_be_changed_from_inside_and_each_try_stands_in_the_record()
     let settings = files.iter().find(|file| file["path"] == "stockade.toml");
     assert_eq!(settings.unwrap()["held_back"], true, "{shown}");
     assert_eq!(settings.unwrap()["choice"], Value::Null, "{shown}");
+}
+
+/// What the main command tries is known by the programs that it starts, which the
+/// record has with their words if it is asked to.
+#[test]
+fn g8_what_the_agent_itself_tries_stands_in_the_record_by_the_programs_that_it_starts() {
+    if !has("perl") {
+        return skip(
+            "ways to change the tool",
+            "there is no perl to speak to a socket",
+        );
+    }
+    let host = Host::new();
+    // The ways are those of a task that runs: they are given to it while it does.
+    let wait = "mkfifo go; read -r _ < go; . ./ways; exec sleep 1000";
+    let task = host.start_with(&["--record", "exec"], wait);
+    host::eventually("the agent waits", || host.exec(&task, "test -p go").0 == 0);
+    let before = kept(&task);
+    let ways = ways(&host, &task);
+    let line = |(way, script): &(&str, String)| {
+        let script = format!(": way-{way}; {script}").replace('\'', "'\\''");
+        format!("bash -c '{script}'; echo {way} $? >> ended\n")
+    };
+    let lines: String = ways.iter().map(line).collect();
+    let give = format!(
+        "cat > given <<'END OF WAYS'\n{lines}touch all\nEND OF WAYS\nmv given ways; echo > go"
+    );
+    assert_eq!(host.exec(&task, &give).0, 0);
+    host::eventually("all ways were tried", || {
+        host.exec(&task, "test -e all").0 == 0
+    });
+    assert_eq!(kept(&task), before);
+    let (_, ended) = host.exec(&task, "cat ended");
+    assert_eq!(host.stockade(&["stop", &task.id]).code, 0);
+    task.wait_until_settled();
+
+    let records = task.record().into_iter();
+    let seen = records.filter(|r| r.kind == RecordKind::Event(EventKind::ProgramSeen));
+    let seen: Vec<Value> = seen.map(|record| record.body).collect();
+    for (way, _) in &ways {
+        let exit = ended
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{way} ")));
+        assert!(exit.is_some_and(|exit| exit != "0"), "{way}: {ended}");
+        let mark = format!(": way-{way};");
+        let tried = seen.iter().find(|program| {
+            program["argv"][2]
+                .as_str()
+                .is_some_and(|word| word.starts_with(&mark))
+        });
+        let tried = tried.unwrap_or_else(|| panic!("{way} does not stand in the record"));
+        assert_eq!(tried["known"], "as seen, may race", "{tried}");
+    }
 }
