@@ -1,13 +1,17 @@
 use std::{
+    ffi::OsStr,
     fs::File,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
 };
 
 use rustix::{
     fs::{
-        AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, mkdirat, mknodat, openat2,
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, mkdirat, mknodat, openat2,
         readlinkat, symlinkat, unlinkat,
     },
     io::Errno,
@@ -142,7 +146,24 @@ impl Beneath {
         Ok(unlinkat(folder, name, AtFlags::REMOVEDIR)?)
     }
 
-    fn parent<'p>(&self, path: &'p Path) -> io::Result<(OwnedFd, &'p std::ffi::OsStr)> {
+    /// Removes a folder that holds nothing but whiteouts, in folders or not.
+    pub(crate) fn remove_whiteouts(&self, path: &Path) -> io::Result<()> {
+        let folder = self.folder(path)?;
+        for entry in Dir::read_from(folder.descriptor())? {
+            let entry = entry?;
+            let name = Path::new(OsStr::from_bytes(entry.file_name().to_bytes()));
+            match entry.file_type() {
+                _ if [".", ".."].map(Path::new).contains(&name) => {}
+                FileType::Directory => folder.remove_whiteouts(name)?,
+                FileType::CharacterDevice => folder.remove(name)?,
+                // Then it is not empty, and stays.
+                _ => {}
+            }
+        }
+        self.remove_folder(path)
+    }
+
+    fn parent<'p>(&self, path: &'p Path) -> io::Result<(OwnedFd, &'p OsStr)> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => {

@@ -52,6 +52,8 @@ pub struct Brought {
 /// One way: from the user's checkout into a task's tree.
 struct Carrier<'a> {
     from: Beneath,
+    /// What the commit has.
+    base: Beneath,
     to: TreeWriter,
     secrets: &'a SecretPatterns,
     stand_ins: &'a StandIns,
@@ -84,11 +86,18 @@ impl TaskSpace {
             .args(["-z", "--others", "--exclude-standard"])
             .run()?;
         let mut carrier = self.carrier(repository, secrets, stand_ins)?;
-        for path in paths(&output).chain(paths(&untracked)) {
-            // A file that the commit hides is hidden in its new form too.
-            if base.masked.iter().any(|masked| masked.path == path) {
-                continue;
-            }
+        // A file that the commit hides is hidden in its new form too.
+        let is_masked = |path: &TreePath| base.masked.iter().any(|masked| masked.path == *path);
+        let (gone, there): (Vec<_>, Vec<_>) = paths(&output)
+            .chain(paths(&untracked))
+            .filter(|path| !is_masked(path))
+            .partition(|path| carrier.is_gone(path));
+        // First what makes way: a folder may have come where a link was, or a link
+        // where a folder was.
+        for path in gone {
+            carrier.delete(path)?;
+        }
+        for path in there {
             carrier.carry(path)?;
         }
         Ok(carrier.brought)
@@ -147,8 +156,11 @@ impl TaskSpace {
         let from = repository.worktree();
         let to = TreeWriter::new(self, &self.writable_tree())?;
         let from = Beneath::open(from).map_err(failed("open", from))?;
+        let tree = self.pool().tree();
+        let base = Beneath::open(&tree).map_err(failed("open", &tree))?;
         Ok(Carrier {
             from,
+            base,
             to,
             secrets,
             stand_ins,
@@ -184,15 +196,34 @@ fn is_taken(base: &Beneath, path: &TreePath) -> bool {
 }
 
 impl Carrier<'_> {
+    /// Whether the checkout no longer has the file or link `path`: there is nothing,
+    /// or, where the base has no folder, one now.
+    fn is_gone(&self, path: &TreePath) -> bool {
+        let is_folder = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        match self.from.stat(path.as_path()) {
+            Ok(None) => true,
+            Ok(Some(stat)) if is_folder(stat) => {
+                let before = self.base.stat(path.as_path());
+                matches!(before, Ok(Some(before)) if !is_folder(before))
+            }
+            _ => false,
+        }
+    }
+
+    fn delete(&mut self, path: TreePath) -> Result<(), FileError> {
+        if !path.names_git_directory() {
+            self.to.delete(&path)?;
+            self.brought.deleted.push(path);
+        }
+        Ok(())
+    }
+
     fn carry(&mut self, path: TreePath) -> Result<(), FileError> {
         if path.names_git_directory() {
             return Ok(());
         }
         match self.from.stat(path.as_path()) {
-            Ok(None) => {
-                self.to.delete(&path)?;
-                self.brought.deleted.push(path);
-            }
+            Ok(None) => {}
             Ok(Some(stat)) => match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Symlink => self.link(path)?,
                 FileType::RegularFile => self.file(path, stat.st_mode & 0o100 != 0)?,

@@ -36,6 +36,7 @@ pub(crate) struct Call<'a> {
     subcommand: &'static str,
     arguments: Vec<OsString>,
     variables: Vec<(&'static str, OsString)>,
+    settings: Vec<OsString>,
     unset: Vec<&'static str>,
     readable: Vec<PathBuf>,
     writable: Vec<PathBuf>,
@@ -61,6 +62,7 @@ impl<'a> Call<'a> {
             subcommand,
             arguments: Vec::new(),
             variables: Vec::new(),
+            settings: Vec::new(),
             unset: Vec::new(),
             readable: Vec::new(),
             writable: Vec::new(),
@@ -87,6 +89,15 @@ impl<'a> Call<'a> {
 
     pub(crate) fn variable(mut self, name: &'static str, value: impl AsRef<OsStr>) -> Self {
         self.variables.push((name, value.as_ref().to_owned()));
+        self
+    }
+
+    /// A setting beside those that every run has.
+    pub(crate) fn setting(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        let mut setting = OsString::from(name);
+        setting.push("=");
+        setting.push(value);
+        self.settings.push(setting);
         self
     }
 
@@ -303,6 +314,9 @@ impl<'a> Call<'a> {
             if self.read_only {
                 readable.push(work_tree);
             }
+        }
+        for setting in &self.settings {
+            command.arg("-c").arg(setting);
         }
         command
             .args(["--no-pager", "--literal-pathspecs", self.subcommand])

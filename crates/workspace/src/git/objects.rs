@@ -101,6 +101,20 @@ impl Git {
         records(&output).map(parse_entry).collect()
     }
 
+    /// What `tree` has at `path`, if anything.
+    pub(crate) fn entry(
+        &self,
+        repository: &GitDir,
+        tree: &ObjectId,
+        path: &str,
+    ) -> Result<Option<TreeEntry>, GitError> {
+        let output = self
+            .call(repository, "ls-tree")
+            .args(["-z", "--long", "--full-tree", tree.as_str(), "--", path])
+            .run()?;
+        records(&output).map(parse_entry).next().transpose()
+    }
+
     /// The entries of one folder of `tree`; none if there is no such folder.
     pub(crate) fn list_folder(
         &self,

@@ -3,7 +3,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
 };
 
-use super::{rejected::index_pack, unfolded};
+use super::{known, rejected::index_pack, unfolded};
 use crate::{
     files::{FileError, failed},
     git::{Git, GitDir, GitError},
@@ -105,7 +105,8 @@ impl TaskSpace {
     ) -> Result<Vec<AgentCommit>, BundleError> {
         let _lock = self.lock()?;
         let quarantine = self.empty_quarantine()?;
-        let taken = take(git, &quarantine, bundle, limits);
+        let base = &self.pool().base().agent_commit;
+        let taken = take(git, &quarantine, base, bundle, limits);
         if taken.is_err() {
             self.empty_quarantine()?;
         }
@@ -135,6 +136,7 @@ impl TaskSpace {
 fn take(
     git: &Git,
     quarantine: &GitDir,
+    base: &ObjectId,
     bundle: impl Read,
     limits: &BundleLimits,
 ) -> Result<Vec<AgentCommit>, BundleError> {
@@ -165,7 +167,8 @@ fn take(
     }
     drop(pack);
     let largest = format!("--max-input-size={}", limits.bytes);
-    index_pack(git, quarantine, &pack_path, &["--strict", &largest])?;
+    let strict = known::strict(known::list(git, quarantine, base)?);
+    index_pack(git, quarantine, &pack_path, &[&strict, largest.as_ref()])?;
     std::fs::remove_file(&pack_path).map_err(failed("remove", &pack_path))?;
     objects_within(git, quarantine, limits)?;
     let mut commits = Vec::new();

@@ -2,6 +2,7 @@
 //! branch has, holding only what may come back.
 
 mod bundle;
+mod known;
 mod rejected;
 mod unfolded;
 
@@ -109,7 +110,7 @@ impl TaskSpace {
         let base = base.commit.clone();
         let commit = compose(git, &import, &base, &allowed, &message, snapshot.time)?;
         let reference = format!("refs/stockade/{}/result", self.id());
-        publish(git, repository, &import, &commit, &reference)?;
+        publish(git, repository, &import, [&base, &commit], &reference)?;
         let snapshot = snapshot.number;
         Ok(Imported {
             snapshot,
@@ -353,12 +354,13 @@ pub(crate) fn compose(
 }
 
 /// Copies `commit` and what it needs into the user's repository, checked on
-/// arrival, and gives it the name `reference`.
+/// arrival, and gives it the name `reference`. What the user's own commit `known`
+/// holds is not checked again.
 pub(crate) fn publish(
     git: &Git,
     repository: &Repository,
     from: &GitDir,
-    commit: &ObjectId,
+    [known, commit]: [&ObjectId; 2],
     reference: &str,
 ) -> Result<(), GitError> {
     // `update-ref` in our own repository gives the fetch a name to ask for.
@@ -366,7 +368,11 @@ pub(crate) fn publish(
         .writes()
         .args([reference, commit.as_str()])
         .run()?;
-    git.call(repository.common(), "fetch")
+    let mut fetch = git.call(repository.common(), "fetch");
+    if let Some(list) = known::list(git, from, known)? {
+        fetch = fetch.setting("fetch.fsck.skipList", list);
+    }
+    fetch
         .writes()
         .local_transport()
         .reads(from.path())

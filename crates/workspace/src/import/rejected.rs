@@ -3,12 +3,13 @@
 //! versions and is not repeated here.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, BufReader, Write},
     path::{Path, PathBuf},
 };
 
-use super::{ImportError, compose};
+use super::{ImportError, compose, known};
 use crate::{
     files::failed,
     git::{Change, Git, GitDir, GitError},
@@ -105,7 +106,8 @@ impl Check<'_> {
                 |stdin| stdin.write_all(wanted.as_bytes()),
                 |stdout| io::copy(stdout, &mut &file),
             )?;
-        let checked = index_pack(self.git, &scratch, &pack, &["--strict"]);
+        let strict = known::strict(known::list(self.git, &scratch, self.base)?);
+        let checked = index_pack(self.git, &scratch, &pack, &[&strict]);
         let answer = match checked {
             Ok(()) => None,
             // It must be the check that fails, and nothing about this machine.
@@ -135,7 +137,7 @@ pub(super) fn index_pack(
     git: &Git,
     repository: &GitDir,
     pack: &Path,
-    options: &[&str],
+    options: &[&OsStr],
 ) -> Result<(), GitError> {
     let feed = |stdin: &mut dyn Write| {
         let file = File::open(pack)?;

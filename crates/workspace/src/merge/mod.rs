@@ -226,7 +226,8 @@ impl TaskSpace {
     ) -> Result<(), MergeError> {
         let import = self.import_repository(repository)?;
         let reference = format!("refs/stockade/{}/merge", self.id());
-        publish(git, repository, &import, &approval.new_commit, &reference)?;
+        let commits = [&approval.old_id, &approval.new_commit];
+        publish(git, repository, &import, commits, &reference)?;
         Ok(())
     }
 
@@ -250,6 +251,7 @@ impl TaskSpace {
         still_at(git, repository, approval)?;
         let Approval {
             target_ref,
+            old_id,
             new_commit,
             ..
         } = approval;
@@ -261,7 +263,7 @@ impl TaskSpace {
             });
         }
         let reference = format!("refs/stockade/{}/merge", self.id());
-        publish(git, repository, &import, new_commit, &reference)?;
+        publish(git, repository, &import, [old_id, new_commit], &reference)?;
         let checkout_updated = if repository.head_branch(git)?.as_ref() == Some(target_ref) {
             checkout::land(git, repository, &import, approval)?;
             true

@@ -3,12 +3,18 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::{FileType, Stat};
+
 use super::{BackEnd, TaskSpace};
 use crate::{
     beneath::Beneath,
     files::{FileError, failed},
     path::TreePath,
 };
+
+fn is_folder(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
 
 /// Writes into an agent's tree from the host, without the mount: into the
 /// upper layer or into the copy. Never follows a link that lies there.
@@ -92,14 +98,24 @@ impl TreeWriter {
         Ok(())
     }
 
+    /// Makes the folders above `path`, in the place of what was a file, a link or a
+    /// whiteout there, and removes what is at it: of a folder what hides files below.
     fn clear_way(&self, path: &TreePath) -> io::Result<()> {
-        if let Some(parent) = path.parent() {
-            self.root.create_folders(parent.as_path())?;
+        let mut ancestors: Vec<TreePath> = path.ancestors().collect();
+        ancestors.sort_unstable();
+        for folder in ancestors {
+            match self.root.stat(folder.as_path())? {
+                Some(found) if is_folder(&found) => continue,
+                Some(_) => self.root.remove(folder.as_path())?,
+                None => {}
+            }
+            self.root.create_folder(folder.as_path())?;
         }
-        if self.root.stat(path.as_path())?.is_some() {
-            self.root.remove(path.as_path())?;
+        match self.root.stat(path.as_path())? {
+            Some(found) if is_folder(&found) => self.root.remove_whiteouts(path.as_path()),
+            Some(_) => self.root.remove(path.as_path()),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn failed(&self, action: &'static str, path: &TreePath) -> impl FnOnce(io::Error) -> FileError {
