@@ -258,10 +258,11 @@ fn g4_a_request_that_a_rule_for_hosts_allows_is_still_refused_by_the_policy() {
     assert_eq!(ask("-d x https://web.test/in"), REPLY);
     // A push is known by its path, however that is written.
     for path in ["x.git/git-receive-pack", "x.git/git%2Dreceive-pack"] {
+        // In words, since git shows its reader nothing else.
         let refused = ask(&format!("-d x https://web.test/{path}"));
-        let refused: Value = serde_json::from_str(&refused).unwrap();
-        assert_eq!(refused["rule"], "git.push-unread", "{refused}");
-        assert!(refused["instead"].is_string(), "{refused}");
+        for words in ["(git.push-unread)", "Instead: "] {
+            assert!(refused.contains(words), "{refused}");
+        }
     }
     assert_eq!(server.lines(), ["GET /a HTTP/1.1", "POST /in HTTP/1.1"]);
 }
