@@ -79,6 +79,10 @@ fn descriptors_beyond(process: &Process, name: &str, task: &Task) -> Vec<String>
     let needed: &[(&str, usize)] = match name {
         "__supervisor" => &[
             ("/dev/null", 2),
+            // Where the kernel counts how often the task's caps are met.
+            ("GROUP/memory.events", 1),
+            ("GROUP/memory.oom_control", 1),
+            ("GROUP/pids.events", 1),
             ("TASK/output.log", 1),
             ("TASK/supervisor.lock", 1),
             ("TASK/supervisor.log", 1),
@@ -119,6 +123,11 @@ fn descriptors_beyond(process: &Process, name: &str, task: &Task) -> Vec<String>
             let target = target.to_string_lossy().into_owned();
             let kind = target.split(':').next()?;
             let kind = kind.replace(&*task.folder.to_string_lossy(), "TASK");
+            let own_group = format!("/stockade-{}-", task.id);
+            let kind = match kind.rsplit_once('/') {
+                Some((folder, file)) if folder.contains(&own_group) => format!("GROUP/{file}"),
+                _ => kind,
+            };
             // The log's folder, and the file of its last entries.
             let kind = kind
                 .split_inclusive("/record/")
