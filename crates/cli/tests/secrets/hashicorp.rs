@@ -17,7 +17,7 @@ use crate::{
     rule,
 };
 
-const TOKEN: &str = "hvs.decoy-token-of-the-user-0001";
+const TOKEN: &str = "hvs.decoy-of-a-user-0001";
 const NEXT: &str = "ghp_decoy-the-value-after-a-rotation-0002";
 
 /// What the server knows.
