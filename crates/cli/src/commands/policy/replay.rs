@@ -131,9 +131,13 @@ fn actions(arguments: &PolicyReplay) -> Result<(Vec<Action>, Judged), Failure> {
     let mut judged = Judged::default();
     // Each task's own, from the start of its main command.
     let mut workspaces: BTreeMap<String, String> = BTreeMap::new();
+    // From the beginning: the main command, which tells the workspace, may be older.
     let all = Select {
+        task: arguments.task.clone(),
+        kind: Vec::new(),
+        contains: None,
         since: None,
-        ..arguments.select()
+        until: None,
     };
     audit::each(&all, |task, record, value| {
         let slug = &task.status.slug;
@@ -345,17 +349,5 @@ fn show(differences: &[Difference], printer: Printer) {
     }
     if differences.is_empty() {
         printer.line("all are decided as before");
-    }
-}
-
-impl PolicyReplay {
-    fn select(&self) -> Select {
-        Select {
-            task: self.task.clone(),
-            kind: Vec::new(),
-            contains: None,
-            since: self.since.clone(),
-            until: None,
-        }
     }
 }
