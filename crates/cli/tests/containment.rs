@@ -31,21 +31,29 @@ fn beside_another(words: &[&str], script: &str) -> (Host, Task, Outcome) {
         &["--", "bash", "-c", script],
     ]
     .concat();
-    let mut command = host.command(&words);
-    command.stdin(Stdio::null());
-    let outcome = std::thread::scope(|scope| {
-        let greedy = scope.spawn(|| finish_within(command, LONGEST).unwrap());
-        let before = count(&host, &other);
-        eventually("the other task goes on", || count(&host, &other) > before);
-        greedy.join().unwrap()
-    });
-    let before = count(&host, &other);
-    eventually("the other task goes on", || count(&host, &other) > before);
+    let outcome = finish_beside(&host, &other, &words);
     let tasks = host.json(&["ls"]);
     let mut tasks = tasks.as_array().unwrap().iter();
     let greedy = tasks.find(|task| task["slug"] == "greedy").unwrap();
     let greedy = host.task(greedy["id"].as_str().unwrap());
     (host, greedy, outcome)
+}
+
+/// Runs `words` to their end, and sees that `other` goes on meanwhile and afterwards.
+fn finish_beside(host: &Host, other: &Task, words: &[&str]) -> Outcome {
+    let mut command = host.command(words);
+    command.stdin(Stdio::null());
+    let goes_on = || {
+        let before = count(host, other);
+        eventually("the other task goes on", || count(host, other) > before);
+    };
+    let outcome = std::thread::scope(|scope| {
+        let greedy = scope.spawn(|| finish_within(command, LONGEST).unwrap());
+        goes_on();
+        greedy.join().unwrap()
+    });
+    goes_on();
+    outcome
 }
 
 /// Runs `words` by `exec` in a task that was started with `started` while
@@ -56,16 +64,7 @@ fn exec_beside_another(started: &[&str], words: &[&str]) -> (Host, Task, Value) 
     eventually("the other task counts", || count(&host, &other) > 0);
     let greedy = host.start_with(&[&["--yes"], started].concat(), "sleep 1000");
     let words = [&["--json", "exec", &greedy.id], words].concat();
-    let mut command = host.command(&words);
-    command.stdin(Stdio::null());
-    let outcome = std::thread::scope(|scope| {
-        let greedy = scope.spawn(|| finish_within(command, LONGEST).unwrap());
-        let before = count(&host, &other);
-        eventually("the other task goes on", || count(&host, &other) > before);
-        greedy.join().unwrap()
-    });
-    let before = count(&host, &other);
-    eventually("the other task goes on", || count(&host, &other) > before);
+    let outcome = finish_beside(&host, &other, &words);
     let result = serde_json::from_str(&outcome.stdout);
     (
         host,
