@@ -9,6 +9,7 @@
 use std::{
     ffi::OsString,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -183,7 +184,8 @@ impl Source {
                 Ok(Self::Clone(take(Layer::Files, source, attributes)?))
             }
             (Some(parent), Some(name)) if !source.is_dir() => Ok(Self::View {
-                folder: take(Layer::Files, parent, attributes)?,
+                // Nothing of the folder but the file is shown.
+                folder: take_lower(Layer::Files, parent, map.filter(|_| is_closed(parent)))?,
                 file: Some(name.to_owned()),
             }),
             _ => Ok(Self::View {
@@ -194,7 +196,16 @@ impl Source {
     }
 }
 
-/// What a layer of the task's own is laid over, its files the task's.
+/// Whether others than its owner and group cannot look up names in `folder`.
+fn is_closed(folder: &Path) -> bool {
+    let entered_by_others = Mode::XOTH.as_raw_mode();
+    folder
+        .metadata()
+        .is_ok_and(|folder| folder.mode() & entered_by_others == 0)
+}
+
+/// What a layer or a view of the task's own lies over; with `map`, files of the
+/// host's root are the task's.
 fn take_lower(layer: Layer, path: &Path, map: Option<&OwnedFd>) -> Result<Detached, SandboxError> {
     let lower = take(layer, path, INERT | READ_ONLY)?;
     if let Some(map) = map {
