@@ -23,6 +23,8 @@ pub(crate) fn run() -> Option<ExitCode> {
             stockade_sandbox::probe::run(&path).map_err(Into::into)
         } else if first == OsStr::new(HASHICORP_ARGUMENT) {
             hashicorp::run(&path).map_err(Into::into)
+        } else if first == OsStr::new(stockade_sandbox::probe::OVERLAY_ARGUMENT) {
+            stockade_sandbox::probe::run_overlay(&path).map_err(Into::into)
         } else if first == OsStr::new(BUILT_IN_ARGUMENT) {
             return Some(crate::commands::demo::built_in_agent());
         } else {

@@ -9,53 +9,25 @@
 
 mod host;
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 
 use self::host::{
-    Host, Outcome,
+    Host,
     failure::{REFUSED, WALL, nothing_is_left, sentence},
-    finish, has, is_root, skip,
-    without::{Refusal, with_landlock, without},
+    finish, is_root, skip,
+    without::{Refusal, always, lacking, takes_away, when, with_landlock, without},
 };
 
 const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
 const RUN: [&str; 7] = [STOCKADE, "run", "--name", "lacking", "--", "echo", "ran"];
 
-fn always(call: libc::c_long, error: i32) -> Refusal {
-    Refusal {
-        call,
-        only: None,
-        error,
-    }
-}
-
-fn when(call: libc::c_long, index: u32, value: u32, error: i32) -> Refusal {
-    Refusal {
-        call,
-        only: Some((index, value)),
-        error,
-    }
-}
-
-/// Whether calls can be taken away here; says so if not.
-fn takes_away() -> bool {
-    let perl = has("perl");
-    if !perl {
-        skip("taking layers away", "there is no perl to do it with");
-    }
-    perl
-}
-
-fn lacking(host: &Host, refusals: &[Refusal], words: &[&str]) -> Outcome {
-    let mut command = without(host, refusals, words);
-    command.stdin(Stdio::null());
-    finish(command)
-}
-
 /// What `doctor` finds about the layer `name`, and how it ended.
-fn doctor(mut command: std::process::Command, name: &str) -> (Value, i32) {
+fn doctor(mut command: Command, name: &str) -> (Value, i32) {
     command.stdin(Stdio::null());
     let outcome = finish(command);
     let report: Value =
@@ -94,7 +66,7 @@ fn contract(host: &Host) -> Value {
 
 /// It starts, and the contract names what is weaker; where everything is
 /// demanded it does not.
-fn starts_weaker(host: &Host, make: impl Fn(&[&str]) -> std::process::Command, named: &str) {
+fn starts_weaker(host: &Host, make: impl Fn(&[&str]) -> Command, named: &str) {
     let run = |words: &[&str]| {
         let mut command = make(words);
         command.stdin(Stdio::null());
@@ -196,6 +168,8 @@ fn g8_a_kernel_without_sealed_memory_or_new_mounts_starts_nothing() {
     let host = Host::new();
     let memory = [always(libc::SYS_memfd_create, libc::ENOSYS)];
     refuses(&host, &memory, "processes", "stockade doctor");
+    // One that has agreed to nothing yet: an overlay is not to be had then either.
+    let host = Host::new();
     let mounts = [always(libc::SYS_move_mount, libc::EPERM)];
     refuses(&host, &mounts, "file system", "stockade doctor");
 }
@@ -329,40 +303,6 @@ fn g8_a_lower_level_starts_when_it_was_accepted_by_name_and_nothing_else_comes_w
         .unwrap();
     assert_eq!(contract["accepted"], "reduced", "{contract}");
     assert_eq!(contract["assurance"], "reduced", "{contract}");
-}
-
-#[test]
-fn g8_without_overlays_the_tree_is_copied_or_nothing_starts() {
-    if !takes_away() {
-        return;
-    }
-    // FSCONFIG_SET_FLAG of fsconfig(2): only an overlay is given a flag.
-    let gone = [when(libc::SYS_fsconfig, 1, 0, libc::EINVAL)];
-    let host = Host::new();
-    let overlay = ["run", "--backend", "overlay", "--", "echo", "ran"];
-    let refused = lacking(&host, &gone, &[&[STOCKADE][..], &overlay].concat());
-    assert_eq!(refused.code, WALL, "{refused:?}");
-    assert!(
-        sentence(&refused).contains("--backend checkout"),
-        "{refused:?}"
-    );
-    let (layer, _) = doctor(without(&host, &gone, &DOCTOR), "copy-on-write workspaces");
-    assert_eq!(layer["outcome"], "weaker", "{layer}");
-    let outcome = lacking(&host, &gone, &RUN);
-    assert_eq!(
-        (outcome.code, outcome.stdout.as_str()),
-        (0, "ran\n"),
-        "{outcome:?}"
-    );
-    assert!(
-        outcome
-            .stderr
-            .contains("after all   weaker: folders are shown"),
-        "{outcome:?}"
-    );
-    let contract = contract(&host);
-    assert_eq!(contract["assurance"], "reduced", "{contract}");
-    assert_eq!(contract["workspace"], "a copy of the base tree");
 }
 
 /// As Ubuntu 23.10 and later have it for programs without a profile: a user

@@ -31,6 +31,10 @@ use crate::{error::SandboxError, spec::Identity};
 /// a folder on the file system where tasks are kept.
 pub const PROBE_ARGUMENT: &str = "__probe";
 
+/// The argument that makes it try only whether a workspace can be laid over a
+/// base tree there.
+pub const OVERLAY_ARGUMENT: &str = "__probe-overlay";
+
 /// What was found about one layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
@@ -62,6 +66,15 @@ pub enum Outcome {
 /// JSON document. The process must have one thread.
 pub fn run(state: &Path) -> io::Result<()> {
     let text = serde_json::to_vec(&probes(state))?;
+    io::stdout().write_all(&text)
+}
+
+/// The `main` of that: prints a `Result<(), SandboxError>` as one JSON document.
+/// The process must have one thread.
+pub fn run_overlay(state: &Path) -> io::Result<()> {
+    let root = rustix::process::geteuid().is_root();
+    let tried = overlay::lay_over_a_small_tree(state, root.then_some(STAND_IN));
+    let text = serde_json::to_vec(&tried.map(|_| ()))?;
     io::stdout().write_all(&text)
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use stockade_sandbox::Layer;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     gateway::Keys,
     life::Started,
     part::{self, Part},
-    prepare::{Host, Made, Prepared},
+    prepare::{Host, Made, Prepared, overlay},
     state::TaskDirectory,
     task::{Main, PLAN, Plan, STATUS, Session, TaskState, TaskStatus},
 };
@@ -82,12 +83,20 @@ pub fn begin(host: &Host, prepared: &Prepared, keys: &Keys) -> Result<Times, Sup
             start: clock.elapsed(),
         }),
         Err(error) => {
+            if is_workspace(&error) {
+                overlay::forget(&host.state);
+            }
             // Nothing ran, so nothing is lost with its folder.
             let folder = prepared.task.path();
             stockade_workspace::remove_folder(folder).map_err(SupervisorError::state(folder))?;
             Err(error)
         }
     }
+}
+
+/// Whether the tree could not be shown in the way that was agreed to.
+fn is_workspace(error: &SupervisorError) -> bool {
+    matches!(error, SupervisorError::Sandbox(missing) if missing.layer == Layer::Workspace)
 }
 
 /// Starts an ended task again on its workspace, as `plan` says now.

@@ -10,6 +10,7 @@ mod extra;
 mod groups;
 mod links;
 mod next_turn;
+pub(crate) mod overlay;
 
 pub(crate) use self::create::hand_over;
 pub use self::{
@@ -269,7 +270,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     let policy = TaskPolicy::of_commit(&host.rules, &host.git, &repository, &base, &pool.tree())?;
     let ruled = wish.network.together(host, &project)?;
     let task = host.state.task(&TaskId::from_random(rand::rng().random()));
-    let back_end = back_end(wish, &pool)?;
+    let back_end = back_end(host, wish, &pool)?;
     let slug = Slug::from_prompt(wish.name.as_deref().unwrap_or(&agent.prompt));
     let filled = disk::filled(&task, wish.own_disk);
     let mut sandbox = sandbox(host, &task, &filled, &repository, &pool, &agent, back_end);
@@ -626,9 +627,12 @@ fn fastest(pool: &PoolEntry) -> BackEnd {
 }
 
 /// How the tree is made, if what is asked for can be.
-fn back_end(wish: &Wish, pool: &PoolEntry) -> Result<BackEnd, SupervisorError> {
+fn back_end(host: &Host, wish: &Wish, pool: &PoolEntry) -> Result<BackEnd, SupervisorError> {
     let Some(bytes) = wish.disk_bytes.filter(|_| wish.own_disk) else {
-        return Ok(wish.back_end.unwrap_or_else(|| fastest(pool)));
+        return Ok(wish.back_end.unwrap_or_else(|| match fastest(pool) {
+            BackEnd::Overlay if !overlay::works(&host.state) => BackEnd::Checkout,
+            fastest => fastest,
+        }));
     };
     disk::check(bytes)?;
     match wish.back_end {

@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use stockade_agents::{AgentError, AgentKind};
-use stockade_sandbox::Layer;
 use stockade_supervisor::{
     Assurance, ExtraPaths, Host, Plan, Prepared, Runs, STATUS, SupervisorError, TaskStatus, Times,
-    Wish, gateway::Keys, prepare, unlock,
+    Wish, begin, gateway::Keys, prepare, unlock,
 };
 use stockade_types::{Denial, Redacted};
 use stockade_workspace::BackEnd;
@@ -36,12 +35,7 @@ pub(crate) fn run(arguments: &Run, printer: Printer) -> Result<ExitCode, Failure
     let prepared = prepare(&host, &wish).map_err(missing_agent)?;
     let keys = keys(&host, &prepared)?;
     agree(&host, &prepared, arguments.yes, printer)?;
-    let agreed = prepared.plan.contract.clone();
-    let (prepared, times) = begin(&host, wish, prepared, &keys)?;
-    for line in prepared.plan.contract.lowerings(&agreed) {
-        let line = printer.paint(Tone::Notice, &line);
-        printer.note(&format!("  after all   {line}"));
-    }
+    let times = begin(&host, &prepared, &keys)?;
     let document = announce(&prepared, times, printer);
     if arguments.detach {
         printer.json(&document);
@@ -234,26 +228,6 @@ pub(crate) fn confirm(question: &str) -> bool {
     let _ = rustix::io::write(rustix::stdio::stderr(), question.as_bytes());
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes"
-}
-
-/// Makes the task and starts it. Where copy-on-write does not work and nobody
-/// asked for it, the tree is copied instead.
-pub(crate) fn begin(
-    host: &Host,
-    mut wish: Wish,
-    prepared: Prepared,
-    keys: &Keys,
-) -> Result<(Prepared, Times), Failure> {
-    let chosen = wish.back_end.is_some();
-    match stockade_supervisor::begin(host, &prepared, keys) {
-        Err(SupervisorError::Sandbox(missing)) if missing.layer == Layer::Workspace && !chosen => {
-            wish.back_end = Some(BackEnd::Checkout);
-            let prepared = prepare(host, &wish)?;
-            let times = stockade_supervisor::begin(host, &prepared, keys)?;
-            Ok((prepared, times))
-        }
-        begun => Ok((prepared, begun?)),
-    }
 }
 
 /// Says what was started; returns it as a document.

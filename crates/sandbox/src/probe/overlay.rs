@@ -41,8 +41,7 @@ pub(super) fn probe(state: &Path, stand_in: Option<Identity>) -> Probe {
                 .fix("choose another folder for tasks: STOCKADE_STATE_DIR=FOLDER".to_owned());
         }
     };
-    let spec = folder.spec(stand_in);
-    match in_child(|| lay_over(&spec)) {
+    match folder.lay_over(stand_in) {
         Ok(moves) => {
             let moves = match moves {
                 Moves::Within => "a folder of the base can be renamed",
@@ -66,6 +65,19 @@ pub(super) fn probe(state: &Path, stand_in: Option<Identity>) -> Probe {
             Probe::weaker(NAME, format!("on {place}: {}", words(&error)), COST).fix(fix.to_owned())
         }
     }
+}
+
+/// The same, as the only thing that is asked. That no tree can be made at all says
+/// nothing of overlays.
+pub(super) fn lay_over_a_small_tree(
+    state: &Path,
+    stand_in: Option<Identity>,
+) -> Result<Moves, SandboxError> {
+    let folder = Folder::create(state, stand_in).map_err(|error| SandboxError {
+        layer: Layer::Files,
+        ..error
+    })?;
+    folder.lay_over(stand_in)
 }
 
 /// What a file system is called, where it is one of the usual.
@@ -122,6 +134,11 @@ impl Folder {
         self.0.join("lower")
     }
 
+    fn lay_over(&self, stand_in: Option<Identity>) -> Result<Moves, SandboxError> {
+        let spec = self.spec(stand_in);
+        in_child(|| lay_over(&spec))
+    }
+
     /// A sandbox of which only the workspace is ever built.
     fn spec(&self, identity: Option<Identity>) -> SandboxSpec {
         SandboxSpec {
@@ -158,7 +175,7 @@ impl Drop for Folder {
 
 /// What happens when a folder of the base tree is renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-enum Moves {
+pub(super) enum Moves {
     /// It is.
     Within,
     /// The kernel refuses, as across file systems.

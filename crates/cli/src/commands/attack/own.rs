@@ -13,7 +13,7 @@ use stockade_supervisor::{
 use crate::{
     commands::{
         exec::{Inside, gather},
-        merge, run,
+        merge,
         work::Work,
     },
     failure::Failure,
@@ -145,7 +145,7 @@ fn begin(
         ..Wish::new(repository.to_owned(), runs, LONGEST)
     };
     let prepared = prepare(host, &wish)?;
-    let (prepared, _) = run::begin(host, wish, prepared, &Keys::default())?;
+    stockade_supervisor::begin(host, &prepared, &Keys::default())?;
     Ok(prepared.task)
 }
 

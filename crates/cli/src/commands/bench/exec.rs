@@ -9,7 +9,7 @@ use std::{
 use stockade_sandbox::Isolation;
 use stockade_supervisor::{
     Answer, Connection, ExecRequest, Host, Report, Request, Runs, StateDirectory, TaskDirectory,
-    Wish, gateway::Keys, prepare,
+    Wish, begin, gateway::Keys, prepare,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     peers::{self, PAUSED, RESTED_SANDBOX, SANDBOXES, SPAWN},
     samples::Samples,
 };
-use crate::{arguments::BenchExec, commands::run, failure::Failure, host, print::Printer};
+use crate::{arguments::BenchExec, failure::Failure, host, print::Printer};
 
 /// What is run, inside and outside.
 pub(super) const PROGRAM: &str = "/bin/true";
@@ -88,7 +88,7 @@ impl Stage {
             ..Wish::new(repository, runs, LONGEST)
         };
         let prepared = prepare(&host, &wish)?;
-        let (prepared, _) = run::begin(&host, wish, prepared, &Keys::default())?;
+        begin(&host, &prepared, &Keys::default())?;
         Ok(Self {
             folder,
             task: prepared.task,

@@ -13,12 +13,14 @@ use stockade_rehearsal::{
     server::{ServerHandle, ServerOptions},
     transcript::{Canary, Transcript},
 };
-use stockade_supervisor::{Host, Runs, StateDirectory, TaskState, Wish, gateway::Keys, prepare};
+use stockade_supervisor::{
+    Host, Runs, StateDirectory, TaskState, Wish, begin, gateway::Keys, prepare,
+};
 use stockade_types::Redacted;
 use stockade_workspace::{Accepted, MergePlan};
 
 use crate::{
-    commands::{merge, run, work::Work},
+    commands::{merge, work::Work},
     failure::{Failure, Kind},
     host,
     print::{Printer, Tone},
@@ -121,7 +123,7 @@ impl Stage {
         let mut keys = Keys::default();
         keys.add_model(KEY_NAME, Redacted::new(KEY.to_owned()));
         let clock = std::time::Instant::now();
-        let (prepared, times) = run::begin(&self.host, wish, prepared, &keys)?;
+        let times = begin(&self.host, &prepared, &keys)?;
         let status = prepared.task.wait_until_settled()?;
         let milliseconds = clock.elapsed().as_secs_f64() * 1e3;
         printer.line(&format!(
