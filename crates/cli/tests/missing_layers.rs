@@ -11,6 +11,7 @@ mod host;
 
 use std::{
     fs,
+    net::TcpListener,
     process::{Command, Stdio},
 };
 
@@ -210,6 +211,8 @@ fn g8_an_older_landlock_stands_in_the_contract() {
     }
     for (abi, named) in [
         (2, "truncation (Linux 6.2)"),
+        // The last without rules for TCP, which the network's namespace makes needless.
+        (3, "device control (Linux 6.10)"),
         (5, "signals and abstract sockets (Linux 6.12)"),
     ] {
         let host = Host::new();
@@ -229,6 +232,33 @@ fn g8_an_older_landlock_stands_in_the_contract() {
         "{outcome:?}"
     );
     nothing_is_left(&host);
+}
+
+#[test]
+fn g8_without_rules_for_tcp_in_landlock_no_server_of_the_host_is_reached() {
+    if !takes_away() {
+        return;
+    }
+    let host = Host::new();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let connect = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{}",
+        server.local_addr().unwrap().port()
+    );
+    let reaches = |mut command: Command| {
+        command.stdin(Stdio::null());
+        finish(command);
+        server.accept().is_ok()
+    };
+    let words = ["bash", "-c", &connect];
+    let mut outside = host.other_command(words[0]);
+    outside.args(&words[1..]);
+    assert!(reaches(outside));
+    let inside = [&[STOCKADE, "run", "--"], &words[..]].concat();
+    assert!(!reaches(with_landlock(&host, 3, &inside)));
+    // It was run.
+    host.only_task();
 }
 
 #[test]
