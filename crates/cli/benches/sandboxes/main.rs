@@ -10,6 +10,7 @@
 #[expect(dead_code, reason = "the other bench uses all of it")]
 mod failure;
 #[path = "../start/figure.rs"]
+#[expect(dead_code, reason = "the other benches use all of it")]
 mod figure;
 mod measure;
 #[path = "../start/report.rs"]
@@ -76,6 +77,8 @@ fn run(arguments: &Arguments) -> Result<Report, Failure> {
     let bench = Bench::begin()?;
     say("one sandbox after another");
     let mut figures = bench.one_after_another(samples)?;
+    say("networks that are captured");
+    figures.extend(bench.capture(samples.min(100))?);
     say(&format!("beside {live} that live"));
     figures.extend(bench.beside(live, samples.min(200))?);
     report.end(figures, started.elapsed());

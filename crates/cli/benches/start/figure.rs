@@ -12,8 +12,14 @@ pub(crate) use self::samples::Samples;
 pub(crate) enum Unit {
     /// Milliseconds.
     Milliseconds,
+    /// Microseconds.
+    Microseconds,
     /// Mebibytes.
     Mebibytes,
+    /// Dollars.
+    Dollars,
+    /// How many of them there are.
+    Count,
 }
 
 impl Unit {
@@ -21,7 +27,10 @@ impl Unit {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Milliseconds => "ms",
+            Self::Microseconds => "µs",
             Self::Mebibytes => "MiB",
+            Self::Dollars => "dollars",
+            Self::Count => "of them",
         }
     }
 }
@@ -30,9 +39,11 @@ impl Unit {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Goal {
     /// The median, in the figure's unit.
-    AtMost(f64),
+    Value(f64),
     /// The median over the peer's.
-    RatioAtMost(f64),
+    Ratio(f64),
+    /// This percentile above the peer's, in the figure's unit.
+    Added(u8, f64),
 }
 
 /// Something else that was measured in the same run.
@@ -105,14 +116,21 @@ impl Figure {
         (peer > 0.0).then(|| self.samples.percentile(percent) / peer)
     }
 
+    /// By how much the percentile is above the peer's.
+    pub(crate) fn added_at(&self, percent: u8) -> Option<f64> {
+        let peer = self.peer.as_ref()?.samples.percentile(percent);
+        Some(self.samples.percentile(percent) - peer)
+    }
+
     /// Whether the goal is met; `None` where that cannot be said.
     pub(crate) fn meets(&self, goal: Goal) -> Option<bool> {
         if self.skipped.is_some() || self.samples.count() == 0 {
             return None;
         }
         match goal {
-            Goal::AtMost(most) => Some(self.samples.median() <= most),
-            Goal::RatioAtMost(most) => self.ratio().map(|ratio| ratio <= most),
+            Goal::Value(most) => Some(self.samples.median() <= most),
+            Goal::Ratio(most) => self.ratio().map(|ratio| ratio <= most),
+            Goal::Added(percent, most) => self.added_at(percent).map(|added| added <= most),
         }
     }
 
@@ -123,8 +141,9 @@ impl Figure {
             .iter()
             .map(|goal| {
                 let (of, most) = match goal {
-                    Goal::AtMost(most) => ("median", most),
-                    Goal::RatioAtMost(most) => ("ratio", most),
+                    Goal::Value(most) => ("median".to_owned(), most),
+                    Goal::Ratio(most) => ("ratio".to_owned(), most),
+                    Goal::Added(percent, most) => (format!("added at p{percent}"), most),
                 };
                 json!({ "of": of, "at_most": most, "met": self.meets(*goal) })
             })

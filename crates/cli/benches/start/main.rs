@@ -8,6 +8,7 @@
 //! own that is removed again. `docs/performance.md` says how to read it.
 
 mod failure;
+#[expect(dead_code, reason = "the other benches use all of it")]
 mod figure;
 mod measure;
 mod place;

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 /// The program that is measured.
 const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
 /// Folders of programs; what else the caller has would be shown to agents.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where everything happens. Dropping it ends every task and removes it.
 #[derive(Debug)]

@@ -112,8 +112,13 @@ fn write_figure(to: &mut impl Write, figure: &Figure) -> io::Result<()> {
     }
     for goal in &figure.goals {
         let (what, most) = match goal {
-            Goal::AtMost(most) => ("median", format!("{most} {unit}")),
-            Goal::RatioAtMost(most) => ("ratio", most.to_string()),
+            Goal::Value(most) => ("median".to_owned(), format!("{most} {unit}")),
+            Goal::Ratio(most) => ("ratio".to_owned(), most.to_string()),
+            Goal::Added(percent, most) => {
+                let added = figure.added_at(*percent).unwrap_or_default();
+                let what = format!("added to p{percent}, {added:.3}");
+                (what, format!("{most} {unit}"))
+            }
         };
         let met = match figure.meets(*goal) {
             Some(true) => "met",

@@ -184,7 +184,7 @@ fn run(arguments: &Arguments) -> Result<Report, Failure> {
         figures.push(
             Figure::new(work, Unit::Milliseconds, within)
                 .against("outside", without.clone())
-                .held_to(&[Goal::RatioAtMost(most)]),
+                .held_to(&[Goal::Ratio(most)]),
         );
         if overlay.is_some() {
             let what = "the same on a bare overlay";

@@ -46,7 +46,7 @@ impl Many {
         Ok(vec![
             Figure::new(run, ms, many.starts)
                 .against("beside one", one.starts)
-                .held_to(&[Goal::RatioAtMost(1.5)]),
+                .held_to(&[Goal::Ratio(1.5)]),
             Figure::new("`stockade ls` of many ended tasks", ms, many.listings)
                 .against("of one", one.listings),
         ])

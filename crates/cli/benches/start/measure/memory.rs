@@ -48,7 +48,7 @@ impl Memory {
             all.push(sum);
             super::stop(place, &task)?;
         }
-        let whole = Figure::new(WORK, Unit::Mebibytes, all).held_to(&[Goal::AtMost(20.0)]);
+        let whole = Figure::new(WORK, Unit::Mebibytes, all).held_to(&[Goal::Value(20.0)]);
         let parts = PARTS
             .iter()
             .zip(parts)

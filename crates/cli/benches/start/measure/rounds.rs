@@ -222,12 +222,12 @@ impl Rounds {
                     "git -c checkout.workers=0 worktree add",
                     self.parallel_checkout,
                 ),
-                &[Goal::RatioAtMost(1.2)],
+                &[Goal::Ratio(1.2)],
             ),
             held(
                 Figure::new("Workspace of a task from a base tree", ms, self.workspace)
                     .against("git worktree add", self.worktree.clone()),
-                &[Goal::AtMost(50.0), Goal::RatioAtMost(0.1)],
+                &[Goal::Value(50.0), Goal::Ratio(0.1)],
             ),
             Figure::new(
                 "`stockade run --detach`, base tree there, whole command",
@@ -245,7 +245,7 @@ impl Rounds {
                 ms,
                 self.from_contract,
             )
-            .held_to(&[Goal::AtMost(50.0)]),
+            .held_to(&[Goal::Value(50.0)]),
             Figure::new(
                 "Command typed to the agent's first instruction",
                 ms,
@@ -258,7 +258,7 @@ impl Rounds {
                     self.saving,
                 )
                 .against("git add -A && git write-tree", self.git_saving),
-                &[Goal::AtMost(50.0)],
+                &[Goal::Value(50.0)],
             ),
         ]
     }
