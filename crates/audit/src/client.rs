@@ -18,7 +18,7 @@ use crate::{
 /// counts as lost.
 const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many events may be on their way to the disk with nobody waiting.
-const POSTED_MAX: usize = 256;
+const POSTED_MAX: usize = 1024;
 
 /// Why an event is not known to be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,21 @@ pub enum RecordError {
 #[derive(Clone, Debug)]
 pub struct RecorderClient {
     shared: Arc<Shared>,
+}
+
+/// An event that was handed over. Its reply is kept until somebody has waited.
+#[derive(Debug)]
+#[must_use = "the reply is kept until somebody waits for it"]
+pub struct Pending {
+    client: RecorderClient,
+    number: u64,
+}
+
+impl Pending {
+    /// Waits until the event is on the disk.
+    pub fn wait(self) -> Result<Appended, RecordError> {
+        Ok(self.client.reply(self.number)??)
+    }
 }
 
 #[derive(Debug)]
@@ -101,9 +116,18 @@ impl RecorderClient {
 
     /// Records one event; when this returns, it is on the disk.
     pub fn record(&self, event: &Event) -> Result<Appended, RecordError> {
+        self.hand_over(event)?.wait()
+    }
+
+    /// Hands over one event, to be recorded after those before it, so that others
+    /// can follow before somebody waits for it.
+    pub fn hand_over(&self, event: &Event) -> Result<Pending, RecordError> {
         let frame = encode(event)?;
         let number = self.send(&frame)?;
-        Ok(self.reply(number)??)
+        Ok(Pending {
+            client: self.clone(),
+            number,
+        })
     }
 
     /// Hands over one event, to be recorded after those before it, and does

@@ -16,6 +16,8 @@ pub(crate) const WIDTH: u64 = 256;
 pub(crate) const TILE_HEIGHT: u32 = 8;
 /// The longest entry: its length stands in two bytes.
 pub(crate) const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
+/// How many tiles or bundles stand in one folder.
+pub(crate) const IN_FOLDER: u64 = 1000;
 /// How long a bundle can be.
 pub(crate) const MAX_BUNDLE_BYTES: u64 = WIDTH * (2 + MAX_ENTRY_BYTES as u64);
 /// The newest signed state of the log.
@@ -24,11 +26,11 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// The number of a tile as a path: groups of three digits, all but the last
 /// marked with an `x`.
 fn number(index: u64) -> String {
-    let mut path = format!("{:03}", index % 1000);
-    let mut rest = index / 1000;
+    let mut path = format!("{:03}", index % IN_FOLDER);
+    let mut rest = index / IN_FOLDER;
     while rest > 0 {
-        path = format!("x{:03}/{path}", rest % 1000);
-        rest /= 1000;
+        path = format!("x{:03}/{path}", rest % IN_FOLDER);
+        rest /= IN_FOLDER;
     }
     path
 }

@@ -38,7 +38,7 @@ mod verify;
 
 pub use self::{
     canonical::canonical,
-    client::{RecordError, RecorderClient},
+    client::{Pending, RecordError, RecorderClient},
     error::LogError,
     evidence::{Evidence, key, verify_host},
     export::Export,

@@ -116,7 +116,7 @@ fn serve(channel: &mut UnixStream, log: &mut Log) -> Result<(), RecorderError> {
             oversized,
         } = split(&buffer[..filled]);
         let mut replies = Vec::new();
-        for reply in record(log, &messages) {
+        for reply in record(log, messages) {
             replies.extend_from_slice(&encode_reply(&reply));
         }
         if oversized {
@@ -170,8 +170,9 @@ fn split(received: &[u8]) -> Batch {
 }
 
 /// Records the messages that are events; one reply each, in their order.
-fn record(log: &mut Log, messages: &[Option<Event>]) -> Vec<Reply> {
-    let events: Vec<Event> = messages.iter().flatten().cloned().collect();
+fn record(log: &mut Log, messages: Vec<Option<Event>>) -> Vec<Reply> {
+    let are_events: Vec<bool> = messages.iter().map(Option::is_some).collect();
+    let events: Vec<Event> = messages.into_iter().flatten().collect();
     let mut outcomes = match log.append_all(&events) {
         Ok(outcomes) => outcomes
             .into_iter()
@@ -180,11 +181,14 @@ fn record(log: &mut Log, messages: &[Option<Event>]) -> Vec<Reply> {
         Err(error) => vec![Err(refusal(&error)); events.len()],
     }
     .into_iter();
-    messages
-        .iter()
-        .map(|message| match message {
-            Some(_) => outcomes.next().unwrap_or(Err(Refusal::Write)),
-            None => Err(Refusal::Malformed),
+    are_events
+        .into_iter()
+        .map(|is_event| {
+            if is_event {
+                outcomes.next().unwrap_or(Err(Refusal::Write))
+            } else {
+                Err(Refusal::Malformed)
+            }
         })
         .collect()
 }

@@ -94,8 +94,9 @@ impl Store {
     }
 
     /// Appends entries, and waits until they are on the disk (`fdatasync`, once
-    /// for all that share a bundle). `heads` gets the state that ends with each;
-    /// on an error, only of those that are in the log.
+    /// for all that share a bundle; the names of new bundles once for all).
+    /// `heads` gets the state that ends with each; on an error, only of those that
+    /// are in the log.
     pub(crate) fn append(
         &mut self,
         entries: &[Vec<u8>],
@@ -116,12 +117,25 @@ impl Store {
             if self.tiles.unfinished() == 0 {
                 let next = self.size() / WIDTH;
                 self.tail.finish(&self.folder, next - 1).map_err(&failed)?;
+                if next.is_multiple_of(layout::IN_FOLDER) {
+                    // The next one's folder is another.
+                    self.keep_names()?;
+                }
                 self.tail = Tail::create(&self.folder, next).map_err(&failed)?;
             }
             self.poisoned = false;
             rest = later;
         }
-        Ok(())
+        self.keep_names()
+    }
+
+    /// Makes the names of new bundles as durable as what is in them. Until that is
+    /// done nobody is told that they are recorded.
+    fn keep_names(&mut self) -> Result<(), LogError> {
+        let kept = self.tail.keep_name(&self.folder);
+        // A second sync of what failed once would prove nothing.
+        self.poisoned |= kept.is_err();
+        kept.map_err(LogError::write(&self.folder))
     }
 
     /// Writes whole entries at the end of the last bundle.
@@ -161,6 +175,7 @@ impl Store {
             head: self.head(),
         };
         if self.unsigned() > 0 {
+            self.keep_names()?;
             let failed = LogError::write(&self.folder);
             self.tail.name(self.tiles.unfinished()).map_err(&failed)?;
             self.tiles.publish().map_err(&failed)?;
@@ -293,33 +308,35 @@ struct Tail {
     path: PathBuf,
     /// Its length up to the last whole entry.
     length: u64,
+    /// Whether its name, and those of whole bundles before it, may be lost.
+    may_lose_name: bool,
 }
 
 impl Tail {
-    /// The file of a new, empty bundle, durable by its name.
+    /// The file of a new, empty bundle.
     fn create(folder: &Path, index: u64) -> io::Result<Self> {
         let whole = layout::bundle(folder, index);
         let parts = layout::partial(&whole);
         fs::create_dir_all(&parts)?;
         let path = parts.join("0");
-        let file = files::create(&path)?;
-        // Those further up got a new folder only with every thousandth bundle.
-        let new = if index.is_multiple_of(1000) {
-            usize::MAX
-        } else {
-            2
-        };
-        let above = parts
-            .ancestors()
-            .take_while(|above| above.starts_with(folder));
-        for folder in above.take(new) {
-            files::sync_folder(folder)?;
-        }
         Ok(Self {
-            file,
+            file: files::create(&path)?,
             path,
             length: 0,
+            may_lose_name: true,
         })
+    }
+
+    /// Syncs the folders that name it.
+    fn keep_name(&mut self, log: &Path) -> io::Result<()> {
+        if self.may_lose_name {
+            let above = self.path.ancestors().skip(1);
+            for folder in above.take_while(|above| above.starts_with(log)) {
+                files::sync_folder(folder)?;
+            }
+            self.may_lose_name = false;
+        }
+        Ok(())
     }
 
     fn open(path: PathBuf, length: u64) -> io::Result<Self> {
@@ -328,7 +345,12 @@ impl Tail {
             .write(true)
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)?;
-        Ok(Self { file, path, length })
+        Ok(Self {
+            file,
+            path,
+            length,
+            may_lose_name: true,
+        })
     }
 
     /// Cuts off what follows the last whole entry.
@@ -353,6 +375,7 @@ impl Tail {
         fs::rename(&self.path, &whole)?;
         files::remove_partials(&whole, None)?;
         self.path = whole;
+        self.may_lose_name = true;
         Ok(())
     }
 }
