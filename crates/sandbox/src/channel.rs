@@ -71,10 +71,20 @@ impl Channel {
     /// end is closed. A longer one is an error, never a part.
     pub fn receive(&self, limit: usize) -> io::Result<Option<Received>> {
         let mut bytes = vec![0; limit];
+        let received = self.receive_in(&mut bytes)?;
+        Ok(received.map(|(length, descriptors)| {
+            bytes.truncate(length);
+            Received { bytes, descriptors }
+        }))
+    }
+
+    /// The same in a space that is used again, which bounds the message; tells
+    /// how much of it the message takes, and what came with it.
+    pub fn receive_in(&self, bytes: &mut [u8]) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let message = loop {
-            let mut slices = [io::IoSliceMut::new(&mut bytes)];
+            let mut slices = [io::IoSliceMut::new(bytes)];
             match rustix::net::recvmsg(
                 &self.0,
                 &mut slices,
@@ -102,8 +112,7 @@ impl Channel {
                 "a message was cut",
             ));
         }
-        bytes.truncate(message.bytes);
-        Ok((message.bytes > 0).then_some(Received { bytes, descriptors }))
+        Ok((message.bytes > 0).then_some((message.bytes, descriptors)))
     }
 }
 

@@ -19,6 +19,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use stockade_audit::{Pending, RecordError};
 use stockade_gateway::{HostRule, ModelRoute, SecretText, Settings, Signing};
 use stockade_sandbox::{Channel, Listeners};
 use stockade_types::{Event, Redacted};
@@ -42,6 +43,8 @@ use crate::{
 
 /// The largest message, in bytes.
 const MESSAGE_MAX: usize = 96 * 1024;
+/// Events on their way to the disk; the gateway waits with further ones.
+const RECORDING_MAX: usize = 256;
 
 /// What a task's supervisor is told at its start and nothing inside sees.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -137,7 +140,7 @@ impl GatewayProcess {
 
     /// Waits for the certificate of its authority, in PEM.
     pub(crate) fn authority(&self) -> Result<String, SupervisorError> {
-        match hear(&self.channel).map_err(failed)? {
+        match hear(&self.channel, &mut vec![0; MESSAGE_MAX]).map_err(failed)? {
             Heard::Authority(authority) => Ok(authority),
             Heard::Failed(reason) => Err(failed(reason)),
             _ => Err(failed("it answered out of turn")),
@@ -150,7 +153,7 @@ impl GatewayProcess {
         listeners: Listeners,
     ) -> Result<(Child, EventChannel, GatewayLink), SupervisorError> {
         let sent = send_listeners(&self.channel, listeners);
-        match (sent, hear(&self.channel)) {
+        match (sent, hear(&self.channel, &mut vec![0; MESSAGE_MAX])) {
             // Its reason says more than the channel that it left behind.
             (_, Ok(Heard::Failed(reason))) => Err(failed(reason)),
             (Err(error), _) | (_, Err(error)) => Err(failed(error)),
@@ -319,7 +322,8 @@ impl EventChannel {
     /// one of a secret's value to `secrets`, every one for a person to `approvals`
     /// and every request to `judge`, until the gateway is gone. What could not be
     /// recorded, reserved, got or asked is told, and does not happen. What may take
-    /// time is answered by a thread of its own.
+    /// time is answered by a thread of its own; so are events, of which those that
+    /// come meanwhile reach the disk together.
     pub(crate) fn pump(
         &self,
         meter: &Meter,
@@ -327,12 +331,27 @@ impl EventChannel {
         fingerprints: &Fingerprints,
         approvals: &Approvals,
         judge: &Judge,
-        mut record: impl FnMut(&Event) -> bool,
+        mut record: impl FnMut(&Event) -> Result<Pending, RecordError>,
     ) {
+        let (recording, waiting) = mpsc::sync_channel(RECORDING_MAX);
+        let channel = Arc::clone(&self.channel);
+        std::thread::spawn(move || tell_recorded(&channel, &waiting));
+        let mut space = vec![0; MESSAGE_MAX];
         loop {
-            let answer = match hear(&self.channel) {
-                Ok(Heard::Event { event, what }) if record(&what) => Told::Recorded { event },
-                Ok(Heard::Event { event, .. }) => Told::NotRecorded { event },
+            let answer = match hear(&self.channel, &mut space) {
+                Ok(Heard::Event { event, what }) => match record(&what) {
+                    Ok(pending) => {
+                        let _ = recording.send((Some(event), pending));
+                        continue;
+                    }
+                    Err(_) => Told::NotRecorded { event },
+                },
+                Ok(Heard::Note { what }) => {
+                    if let Ok(pending) = record(&what) {
+                        let _ = recording.send((None, pending));
+                    }
+                    continue;
+                }
                 Ok(Heard::Reserve { ask, call }) => Told::Reserved {
                     ask,
                     answer: meter.reserve(&call),
@@ -383,6 +402,21 @@ impl EventChannel {
     }
 }
 
+/// Tells of each event when it is on the disk, or that it will not be, as long as
+/// there is a gateway to be told.
+fn tell_recorded(channel: &Channel, waiting: &mpsc::Receiver<(Option<u64>, Pending)>) {
+    for (event, pending) in waiting {
+        let recorded = pending.wait();
+        let Some(event) = event else { continue };
+        let told = match recorded {
+            Ok(_) => Told::Recorded { event },
+            Err(_) => Told::NotRecorded { event },
+        };
+        // Without a gateway the others are recorded all the same.
+        let _ = send(channel, &told, &[]);
+    }
+}
+
 fn told_secret(ask: u64, secrets: &HeldSecrets, secret: &SecretName) -> Told {
     let answer = secrets.value(secret).map(SecretText);
     Told::Secret { ask, answer }
@@ -412,11 +446,11 @@ fn send(
     channel.send(&text, descriptors)
 }
 
-fn hear(channel: &Channel) -> io::Result<Heard> {
-    let received = channel
-        .receive(MESSAGE_MAX)?
-        .ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok(serde_json::from_slice(&received.bytes)?)
+/// Waits for a message, in a space that is used again.
+fn hear(channel: &Channel, space: &mut [u8]) -> io::Result<Heard> {
+    let received = channel.receive_in(space)?;
+    let (length, _) = received.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(serde_json::from_slice(&space[..length])?)
 }
 
 fn send_listeners(channel: &Channel, listeners: Listeners) -> io::Result<()> {

@@ -80,6 +80,12 @@ impl EventSink for MemorySink {
             Ok(())
         })
     }
+
+    fn hand_over(&self, event: Event) {
+        if !*self.broken.lock().unwrap() {
+            self.events.lock().unwrap().push(event);
+        }
+    }
 }
 
 /// A meter that allows a number of requests, and keeps what it was told.

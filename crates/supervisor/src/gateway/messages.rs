@@ -74,6 +74,10 @@ pub(super) enum Heard {
         event: u64,
         what: Event,
     },
+    /// An event whose record nobody waits for.
+    Note {
+        what: Event,
+    },
     Granted {
         grant: u64,
         answer: Result<(), String>,

@@ -32,7 +32,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, timeout_at},
 };
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use super::{Heard, MESSAGE_MAX, Told, listeners};
 
@@ -51,7 +51,8 @@ pub fn run() -> io::Result<()> {
 }
 
 fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
-    let (Told::Settings(settings), _) = receive(channel)? else {
+    let mut space = Space::new();
+    let (Told::Settings(settings), _) = space.receive(channel)? else {
         return Err(io::Error::other("settings were expected"));
     };
     let settings: Settings = *settings;
@@ -66,7 +67,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         let _entered = runtime.enter();
         UpstreamAccess::from_host().map_err(io::Error::other)?
     };
-    let (Told::Listeners, descriptors) = receive(channel)? else {
+    let (Told::Listeners, descriptors) = space.receive(channel)? else {
         return Err(io::Error::other("listeners were expected"));
     };
     let listeners =
@@ -143,7 +144,8 @@ struct Recorded {
 impl Recorded {
     /// Takes answers until the supervisor is gone.
     fn pump(&self) {
-        while let Ok((mut told, mut descriptors)) = receive(&self.channel) {
+        let mut space = Space::new();
+        while let Ok((mut told, mut descriptors)) = space.receive(&self.channel) {
             let ask = match &mut told {
                 Told::Recorded { event } | Told::NotRecorded { event } => *event,
                 Told::Reserved { ask, .. }
@@ -249,6 +251,11 @@ impl EventSink for Recorded {
         event: Event,
     ) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + '_>> {
         Box::pin(self.send(event))
+    }
+
+    fn hand_over(&self, what: Event) {
+        // Without a supervisor this process ends.
+        let _ = tell(&self.channel, &Heard::Note { what });
     }
 }
 
@@ -356,11 +363,21 @@ fn tell(channel: &Channel, message: &Heard) -> io::Result<()> {
     channel.send(&serde_json::to_vec(message)?, &[])
 }
 
-fn receive(channel: &Channel) -> io::Result<(Told, Vec<OwnedFd>)> {
-    let received = channel
-        .receive(MESSAGE_MAX)?
-        .ok_or(io::ErrorKind::UnexpectedEof)?;
-    // It may hold keys.
-    let text = Zeroizing::new(received.bytes);
-    Ok((serde_json::from_slice(&text)?, received.descriptors))
+/// Where messages arrive, one after the other.
+struct Space(Vec<u8>);
+
+impl Space {
+    fn new() -> Self {
+        Self(vec![0; MESSAGE_MAX])
+    }
+
+    fn receive(&mut self, channel: &Channel) -> io::Result<(Told, Vec<OwnedFd>)> {
+        let received = channel.receive_in(&mut self.0)?;
+        let (length, descriptors) = received.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let message = &mut self.0[..length];
+        let told = serde_json::from_slice(message);
+        // It may have held keys.
+        message.zeroize();
+        Ok((told?, descriptors))
+    }
 }

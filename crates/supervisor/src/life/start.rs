@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use stockade_audit::RecorderClient;
+use stockade_audit::{Pending, RecordError, RecorderClient};
 use stockade_sandbox::{Layer, Listeners, Sandbox, SandboxError, files, layers};
 use stockade_types::{Event, EventKind};
 
@@ -286,9 +286,9 @@ struct Noted {
 }
 
 impl Noted {
-    /// Whether `event` stands in the record.
-    fn note(&self, event: &Event) -> bool {
-        let recorded = self.record.record(event).is_ok();
+    /// Hands `event` to the recorder, and acts on what it tells.
+    fn note(&self, event: &Event) -> Result<Pending, RecordError> {
+        let recorded = self.record.hand_over(event);
         if event.body["honeytoken"] == true {
             let _ = self.alarms.send(Happening::HoneytokenSent);
         }
