@@ -30,7 +30,7 @@ pub(crate) use self::{
     },
     serve::{ModelServer, Serve},
     spending::{Budget, BudgetChange, Raise, SpendingArguments},
-    task::{Attach, Exec, Logs, OwnSandbox, Remove, Restore, Resume, Stop, Undo, Why},
+    task::{About, Attach, Exec, Logs, OwnSandbox, Remove, Restore, Resume, Stop, Undo, Why},
     values::Quota,
 };
 
@@ -264,8 +264,12 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:\n  stockade provenance fix-login\n  \
         stockade provenance fix-login --json")]
     Provenance(TaskName),
-    /// Why something was refused: an event's number in a task's record
-    #[command(after_help = "Examples:\n  stockade why\n  stockade why 17 --task fix-login")]
+    /// Why something was refused, by its number in a task's record; or what a task sees
+    /// of a path, and what hides it
+    #[command(
+        after_help = "Examples:\n  stockade why\n  stockade why 17 --task fix-login\n  \
+        stockade why ~/.ssh/config"
+    )]
     Why(Why),
     /// Check, search, prove and export what is recorded
     #[command(

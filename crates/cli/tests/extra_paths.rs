@@ -83,6 +83,91 @@ fn g1_extra_paths_are_readable_or_writable_as_asked_and_remembered_for_the_repos
 }
 
 #[test]
+fn g3_secrets_in_a_folder_that_may_be_changed_are_hidden_and_why_names_the_rule() {
+    let mut host = Host::new();
+    let settings = host.path("config/stockade");
+    fs::create_dir_all(&settings).unwrap();
+    fs::write(
+        settings.join("config.toml"),
+        "[hide]\npaths = [\".mytool/key\"]\n",
+    )
+    .unwrap();
+    host.set("XDG_CONFIG_HOME", host.path("config"));
+    let folder = open_folder(&host, "box");
+    // Put together here, so that no script holds what it looks for.
+    let planted = ["decoy", "of", "the", "box"].join("-");
+    let secrets = [
+        (".ssh/id", ".ssh"),
+        (".aws/credentials", ".aws"),
+        (".gnupg/private-keys-v1.d/one.key", ".gnupg"),
+        (".netrc", ".netrc"),
+        (".npmrc", ".npmrc"),
+        ("alice/.kube/config", ".kube"),
+        (".mytool/key", ".mytool/key"),
+    ];
+    for (name, _) in secrets {
+        let path = Path::new(&folder).join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &planted).unwrap();
+    }
+    fs::write(Path::new(&folder).join(".mytool/colours"), &planted).unwrap();
+    let script = format!(
+        "cd {folder}; grep -rlF $(echo decoy of the box | tr ' ' -) . 2>/dev/null; \
+         for name in .ssh/id .netrc .mytool/key; do (echo x > $name) 2>/dev/null && echo wrote $name; done; \
+         mv .ssh moved 2>/dev/null && echo moved; rm -rf .aws .netrc 2>/dev/null; true"
+    );
+    let run = ["run", "--rw", &folder, "--", "bash", "-c", &script];
+    let outcome = host.stockade(&run);
+    let told = (outcome.code, outcome.stdout.as_str());
+    assert_eq!(told, (0, "./.mytool/colours\n"), "{outcome:?}");
+    for (name, pattern) in secrets {
+        let path = Path::new(&folder).join(name);
+        assert_eq!(fs::read_to_string(&path).unwrap(), planted, "{name}");
+        let why = host.json(&["why", path.to_str().unwrap()]);
+        assert_eq!(why["is"], "hidden", "{why}");
+        assert_eq!(why["denial"]["rule"], "files.hidden", "{why}");
+        let reason = why["denial"]["reason"].as_str().unwrap();
+        assert!(reason.contains(&format!("`{pattern}`")), "{why}");
+    }
+    let own = host.stockade(&["why", &format!("{folder}/.mytool/key")]);
+    assert!(own.stdout.contains("config.toml"), "{own:?}");
+}
+
+#[test]
+fn why_tells_of_each_kind_of_path_what_a_task_may_do_with_it() {
+    let host = Host::new();
+    let (read, write) = (open_folder(&host, "a"), open_folder(&host, "b"));
+    fs::write(host.repository().join(".env"), "KEY=decoy\n").unwrap();
+    host.git(&["add", "--all", "--force"]);
+    host.git(&["commit", "--quiet", "--message", "A secret"]);
+    let run = ["run", "--ro", &read, "--rw", &write, "--", "true"];
+    assert_eq!(host.stockade(&run).code, 0);
+    let [env, code] = [".env", "src/main.rs"].map(|name| host.repository().join(name));
+    let home = host.home().join("diary");
+    fs::write(&home, "of nobody else").unwrap();
+    let deny = Some("files.default-deny");
+    for (path, is, rule) in [
+        (format!("{read}/data.txt"), "read-only", None),
+        (format!("{read}/../b/data.txt"), "read-write", None),
+        ("/usr/bin/env".to_owned(), "read-only", None),
+        ("/tmp/anything".to_owned(), "scratch", None),
+        ("/home/agent/.bashrc".to_owned(), "own", None),
+        ("/etc/passwd".to_owned(), "made", None),
+        (code.display().to_string(), "workspace", None),
+        (env.display().to_string(), "masked", Some("files.masked")),
+        (home.display().to_string(), "scratch", deny),
+        ("/nonexistent".to_owned(), "absent", deny),
+    ] {
+        let why = host.json(&["why", &path]);
+        assert_eq!(why["is"], is, "{path}: {why}");
+        assert_eq!(why["denial"]["rule"].as_str(), rule, "{path}: {why}");
+    }
+    let offered = host.stockade(&["why", home.to_str().unwrap()]).stdout;
+    let command = format!("allow   stockade run --ro {} …", home.display());
+    assert!(offered.contains(&command), "{offered}");
+}
+
+#[test]
 fn g1_a_wider_path_asks_and_places_that_open_everything_are_refused() {
     let host = Host::new();
     let folder = open_folder(&host, "a");

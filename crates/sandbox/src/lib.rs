@@ -29,6 +29,7 @@ pub mod probe;
 mod root;
 mod sealed;
 mod seccomp;
+mod sight;
 mod sources;
 mod spec;
 mod trust_store;
@@ -42,6 +43,7 @@ pub use self::{
     handle::{ANCHOR_ARGUMENT, FreshSandbox, FreshSandboxes, InitChannel, InnerSockets, Sandbox},
     kernel::{keep_descriptors_from_children, keep_ended_children, original_destination},
     network::{CAPTURE_PORT, Capture, Listeners},
+    sight::Sight,
     spec::{
         Access, BuildReport, Cover, Grant, INSIDE_HOME, INSIDE_ID, Identity, InsideFile,
         InsideLink, Isolation, Keeper, Limits, MemoryCap, SandboxSpec, Tree, WORKSPACES,

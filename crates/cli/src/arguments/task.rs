@@ -1,5 +1,7 @@
 //! The words about tasks that are there: watching, running more inside, ending, keeping.
 
+use std::{ffi::OsString, path::PathBuf};
+
 use clap::Args;
 use stockade_sandbox::Isolation;
 
@@ -131,10 +133,30 @@ pub(crate) struct Restore {
     pub(crate) task: Option<String>,
 }
 
+/// What is to be explained.
+#[derive(Clone, Debug)]
+pub(crate) enum About {
+    /// An event of the record.
+    Event(u64),
+    /// What a task sees there.
+    Path(PathBuf),
+}
+
+impl From<OsString> for About {
+    fn from(words: OsString) -> Self {
+        match words.to_str().and_then(|text| text.parse().ok()) {
+            Some(number) => Self::Event(number),
+            None => Self::Path(words.into()),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Why {
-    /// The number of the event [default: the last refusal]
-    pub(crate) event: Option<u64>,
+    /// The number of the event, or a path of this machine or inside [default: the last
+    /// refusal]
+    #[arg(value_name = "EVENT|PATH")]
+    pub(crate) about: Option<About>,
     /// Which task [default: the only one]
     #[arg(long)]
     pub(crate) task: Option<String>,

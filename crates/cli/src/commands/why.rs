@@ -1,4 +1,6 @@
-//! `stockade why`: what a refusal in the record means.
+//! `stockade why`: what a refusal in the record means, and what hides a path.
+
+mod path;
 
 use std::process::ExitCode;
 
@@ -8,7 +10,7 @@ use stockade_gateway::Looks;
 use stockade_types::{Denial, EventKind};
 
 use crate::{
-    arguments::Why,
+    arguments::{About, Why},
     failure::{Failure, Kind},
     host,
     print::Printer,
@@ -16,11 +18,19 @@ use crate::{
 
 pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure> {
     let task = host::find(&host::state()?, arguments.task.as_deref())?;
+    let event = match &arguments.about {
+        Some(About::Path(path)) => {
+            path::explain(&task, path, printer)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(About::Event(number)) => Some(*number),
+        None => None,
+    };
     let records = stockade_audit::read(&task.directory.record()).map_err(Failure::failed)?;
     let mut chosen = None;
     for record in records {
         let record = record.map_err(Failure::failed)?;
-        let wanted = match arguments.event {
+        let wanted = match event {
             Some(number) => record.seq == number,
             None => matches!(record.kind, RecordKind::Event(EventKind::Denied)),
         };
@@ -29,7 +39,7 @@ pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure
         }
     }
     let Some(record) = chosen else {
-        let message = match arguments.event {
+        let message = match event {
             Some(number) => format!("the record of {} has no event {number}", task.status.slug),
             None => format!("nothing was refused in {}", task.status.slug),
         };
@@ -50,14 +60,7 @@ pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure
             if let Some(mark) = looks.and_then(|looks| looks.mark()) {
                 printer.line(&format!("looks   {mark}"));
             }
-            printer.line(&format!("what    {}", denial.what));
-            printer.line(&format!("rule    {}", denial.rule));
-            printer.line(&format!("why     {}", denial.reason));
-            if let Some(instead) = &denial.instead {
-                printer.line(&format!("instead {instead}"));
-            }
-            let allow = denial.allow.as_deref().unwrap_or("nothing allows it");
-            printer.line(&format!("allow   {allow}"));
+            print(&denial, printer);
             if let Some(rule) = card["exactly"].as_str() {
                 let id = &task.status.id;
                 printer.line(&format!("exactly stockade allow '{rule}' --task {id}"));
@@ -66,6 +69,17 @@ pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure
         None => printer.line(&serde_json::to_string_pretty(&record.body).unwrap_or_default()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print(denial: &Denial, printer: Printer) {
+    printer.line(&format!("what    {}", denial.what));
+    printer.line(&format!("rule    {}", denial.rule));
+    printer.line(&format!("why     {}", denial.reason));
+    if let Some(instead) = &denial.instead {
+        printer.line(&format!("instead {instead}"));
+    }
+    let allow = denial.allow.as_deref().unwrap_or("nothing allows it");
+    printer.line(&format!("allow   {allow}"));
 }
 
 /// The denial in an event's body: as such, or put together from what the
