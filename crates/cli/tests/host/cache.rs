@@ -60,6 +60,9 @@ pub fn install(host: &Host, folder: &Path, program: &str, words: &[&str]) -> Res
         .current_dir(folder)
         .env_clear()
         .envs(std::env::vars_os())
+        // Where npm reaches nobody, it would wait a minute and more for each package.
+        .env("npm_config_fetch_retry_mintimeout", "1000")
+        .env("npm_config_fetch_retry_maxtimeout", "5000")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
