@@ -158,6 +158,11 @@ fn cannot_do_harm(agent: &Agent) {
               "expect": { "contains": ["tried"], "not_contains": ["allowed-"] } },
             { "shell": format!("A=al; echo 'gitdir: /tmp/evil' > .git && echo ${{A}}lowed-rewrite; mv .git moved && echo ${{A}}lowed-move; git config core.fsmonitor 'touch {}'; git config core.hooksPath hooks; echo tried", outside.display()),
               "expect": { "contains": ["tried"], "not_contains": ["allowed-"] } },
+            // The same by the agent's own tools, and by a child that is no shell.
+            { "read": { "path": &secret }, "expect": { "not_contains": [planted] } },
+            { "shell": format!("A=al; node -e \"process.stdout.write(fs.readFileSync('{secret}'))\" && echo ${{A}}lowed-read; node -e \"fs.writeFileSync('{home}/x', '')\" && echo ${{A}}lowed-write; echo tried"),
+              "expect": { "contains": ["tried"], "not_contains": ["allowed-", planted] } },
+            { "write": { "path": format!("{home}/written"), "content": "x" } },
             { "text": "Done." },
         ]),
     );
@@ -167,7 +172,7 @@ fn cannot_do_harm(agent: &Agent) {
     let turns = |request: &&Value| request["outcome"].is_object();
     assert_eq!(
         model.requests().iter().filter(turns).count(),
-        3,
+        6,
         "all was tried"
     );
     host.json(&["review", "work"]);
