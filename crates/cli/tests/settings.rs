@@ -137,3 +137,34 @@ fn g3_paths_that_a_user_hides_are_hidden_in_every_folder_that_a_task_is_shown() 
     assert!(outcome.stderr.contains("path"), "{outcome:?}");
     assert_ne!(outcome.code, FAILED);
 }
+
+/// Where agents look for settings that bind every user of a machine.
+const MANAGED: [&str; 8] = [
+    "/etc/claude-code/managed-settings.json",
+    "/etc/claude-code/managed-mcp.json",
+    "/etc/claude-code/CLAUDE.md",
+    "/etc/codex/config.toml",
+    "/etc/codex/managed_config.toml",
+    "/etc/codex/requirements.toml",
+    "/etc/gemini-cli/settings.json",
+    "/etc/opencode/opencode.json",
+];
+
+#[test]
+fn g6_settings_that_bind_every_user_of_an_agent_are_neither_shown_nor_made_inside() {
+    let host = Host::new();
+    let attempts: Vec<String> = MANAGED
+        .iter()
+        .map(|path| {
+            format!(
+                "test -e {path} && echo shown {path}; mkdir -p $(dirname {path}) && echo {{}} > {path} && echo made {path}; \
+                 ln -s /tmp {path} && echo linked {path}"
+            )
+        })
+        .collect();
+    let script = format!(
+        "exec 2>/dev/null; {}; mv /etc /etc2 && echo moved; echo tried",
+        attempts.join("; ")
+    );
+    assert_eq!(host.look(&script), "tried\n");
+}
