@@ -17,8 +17,9 @@ use crate::{
 /// How long a recorder may take for one reply, disk included, before it
 /// counts as lost.
 const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
-/// How many events may be on their way to the disk with nobody waiting.
-const POSTED_MAX: usize = 1024;
+/// How many events may be on their way to the disk with nobody waiting. Their replies
+/// wait in the channel, which has room for about twice as many.
+const POSTED_MAX: usize = 128;
 
 /// Why an event is not known to be recorded.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use serde_json::json;
@@ -215,6 +216,27 @@ fn events_that_nobody_waits_for_are_recorded_in_their_place() {
         .map(|record| record.unwrap().body["number"].as_u64().unwrap())
         .collect();
     assert!(numbers.is_sorted());
+}
+
+#[test]
+fn replies_that_nobody_waits_for_never_fill_the_channel() {
+    let place = Place::new();
+    let (channel, recorder) = start(&place);
+    let client = RecorderClient::connect(channel).unwrap();
+    let (done, posted) = std::sync::mpsc::channel();
+    // One at a time, so that each reply is a message of its own.
+    let posting = thread::spawn(move || {
+        for number in 0..1_000 {
+            client.post(&event(number)).unwrap();
+            thread::sleep(Duration::from_millis(1));
+        }
+        client.record(&event(1_000)).unwrap();
+        done.send(()).unwrap();
+    });
+    posted.recv_timeout(Duration::from_secs(40)).unwrap();
+    posting.join().unwrap();
+    recorder.join().unwrap().unwrap();
+    assert_eq!(read(&place.log).unwrap().count(), 1_001);
 }
 
 #[test]
