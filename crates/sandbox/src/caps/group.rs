@@ -212,12 +212,24 @@ impl Group {
         }
         for folder in &self.folders {
             fs::write(folder.join("cgroup.procs"), process.to_string())?;
-            let inside = fs::read_to_string(folder.join("cgroup.procs"))?;
-            if !inside.lines().any(|line| line == process.to_string()) {
-                return Err(io::Error::other("the process is not in its group"));
-            }
         }
-        Ok(())
+        if self.is_held(process)? {
+            Ok(())
+        } else {
+            Err(io::Error::other("the process is not in its group"))
+        }
+    }
+
+    /// Whether a process is in each of the groups, which have one name. By what is
+    /// said of it: `cgroup.procs` of version 1 leaves out the last where others join
+    /// meanwhile (`pidlist_array_load` of Linux).
+    fn is_held(&self, process: i32) -> io::Result<bool> {
+        let groups = fs::read_to_string(format!("/proc/{process}/cgroup"))?;
+        let name = self.folders.first().and_then(|folder| folder.file_name());
+        let own = groups
+            .lines()
+            .filter(|group| Path::new(group).file_name() == name);
+        Ok(own.count() >= self.folders.len())
     }
 
     /// Where the kernel counts how often its caps are met.
@@ -311,7 +323,44 @@ fn is_abandoned(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::Write,
+        process::{Child, Command},
+    };
+
     use super::*;
+
+    fn skip(reason: &str) {
+        let _ = writeln!(io::stderr(), "SKIP joining a group: {reason}");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "processes that a test counts")]
+    fn whoever_joins_while_others_do_is_found_in_the_group() {
+        let Ok(Some(group)) = Group::create(&TaskId::from_random(3), &Limits::default()) else {
+            return skip("none can be made here");
+        };
+        if group.folders.is_empty() {
+            return skip("the user's systemd makes it");
+        }
+        let mut children: Vec<_> = (0..800)
+            .map(|_| Command::new("sleep").arg("60").spawn().unwrap())
+            .collect();
+        let admit = |child: &Child| group.admit(child.id().cast_signed());
+        let joined = std::thread::scope(|scope| {
+            let parts: Vec<_> = children
+                .chunks(100)
+                .map(|part| scope.spawn(move || part.iter().try_for_each(admit)))
+                .collect();
+            let mut joined = parts.into_iter().map(|part| part.join().unwrap());
+            joined.find(Result::is_err)
+        });
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(joined.is_none(), "{joined:?}");
+    }
 
     #[test]
     fn only_groups_whose_maker_is_gone_are_swept() {
