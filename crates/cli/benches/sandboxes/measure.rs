@@ -238,10 +238,15 @@ fn run_in(init: &InitChannel) -> Result<(), Failure> {
         argv: vec![PROGRAM.as_bytes().to_vec()],
         ..Exec::default()
     };
-    let ended = init
-        .send(&Request::Exec(exec), &[])
-        .and_then(|()| init.receive());
-    match ended.map_err(Failure::file("process 1"))? {
+    let heard = || init.receive().map_err(Failure::file("process 1"));
+    init.send(&Request::Exec(exec), &[])
+        .map_err(Failure::file("process 1"))?;
+    let mut ended = heard()?;
+    if ended == Some(Reply::Ready) {
+        // A task's first sandbox says that it stands.
+        ended = heard()?;
+    }
+    match ended {
         Some(Reply::Exited {
             status: ExitStatus::Code(0),
             ..
