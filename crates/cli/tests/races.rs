@@ -1,10 +1,5 @@
 //! A tree that changes under the verbs of the host.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a step of a test that fails fails the test"
-)]
-
 mod host;
 
 use std::{fs, os::unix::fs::PermissionsExt};
