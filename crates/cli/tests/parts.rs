@@ -105,6 +105,9 @@ fn descriptors_beyond(process: &Process, name: &str, task: &Task) -> Vec<String>
         ],
         "__anchor" => &[
             ("/dev/pts", 1),
+            // Where sandboxes move themselves into the task's groups.
+            ("GROUP/cgroup.procs", 3),
+            ("GROUP/tasks", 3),
             ("TASK/supervisor.log", 1),
             ("anon_inode", 1),
             // The executable of further sandboxes, and the network of the first.

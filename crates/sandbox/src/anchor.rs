@@ -13,7 +13,9 @@ mod fresh;
 mod process_one;
 
 use std::{
+    fs::OpenOptions,
     io::{self, Read},
+    path::PathBuf,
     time::Instant,
 };
 
@@ -67,8 +69,6 @@ pub(crate) enum Ask {
 /// What the anchor tells the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Told {
-    /// Process 1 has this number and is building the rest.
-    Forked(i32),
     /// The sandbox stands. With it come the socket to process 1, the DNS
     /// sockets (UDP, TCP) and the capture listeners.
     Built(BuildReport),
@@ -92,7 +92,7 @@ pub fn run() -> io::Result<()> {
     let channel = Channel::from_descriptor(io::stdout().as_fd().try_clone_to_owned()?);
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let started = Instant::now();
-    let built = read_spec().and_then(|spec| Anchor::build(&spec, started, &channel));
+    let built = read_order().and_then(|(spec, doors)| Anchor::build(&spec, &doors, started));
     match built {
         Ok((anchor, report, handover)) => {
             let descriptors: Vec<_> = handover.iter().map(AsFd::as_fd).collect();
@@ -108,7 +108,8 @@ fn tell(channel: &Channel, told: &Told, descriptors: &[BorrowedFd<'_>]) -> io::R
     channel.send(&serde_json::to_vec(told)?, descriptors)
 }
 
-fn read_spec() -> Result<SandboxSpec, SandboxError> {
+/// What the sandbox is to be, and the doors of its control groups.
+fn read_order() -> Result<(SandboxSpec, Vec<PathBuf>), SandboxError> {
     let mut text = String::new();
     io::stdin()
         .take(SPEC_MAX)
@@ -138,9 +139,15 @@ const OUTER: UnshareFlags = UnshareFlags::NEWNS
 impl Anchor {
     fn build(
         spec: &SandboxSpec,
+        doors: &[PathBuf],
         started: Instant,
-        channel: &Channel,
     ) -> Result<(Self, BuildReport, Vec<OwnedFd>), SandboxError> {
+        // As whoever made the groups.
+        let groups = doors.iter().map(|door| {
+            let file = OpenOptions::new().write(true).open(door);
+            file.during(Layer::Limits, "open a control group")
+        });
+        let groups = groups.collect::<Result<Vec<_>, _>>()?;
         let sources = if let Some(identity) = spec.identity {
             // As root: sources that only root may reach are taken first.
             let map = identity::owner_map(identity)?;
@@ -160,8 +167,7 @@ impl Anchor {
             fresh::namespace("/proc/self/ns/net").during(Layer::Network, "keep the network")?;
         let mounts = sources.lay_over()?;
         let terminals = root::new_terminals()?;
-        let program = Program::new(spec)?;
-        // A copy, so that the supervisor can cap it while it builds.
+        let program = Program::new(spec, groups)?;
         let first = program.start(spec, UnshareFlags::NEWPID, Memory::Copied, &|| {
             kernel::unshare(UnshareFlags::NEWNS)
                 .during(Layer::Namespaces, "make a mount namespace")?;
@@ -169,8 +175,6 @@ impl Anchor {
         })?;
         drop(mounts);
         let init = first.init;
-        tell(channel, &Told::Forked(init.as_raw_pid()), &[])
-            .during(Layer::Processes, "tell of process 1")?;
         let (socket, (landlock_abi, checked_inside)) = first.stands()?;
         let ended =
             pidfd_open(init, PidfdFlags::empty()).during(Layer::Processes, "watch process 1")?;

@@ -18,7 +18,7 @@ pub use self::{
     usage::{Usage, usage},
 };
 pub(crate) use self::{
-    group::Group,
+    group::{Group, JOIN},
     hierarchy::{Controller, Hierarchy, hierarchies},
 };
 

@@ -79,20 +79,20 @@ impl Sandbox {
             .as_mut()
             .ok_or(io::ErrorKind::BrokenPipe)
             .map_err(io::Error::from);
+        let doors = group.as_ref().map(Group::doors).unwrap_or_default();
         // In one piece: the anchor would be woken for every token.
-        let sent = sent.and_then(|stdin| stdin.write_all(&serde_json::to_vec(spec)?));
+        let sent = sent.and_then(|stdin| stdin.write_all(&serde_json::to_vec(&(spec, doors))?));
         drop(stdin);
-        let told = held
-            .and_then(|()| {
-                sent.and_then(|()| hear(&channel))
-                    .during(Layer::Processes, "hear the anchor")
-            })
-            .and_then(|told| admitted(told, group.as_ref(), &channel));
+        let told = held.and_then(|()| {
+            sent.and_then(|()| hear(&channel))
+                .during(Layer::Processes, "hear the anchor")
+        });
         let outcome = match told {
             Ok((Told::Built(report), descriptors)) => anchor::take_over(descriptors)
                 .ok_or_else(|| io::Error::other("descriptors are missing"))
                 .during(Layer::Processes, "take the sandbox over")
                 .and_then(|(init, listeners)| {
+                    is_capped(group.as_ref(), report.init)?;
                     let seen_outside = verify::outside(report.init, spec)?;
                     let ended = watch(report.init).during(Layer::Processes, "watch process 1")?;
                     let report = BuildReport {
@@ -243,25 +243,11 @@ fn watch(process: i32) -> io::Result<OwnedFd> {
     Ok(pidfd_open(process, PidfdFlags::empty())?)
 }
 
-/// Moves process 1 into its group once it has a number, and hears what becomes
-/// of it. The kernel may take milliseconds for the move, during which process 1
-/// builds; it starts nothing before it is asked to.
-fn admitted(
-    (told, descriptors): (Told, Vec<OwnedFd>),
-    group: Option<&Group>,
-    channel: &Channel,
-) -> Result<(Told, Vec<OwnedFd>), SandboxError> {
-    let Told::Forked(init) = told else {
-        return Ok((told, descriptors));
-    };
-    let admitted = group.map_or(Ok(()), |group| group.admit(init));
-    let next = hear(channel).during(Layer::Processes, "hear the anchor")?;
-    match (admitted, next) {
-        // It ended before it could be moved; why is what matters.
-        (_, (Told::Failed(error), _)) => Err(error),
-        (Err(error), _) => Err(error).during(Layer::Limits, "move process 1 into its group"),
-        (Ok(()), next) => Ok(next),
-    }
+/// Refuses a process 1 that is not in the task's group.
+fn is_capped(group: Option<&Group>, init: i32) -> Result<(), SandboxError> {
+    group
+        .map_or(Ok(()), |group| group.holds(init))
+        .during(Layer::Limits, "look for process 1 in its group")
 }
 
 fn hear(channel: &Channel) -> io::Result<(Told, Vec<OwnedFd>)> {

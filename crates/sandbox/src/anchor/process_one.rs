@@ -14,6 +14,7 @@ use rustix::{
 };
 
 use crate::{
+    caps::JOIN,
     channel::Channel,
     error::{During, Layer, SandboxError},
     identity,
@@ -36,6 +37,8 @@ pub(super) struct Program {
     file: File,
     arguments: Vec<&'static CStr>,
     locks: Locks,
+    /// Where it moves itself into its control groups.
+    groups: Vec<File>,
 }
 
 /// What the process that becomes process 1 begins with.
@@ -59,12 +62,13 @@ pub(super) struct Started {
 pub(super) type Checked = (Option<u32>, Vec<String>);
 
 impl Program {
-    pub(super) fn new(spec: &SandboxSpec) -> Result<Self, SandboxError> {
+    pub(super) fn new(spec: &SandboxSpec, groups: Vec<File>) -> Result<Self, SandboxError> {
         let file = sealed::executable("init", INSIDE);
         Ok(Self {
             file: file.during(Layer::Processes, "prepare process 1")?,
             arguments: arguments(spec),
             locks: Locks::new(spec),
+            groups,
         })
     }
 
@@ -81,7 +85,7 @@ impl Program {
         let (answer, tell) =
             pipe_with(PipeFlags::CLOEXEC).during(Layer::Processes, "make a pipe")?;
         let child = || {
-            let failed = become_init(spec, &self.locks, lay_out, &tell).and_then(|()| {
+            let failed = self.become_init(spec, lay_out, &tell).and_then(|()| {
                 kernel::keep_only(inside.as_fd(), INIT_SOCKET)
                     .and_then(|()| Err(kernel::execute(&self.file, &self.arguments)))
                     .during(Layer::Processes, "execute process 1")
@@ -109,6 +113,34 @@ impl Program {
             answer,
         })
     }
+
+    /// Everything the child does before it executes process 1.
+    fn become_init(
+        &self,
+        spec: &SandboxSpec,
+        lay_out: &dyn Fn() -> Result<(), SandboxError>,
+        tell: &OwnedFd,
+    ) -> Result<(), SandboxError> {
+        for group in &self.groups {
+            rustix::io::write(group, JOIN).during(Layer::Limits, "join a control group")?;
+        }
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .during(Layer::Processes, "tie process 1 to the anchor")?;
+        lay_out()?;
+        let null = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null");
+        let null = null.during(Layer::Files, "open /dev/null")?;
+        rustix::stdio::dup2_stdin(&null)
+            .and_then(|()| rustix::stdio::dup2_stdout(&null))
+            .and_then(|()| rustix::stdio::dup2_stderr(&null))
+            .during(Layer::Processes, "let go of the anchor's descriptors")?;
+        rustix::process::setsid().during(Layer::Processes, "start a session")?;
+        let abi = self.locks.close(spec)?;
+        let passed = verify::inside(spec.nested)?;
+        report(tell, &Ok((abi, passed))).during(Layer::Processes, "report")
+    }
 }
 
 impl Started {
@@ -124,31 +156,6 @@ fn arguments(spec: &SandboxSpec) -> Vec<&'static CStr> {
     let given = options.into_iter().filter(|(given, _)| *given);
     let given = given.map(|(_, option)| option);
     [c"init"].into_iter().chain(given).collect()
-}
-
-/// Everything the child does before it executes process 1.
-fn become_init(
-    spec: &SandboxSpec,
-    locks: &Locks,
-    lay_out: &dyn Fn() -> Result<(), SandboxError>,
-    tell: &OwnedFd,
-) -> Result<(), SandboxError> {
-    set_parent_process_death_signal(Some(Signal::KILL))
-        .during(Layer::Processes, "tie process 1 to the anchor")?;
-    lay_out()?;
-    let null = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null");
-    let null = null.during(Layer::Files, "open /dev/null")?;
-    rustix::stdio::dup2_stdin(&null)
-        .and_then(|()| rustix::stdio::dup2_stdout(&null))
-        .and_then(|()| rustix::stdio::dup2_stderr(&null))
-        .during(Layer::Processes, "let go of the anchor's descriptors")?;
-    rustix::process::setsid().during(Layer::Processes, "start a session")?;
-    let abi = locks.close(spec)?;
-    let passed = verify::inside(spec.nested)?;
-    report(tell, &Ok((abi, passed))).during(Layer::Processes, "report")
 }
 
 fn report(tell: &OwnedFd, outcome: &Result<Checked, SandboxError>) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{InitChannel, hear, watch};
+use super::{InitChannel, hear, is_capped, watch};
 use crate::{
     anchor::{Ask, Told},
     caps::Group,
@@ -47,13 +47,9 @@ impl Line {
         hear(&self.channel)
     }
 
-    /// Moves a new process 1 into the task's group, and remembers it.
+    /// Remembers a new process 1, which has to be in the task's group.
     fn admit(&mut self, init: i32) -> Result<(), SandboxError> {
-        if let Some(group) = &self.group {
-            group
-                .admit(init)
-                .during(Layer::Limits, "move process 1 into its group")?;
-        }
+        is_capped(self.group.as_ref(), init)?;
         let ended = watch(init).during(Layer::Processes, "watch process 1")?;
         self.inits.retain(|init| !is_over(init));
         self.inits.push(ended);

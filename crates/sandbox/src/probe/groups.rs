@@ -1,17 +1,23 @@
-use std::{io, path::Path};
+use std::{
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
 use stockade_types::TaskId;
 
 use super::{Probe, child::in_child, words};
 use crate::{
-    caps::{Group, KernelCaps, hierarchies},
+    caps::{Group, JOIN, KernelCaps, hierarchies},
     error::{During, Layer, SandboxError},
     kernel::{self, Fork},
     spec::{Keeper, Limits, MemoryCap},
 };
 
 const NAME: &str = "caps on memory and processor";
+/// How long a process may take to move itself.
+const PATIENCE: Duration = Duration::from_secs(1);
 const COST: &str = "memory is watched by a process instead, which ends a task a moment after it has \
                     passed its cap, and `stockade run --cpus` is refused";
 
@@ -51,16 +57,32 @@ fn make(caps: KernelCaps) -> Result<(), SandboxError> {
         .map_err(io::Error::from)
         .during(Layer::Limits, "make a control group")?;
     match kernel::fork().during(Layer::Limits, "start a process")? {
-        Fork::Child => loop {
-            std::thread::park();
-        },
+        Fork::Child => {
+            for door in group.doors() {
+                let _ = std::fs::write(door, JOIN);
+            }
+            loop {
+                std::thread::park();
+            }
+        }
         Fork::Parent(child) => {
             let process = child.as_raw_pid();
             let held = group.hold(process.unsigned_abs());
-            let admitted = held.and_then(|()| group.admit(process));
+            let admitted = held.and_then(|()| within(PATIENCE, || group.holds(process)));
             let _ = kill_process(child, Signal::KILL);
             let _ = waitpid(Some(child), WaitOptions::empty());
             admitted.during(Layer::Limits, "move a process into a control group")
+        }
+    }
+}
+
+/// Tries again until it succeeds.
+fn within(patience: Duration, mut tried: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match tried() {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            outcome => return outcome,
         }
     }
 }
