@@ -32,10 +32,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::{
-    fresh::Nursery,
-    process_one::{Memory, Program},
-};
+use self::{fresh::Nursery, process_one::Program};
 use crate::{
     channel::Channel,
     error::{During, Layer, SandboxError},
@@ -168,7 +165,7 @@ impl Anchor {
         let mounts = sources.lay_over()?;
         let terminals = root::new_terminals()?;
         let program = Program::new(spec, groups)?;
-        let first = program.start(spec, UnshareFlags::NEWPID, Memory::Copied, &|| {
+        let first = program.start(spec, UnshareFlags::NEWPID, &|| {
             kernel::unshare(UnshareFlags::NEWNS)
                 .during(Layer::Namespaces, "make a mount namespace")?;
             root::build(spec, &mounts, &terminals)

@@ -106,16 +106,11 @@ pub(crate) enum Fork {
 
 /// Starts a copy of this process. Refuses in a process with more than one
 /// thread, where the child could inherit a lock that nobody will ever open.
+/// By clone(2), not clone3(2), which filters from outside, such as those of
+/// containers and of Stockade, refuse because they cannot look at its flags.
 pub(crate) fn fork() -> io::Result<Fork> {
-    fork_into(UnshareFlags::empty())
-}
-
-/// [`fork`] into new `namespaces` (clone(2)). Not by clone3(2), which filters
-/// from outside, such as those of containers and of Stockade, refuse because
-/// they cannot look at its flags.
-pub(crate) fn fork_into(namespaces: UnshareFlags) -> io::Result<Fork> {
     refuse_threads()?;
-    let flags = libc::c_long::from(namespaces.bits()) | libc::c_long::from(libc::SIGCHLD);
+    let flags = libc::c_long::from(libc::SIGCHLD);
     let none = std::ptr::null::<libc::c_void>();
     // SAFETY: memory is copied, not shared, and there is one thread, so the
     // child's is consistent. It keeps the stack, and nothing is written.
@@ -129,7 +124,7 @@ pub(crate) fn fork_into(namespaces: UnshareFlags) -> io::Result<Fork> {
 
 /// Runs `child` in a new process in new `namespaces` that shares this one's
 /// memory, while this one waits until it executes a program or ends (vfork(2)).
-/// No page is copied, which is most of what [`fork_into`] costs.
+/// No page is copied, which is most of what [`fork`] costs.
 ///
 /// What `child` has allocated when it executes a program is never freed.
 pub(crate) fn fork_sharing_memory(namespaces: UnshareFlags, child: &dyn Fn()) -> io::Result<Pid> {

@@ -15,11 +15,7 @@ use rustix::{
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space},
 };
 
-use super::{
-    Told,
-    process_one::{Memory, Program},
-    tell,
-};
+use super::{Told, process_one::Program, tell};
 use crate::{
     channel::Channel,
     error::{During, Layer, SandboxError},
@@ -107,7 +103,7 @@ impl Nursery {
             .during(Layer::Namespaces, "find the mounts to copy")?;
         let namespaces = UnshareFlags::NEWPID | UnshareFlags::NEWIPC;
         let spec = &self.spec;
-        let started = self.program.start(spec, namespaces, Memory::Shared, &|| {
+        let started = self.program.start(spec, namespaces, &|| {
             enter(mounts.as_fd(), LinkNameSpaceType::Mount)
                 .and_then(|()| kernel::unshare(UnshareFlags::NEWNS))
                 .during(Layer::Namespaces, "copy the mounts")?;

@@ -17,8 +17,7 @@ use crate::{
     caps::JOIN,
     channel::Channel,
     error::{During, Layer, SandboxError},
-    identity,
-    kernel::{self, Fork},
+    identity, kernel,
     lockdown::Locks,
     sealed,
     spec::SandboxSpec,
@@ -39,15 +38,6 @@ pub(super) struct Program {
     locks: Locks,
     /// Where it moves itself into its control groups.
     groups: Vec<File>,
-}
-
-/// What the process that becomes process 1 begins with.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Memory {
-    /// A copy of the anchor's, which goes on beside it.
-    Copied,
-    /// The anchor's own, which waits: much quicker.
-    Shared,
 }
 
 /// A process that becomes process 1, or says why not.
@@ -78,7 +68,6 @@ impl Program {
         &self,
         spec: &SandboxSpec,
         namespaces: UnshareFlags,
-        memory: Memory,
         lay_out: &dyn Fn() -> Result<(), SandboxError>,
     ) -> Result<Started, SandboxError> {
         let (socket, inside) = Channel::pair().during(Layer::Processes, "make a channel")?;
@@ -92,20 +81,9 @@ impl Program {
             });
             let _ = report(&tell, &failed.map(|()| (None, Vec::new())));
         };
-        let forked = match memory {
-            Memory::Shared => kernel::fork_sharing_memory(namespaces, &child),
-            Memory::Copied => kernel::fork_into(namespaces).map(|fork| match fork {
-                Fork::Parent(init) => init,
-                Fork::Child => {
-                    child();
-                    kernel::exit_now(1)
-                }
-            }),
-        };
-        if let Memory::Shared = memory {
-            // The child changed it for both, to write its own maps of ids.
-            identity::refuse_dumps()?;
-        }
+        let forked = kernel::fork_sharing_memory(namespaces, &child);
+        // The child changed it for both, to write its own maps of ids.
+        identity::refuse_dumps()?;
         let init = forked.during(Layer::Namespaces, "start process 1")?;
         Ok(Started {
             init,
