@@ -152,14 +152,7 @@ impl<'a> Bench<'a> {
             ("a kept-alive request, against squid", Some(0.7)),
             ("a kept-alive request, against mitmproxy", Some(1.0 / 40.0)),
         ];
-        let alone = Figure::new(
-            "… of it the gateway alone",
-            Unit::Microseconds,
-            own.proxy.clone(),
-        );
-        let mut figures = self.against(&own, peers, &goals);
-        figures.push(alone);
-        Ok(figures)
+        Ok(self.against(own, peers, &goals))
     }
 
     /// Requests to hosts that nobody has asked for, each with a certificate that
@@ -182,30 +175,27 @@ impl<'a> Bench<'a> {
             ("a new host, against squid", Some(1.2)),
             ("a new host, against mitmproxy", Some(0.1)),
         ];
-        let alone = Figure::new(
-            "… of it the gateway alone",
-            Unit::Microseconds,
-            own.proxy.clone(),
-        );
-        let mut figures = self.against(&own, peers, &goals);
-        figures.push(alone);
-        Ok(figures)
+        Ok(self.against(own, peers, &goals))
     }
 
+    /// What Stockade used against each peer, and what of it was the gateway's.
     fn against(
         &self,
-        own: &Used,
+        own: Used,
         peers: Vec<Used>,
         goals: &[(&'static str, Option<f64>)],
     ) -> Vec<Figure> {
         let all = self.peers.iter().zip(peers).zip(goals);
-        all.map(|(((name, found), used), (work, goal))| match found {
+        let figures = all.map(|(((name, found), used), (work, goal))| match found {
             Err(reason) => Figure::skipped(work, Unit::Microseconds, reason.clone()),
             Ok(_) => Figure::new(work, Unit::Microseconds, own.all.clone())
                 .against(name, used.all)
                 .held_to(&goal.map(Goal::Ratio).into_iter().collect::<Vec<_>>()),
-        })
-        .collect()
+        });
+        let mut figures: Vec<_> = figures.collect();
+        let alone = "… of it the gateway alone";
+        figures.push(Figure::new(alone, Unit::Microseconds, own.proxy));
+        figures
     }
 
     /// A large file, and by how much memory grows on the way.
