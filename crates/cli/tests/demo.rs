@@ -6,7 +6,7 @@ mod host;
 
 use std::fs;
 
-use crate::host::Host;
+use crate::host::{Host, has, skip, tls_server::TlsServer};
 
 /// What the hijacked agent tries.
 const TRIED: [&str; 9] = [
@@ -43,6 +43,30 @@ fn play(host: &Host) -> f64 {
         "{demo}"
     );
     demo["seconds"].as_f64().unwrap()
+}
+
+#[test]
+fn the_demo_plays_on_a_machine_that_trusts_no_authority() {
+    let mut host = Host::new();
+    let nobody = host.path("nobody.pem");
+    fs::write(&nobody, "").unwrap();
+    host.set("SSL_CERT_FILE", nobody);
+    host.unset("SSL_CERT_DIR");
+    play(&host);
+    if !has("curl") {
+        skip("a host that nobody vouches for", "curl is not installed");
+        return;
+    }
+    let server = TlsServer::start(&host.path("certificate.pem"));
+    let service = format!("api.test={}", server.url);
+    let words = ["--allow", "GET api.test", "--service", &service, "--yes"];
+    let task = host.start_with(&words, "sleep 600");
+    let asked = host.exec(&task, "curl -s https://api.test/").1;
+    assert!(
+        asked.contains("network.untrusted") && asked.contains("ca-certificates"),
+        "{asked}"
+    );
+    assert!(server.seen().is_empty());
 }
 
 #[test]

@@ -59,6 +59,9 @@ fn refuses(host: &Host, refusals: &[Refusal], layer: &str, fix: &str) {
     nothing_is_left(host);
 }
 
+/// The request of prctl(2) since Linux 6.4.
+const PR_GET_AUXV: u32 = 0x4155_5856;
+
 /// The contract of the one task that there is.
 fn contract(host: &Host) -> Value {
     let plan = fs::read(host.only_task().folder.join("plan.json")).unwrap();
@@ -173,6 +176,24 @@ fn g8_a_kernel_without_sealed_memory_or_new_mounts_starts_nothing() {
     let host = Host::new();
     let mounts = [always(libc::SYS_move_mount, libc::EPERM)];
     refuses(&host, &mounts, "file system", "stockade doctor");
+}
+
+/// As before Linux 6.4, where a process that is not dumpable cannot learn it elsewhere.
+#[test]
+fn g8_a_kernel_that_does_not_tell_the_auxiliary_vector_runs_a_task_to_its_end() {
+    if !takes_away() {
+        return;
+    }
+    let host = Host::new();
+    let gone = [when(libc::SYS_prctl, 0, PR_GET_AUXV, libc::EINVAL)];
+    let mut command = without(&host, &gone, &RUN);
+    command.stdin(Stdio::null());
+    let outcome = finish(command);
+    assert_eq!(
+        (outcome.code, outcome.stdout.as_str()),
+        (0, "ran\n"),
+        "{outcome:?}"
+    );
 }
 
 #[test]

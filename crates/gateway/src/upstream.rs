@@ -67,7 +67,8 @@ pub fn system_roots() -> Result<RootCertStore, GatewayError> {
 pub struct UpstreamAccess {
     /// How names become addresses.
     pub resolver: Arc<dyn Resolver>,
-    /// Whom to believe about an upstream's identity.
+    /// Whom to believe about an upstream's identity; of nobody if the host trusts
+    /// nobody.
     pub roots: RootCertStore,
     /// This machine's own addresses, which no name may lead to.
     pub own_addresses: Vec<IpAddr>,
@@ -86,7 +87,8 @@ impl UpstreamAccess {
     pub fn from_host() -> Result<Self, GatewayError> {
         Ok(Self {
             resolver: Arc::new(SystemResolver::new()?),
-            roots: system_roots()?,
+            // What is reached without TLS, or not at all, needs none.
+            roots: system_roots().unwrap_or_else(|_| RootCertStore::empty()),
             own_addresses: address::own_addresses()?,
         })
     }
@@ -120,6 +122,11 @@ pub(crate) enum DialError {
     NoAddress { host: String },
     #[error("cannot connect to {host}: {source}")]
     Connect { host: String, source: io::Error },
+    #[error(
+        "this machine trusts no authority that could vouch for {host}: install its package \
+         ca-certificates, or name a file of certificates in SSL_CERT_FILE"
+    )]
+    NoRoots { host: String },
     #[error("TLS with {host} failed: {source}")]
     Tls { host: String, source: io::Error },
     #[error("{host} is not a name that a certificate can be checked for")]
@@ -199,6 +206,9 @@ impl Dialer {
                 h2: false,
                 dialled,
             });
+        }
+        if self.connector.access.roots.is_empty() {
+            return Err(DialError::NoRoots { host: host() });
         }
         let name = match &self.upstream.host {
             UpstreamHost::Address(address) => ServerName::IpAddress((*address).into()),

@@ -7,6 +7,8 @@
 
 use std::{ffi::c_void, ops::Range, ptr, slice};
 
+use crate::kernel;
+
 /// Gives back the memory into which this process's code was read, as far as the
 /// kernel lets it. What runs from then on is mapped again from the page cache, page
 /// by page: worth it where much ran once and will not again.
@@ -20,7 +22,7 @@ pub fn give_back() {
     let Some(code) = code.filter(|code| code.contains(&here)) else {
         return;
     };
-    let start = code.start & !(rustix::param::page_size() - 1);
+    let start = code.start & !(kernel::page_size() - 1);
     // SAFETY: the range is the segment of the running program that holds this very
     // function. It is mapped from the executable and never written: relocations are
     // in other segments. What is dropped of it is read again when it is needed

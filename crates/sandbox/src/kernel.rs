@@ -29,6 +29,16 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     }
 }
 
+/// How many bytes a page of memory has.
+///
+/// rustix would look for it in `/proc/self/auxv` before Linux 6.4, which a process
+/// that is not dumpable must not open (proc(5)).
+pub(crate) fn page_size() -> usize {
+    // SAFETY: it reads a number that libc has known since the start (sysconf(3)).
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
 /// Installs a seccomp filter for this process; needs `no_new_privs`.
 pub(crate) fn set_seccomp_filter(instructions: &[Instruction]) -> io::Result<()> {
     let program = libc::sock_fprog {

@@ -257,7 +257,10 @@ impl Stage {
             } => {
                 let name = Path::new(&name);
                 let view = self.view(&folder)?;
-                let shown = find(view.descriptor(), name)?;
+                // Linux clones nothing of what is mounted nowhere before 6.15.
+                self.name(&view)?;
+                let place = Path::new(&self.placed.to_string()).join(name);
+                let shown = find(self.scratch.descriptor(), &place)?;
                 // What another mount lies on is not the file that was meant.
                 let meant = statat(folder.descriptor(), name, AtFlags::SYMLINK_NOFOLLOW)?;
                 if rustix::fs::fstat(&shown)?.st_ino != meant.st_ino {

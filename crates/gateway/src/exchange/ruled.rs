@@ -233,7 +233,7 @@ impl Gatekeeper {
             Ok(Ok(_)) => "it wants to speak something else".to_owned(),
             Ok(Err(source)) => {
                 outcome.failed(&chain(&source));
-                if let Some(refusal) = forbidden_address(&source) {
+                if let Some(refusal) = refused_dial(&source) {
                     return Err(refusal);
                 }
                 chain(&source)
@@ -392,15 +392,18 @@ fn inward_reply(reply: Response<Incoming>, mut outcome: Outcome) -> Response<Rep
     inward
 }
 
-/// The refusal, if a name led only to addresses that must not be dialled.
-fn forbidden_address(error: &legacy::Error) -> Option<Refusal> {
+/// The refusal, if a name led only to addresses that must not be dialled, or this
+/// machine could believe nobody.
+fn refused_dial(error: &legacy::Error) -> Option<Refusal> {
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(refused @ DialError::Refused { .. }) = cause.downcast_ref() {
-            return Some(Refusal::forbidden(
-                "network.private-address",
-                format!("{refused}."),
-            ));
+        let rule = match cause.downcast_ref() {
+            Some(DialError::Refused { .. }) => Some("network.private-address"),
+            Some(DialError::NoRoots { .. }) => Some("network.untrusted"),
+            _ => None,
+        };
+        if let Some(rule) = rule {
+            return Some(Refusal::forbidden(rule, format!("{cause}.")));
         }
         source = cause.source();
     }

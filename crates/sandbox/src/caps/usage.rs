@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs};
 
+use crate::kernel;
+
 /// How many processes are looked at; the cap on processes is far below.
 const PROCESSES_MAX: usize = 1 << 16;
 /// With fewer open files than this no process is asked for its cap on them:
@@ -26,7 +28,7 @@ pub struct Usage {
 /// Everything in a pid namespace descends from its process 1, as orphans
 /// become its children (pid_namespaces(7)).
 pub fn usage(root: i32) -> Usage {
-    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let page = u64::try_from(kernel::page_size()).unwrap_or(4096);
     let mut usage = Usage::default();
     let mut waiting = vec![root];
     let mut seen = 0;

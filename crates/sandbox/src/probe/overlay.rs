@@ -21,7 +21,7 @@ use crate::{
     error::{During, Layer, SandboxError},
     identity, root,
     sources::Sources,
-    spec::{Identity, Limits, SandboxSpec, Tree, WORKSPACES, WorkspaceMount},
+    spec::{Access, Grant, Identity, Limits, SandboxSpec, Tree, WORKSPACES, WorkspaceMount},
 };
 
 /// The name of this probe.
@@ -144,7 +144,14 @@ impl Folder {
         SandboxSpec {
             task: TaskId::from_random(0),
             identity,
-            grants: Vec::new(),
+            // A program is shown by a view of its folder.
+            grants: vec![Grant {
+                source: self.lower().join("changed"),
+                target: Path::new("/opt/probe").to_owned(),
+                access: Access::ReadOnly,
+                hidden: Vec::new(),
+                over: None,
+            }],
             files: Vec::new(),
             links: Vec::new(),
             covers: Vec::new(),
