@@ -1,6 +1,7 @@
 //! The secrets that a task may use, and where each may stand.
 
 mod fill;
+pub(crate) mod minting;
 
 use std::{
     future::Future,

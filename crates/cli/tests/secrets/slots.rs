@@ -86,6 +86,38 @@ fn g3_on_a_bound_host_no_other_credential_is_sent_and_without_one_it_is_reached(
 }
 
 #[test]
+fn g3_what_would_be_answered_with_a_new_credential_is_refused_where_a_secret_goes() {
+    let Some(stage) = Stage::bound() else {
+        return;
+    };
+    let task = stage.start(&[], "sleep 600");
+    for words in [
+        format!("-X POST {BEARER} https://api.test/v1/oauth/token"),
+        "-X POST https://api.test/V1/%6fauth//token/".to_owned(),
+        "-X POST https://api.test/v1/oauth/token".to_owned(),
+        format!("{BEARER} https://api.test/v1/aws/creds/deploy"),
+        "-X POST https://api.test/repos/o/r/keys".to_owned(),
+    ] {
+        let printed = stage.curl(&task, &words);
+        assert!(
+            printed.contains("\"secrets.minting\""),
+            "{words}: {printed}"
+        );
+        assert!(
+            printed.contains("stockade secret add"),
+            "{words}: {printed}"
+        );
+    }
+    assert!(stage.server.seen().is_empty(), "{:?}", stage.server.seen());
+    // Usual work with the same secret goes on, and so does asking for a token where
+    // none of the task's secrets goes.
+    let read = format!("{BEARER} https://api.test/v1/repos/o/r/keys");
+    assert_eq!(stage.curl(&task, &read), "ok 200");
+    let elsewhere = "-X POST https://other.test/v1/oauth/token";
+    assert_eq!(stage.curl(&task, elsewhere), "ok 200");
+}
+
+#[test]
 fn g3_fields_forms_passwords_parameters_and_cookies_are_slots_like_a_header() {
     let Some(stage) = Stage::open() else {
         return;

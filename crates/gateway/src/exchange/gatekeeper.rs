@@ -35,7 +35,7 @@ use crate::{
     record::{Record, bounded},
     reply::{Refusal, ReplyBody},
     rules::{Asked, Destination, HostRule, LiveRules, Snapshot},
-    secrets::{self, Fill, LiveSecrets, SecretSource},
+    secrets::{self, Fill, LiveSecrets, SecretSource, minting},
     settings::{ModelApi, Settings},
     upstream::{Connector, UpstreamAccess},
 };
@@ -219,6 +219,7 @@ impl Gatekeeper {
         }
         let destination = head.target.destination();
         if self.secrets.go_to(destination) && route.is_none() {
+            minting::refuse(&head.asked(), head.parts.uri.path())?;
             let headers = self.secrets.headers_at(destination);
             credential::refuse_foreign(head.parts, &headers, &slots)?;
             let parameters: Vec<_> = fills.iter().filter_map(Fill::parameter).collect();

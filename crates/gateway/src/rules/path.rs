@@ -53,7 +53,7 @@ impl RulePath {
 
     /// The same for a rule that denies: servers that read paths without regard
     /// to case or to a slash at the end must not find a way around it.
-    pub(super) fn denies(&self, path: &str) -> bool {
+    pub(crate) fn denies(&self, path: &str) -> bool {
         let pattern = Self(self.0.to_ascii_lowercase());
         let path = path.to_ascii_lowercase();
         pattern.matches(&path) || pattern.matches(path.trim_end_matches('/'))
