@@ -2,8 +2,10 @@
 
 use std::{ffi::OsStr, path::PathBuf, process::ExitCode};
 
-use stockade_supervisor::{BUILT_IN_ARGUMENT, Part, gateway, hashicorp, life, recorder};
-use stockade_vault::HASHICORP_ARGUMENT;
+use stockade_supervisor::{
+    BUILT_IN_ARGUMENT, Part, gateway, github_app, hashicorp, life, recorder,
+};
+use stockade_vault::{GITHUB_APP_ARGUMENT, GITHUB_GIVE_BACK_ARGUMENT, HASHICORP_ARGUMENT};
 
 /// Runs a process of Stockade's own if the first argument asks for one.
 pub(crate) fn run() -> Option<ExitCode> {
@@ -23,6 +25,10 @@ pub(crate) fn run() -> Option<ExitCode> {
             stockade_sandbox::probe::run(&path).map_err(Into::into)
         } else if first == OsStr::new(HASHICORP_ARGUMENT) {
             hashicorp::run(&path).map_err(Into::into)
+        } else if first == OsStr::new(GITHUB_APP_ARGUMENT) {
+            github_app::run(&path).map_err(Into::into)
+        } else if first == OsStr::new(GITHUB_GIVE_BACK_ARGUMENT) {
+            github_app::run_give_back().map_err(Into::into)
         } else if first == OsStr::new(stockade_sandbox::probe::OVERLAY_ARGUMENT) {
             stockade_sandbox::probe::run_overlay(&path).map_err(Into::into)
         } else if first == OsStr::new(BUILT_IN_ARGUMENT) {

@@ -20,6 +20,7 @@ mod fingerprints;
 mod found;
 pub mod gateway;
 mod git;
+pub mod github_app;
 mod guarded;
 mod happening;
 pub mod hashicorp;
@@ -40,6 +41,7 @@ mod publish;
 pub mod recorder;
 mod save;
 mod secrets;
+mod server;
 mod state;
 mod task;
 

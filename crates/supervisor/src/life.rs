@@ -36,7 +36,7 @@ use crate::{
     programs::ProgramRecord,
     publish::Publisher,
     save,
-    secrets::HeldSecrets,
+    secrets::{GivenBack, HeldSecrets},
     state::{StateDirectory, TaskDirectory, TaskLock},
     task::{Plan, STATUS, Session, TaskState, TaskStatus},
 };
@@ -310,6 +310,8 @@ impl Supervisor {
         if self.session.is_none() {
             self.execs.drain(self.main);
         }
+        let secrets = self.secrets.clone();
+        let giving_back = std::thread::spawn(move || secrets.give_back_all());
         self.tell_caps();
         if let Some(programs) = &mut self.programs {
             programs.finish();
@@ -341,10 +343,12 @@ impl Supervisor {
             Some(session) => session.before.clone(),
             None => end,
         };
+        let given_back = giving_back.join().unwrap_or_default();
         let recorded = unanswered
             .and_then(|()| capped.map(|_| ()))
             .and_then(|()| note(&self.record, EventKind::Snapshot, body))
             .and_then(|()| note(&self.record, EventKind::Imported, commits))
+            .and_then(|()| note_given_back(&self.record, &given_back))
             .and_then(|()| note(&self.record, EventKind::TaskEnded, json!({ "state": end })));
         self.status = self.status.in_state(end);
         self.task.write(STATUS, &self.status)?;
@@ -356,6 +360,18 @@ impl Supervisor {
         control::wait_for_viewers();
         recorded
     }
+}
+
+/// Records which values that were made for the task are worth nothing any more.
+fn note_given_back(record: &RecorderClient, given: &[GivenBack]) -> Result<(), SupervisorError> {
+    for (secret, given) in given {
+        let mut body = json!({ "secret": secret, "given_back": given.is_ok() });
+        if let Err(error) = given {
+            body["reason"] = json!(error.to_string());
+        }
+        note(record, EventKind::SecretTakenBack, body)?;
+    }
+    Ok(())
 }
 
 /// Records an event; without the record, nothing may go on.

@@ -14,7 +14,7 @@ use stockade_vault::{
 };
 use stockade_workspace::{StandIns, visible};
 
-pub(crate) use self::held::HeldSecrets;
+pub(crate) use self::held::{GivenBack, HeldSecrets};
 use crate::{
     error::SupervisorError,
     gateway::Keys,
@@ -152,6 +152,7 @@ impl PlannedSecret {
             Source::Env(variable) => format!("from the variable {variable}"),
             Source::Command(_) => "from a command".to_owned(),
             Source::Hashicorp(_) => "from HashiCorp Vault".to_owned(),
+            Source::GithubApp(token) => format!("made for the task by the GitHub App {token}"),
             Source::File => "from the store".to_owned(),
         };
         let known = if self.variables.is_empty() {
@@ -255,7 +256,7 @@ where
         let name = &secret.bound.name;
         match &secret.source {
             Source::File => stored.push(name.clone()),
-            Source::Command(_) | Source::Hashicorp(_) => {
+            Source::Command(_) | Source::Hashicorp(_) | Source::GithubApp(_) => {
                 keys.environment.clone_from(environment);
             }
             Source::Env(_) => {

@@ -29,6 +29,12 @@ pub const VAULT_TOKEN: &str = "VAULT_TOKEN";
 pub const VAULT_NAMESPACE: &str = "VAULT_NAMESPACE";
 /// The file with the authority of HashiCorp Vault's certificate, read on the host.
 pub const VAULT_CACERT: &str = "VAULT_CACERT";
+/// The private key of a GitHub App, in PEM, read on the host, never passed inside.
+pub const GITHUB_APP_PRIVATE_KEY: &str = "GITHUB_APP_PRIVATE_KEY";
+/// The file with that key, read on the host.
+pub const GITHUB_APP_PRIVATE_KEY_FILE: &str = "GITHUB_APP_PRIVATE_KEY_FILE";
+/// Where GitHub's API is, read on the host.
+pub const GITHUB_API_URL: &str = "GITHUB_API_URL";
 /// Set inside: the id of the task.
 pub const TASK: &str = "STOCKADE_TASK";
 /// Set inside: the first of ten ports that are this task's own.

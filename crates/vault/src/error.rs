@@ -12,7 +12,7 @@ pub enum VaultError {
     )]
     Name(String),
     /// Not a source.
-    #[error("`{}` is not a source: write env:VARIABLE, command:PROGRAM…, vault:MOUNT/data/PATH#FIELD or file", .0.escape_debug())]
+    #[error("`{}` is not a source: write env:VARIABLE, command:PROGRAM…, vault:MOUNT/data/PATH#FIELD, github-app:APP@OWNER/REPOSITORY or file", .0.escape_debug())]
     Source(String),
     /// Not a field of HashiCorp Vault.
     #[error(
@@ -20,6 +20,12 @@ pub enum VaultError {
          vault:secret/data/ci/github#token", .0.escape_debug()
     )]
     HashicorpField(String),
+    /// Not a token of a GitHub App.
+    #[error(
+        "`github-app:{}` names no token: write the App's id, one repository and what may be done, \
+         such as github-app:123456@acme/site:contents=write,pull_requests=write", .0.escape_debug()
+    )]
+    AppToken(String),
     /// Not a slot.
     #[error("`{}` is not a slot: {reason}", text.escape_debug())]
     Slot {
@@ -56,9 +62,11 @@ pub enum VaultError {
         /// How it ended.
         reason: String,
     },
-    /// HashiCorp Vault gave no value.
-    #[error("HashiCorp Vault gave no value of `{name}`: {reason}")]
-    Hashicorp {
+    /// A server that was asked gave no value, or did not take one back.
+    #[error("{who} does not do what the secret `{name}` needs: {reason}")]
+    Asked {
+        /// The server.
+        who: &'static str,
         /// Whose value it is.
         name: SecretName,
         /// Why, and what helps.

@@ -23,6 +23,9 @@ pub use self::{
     error::VaultError,
     name::SecretName,
     placeholder::{Alphabet, Shape},
-    source::{Environment, HASHICORP_ARGUMENT, HashicorpField, Source, check_value},
+    source::{
+        AppToken, Environment, GITHUB_APP_ARGUMENT, GITHUB_GIVE_BACK_ARGUMENT, HASHICORP_ARGUMENT,
+        HashicorpField, Source, check_value,
+    },
     store::{Key, Store},
 };

@@ -1,9 +1,10 @@
+mod github_app;
 mod hashicorp;
 
 use std::{
     collections::BTreeMap,
     fmt,
-    io::{self, Read},
+    io::{self, Read, Write},
     os::unix::process::CommandExt,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     str::FromStr,
@@ -18,7 +19,10 @@ use serde::{Deserialize, Serialize};
 use stockade_types::Redacted;
 use zeroize::Zeroizing;
 
-pub use self::hashicorp::{HASHICORP_ARGUMENT, HashicorpField};
+pub use self::{
+    github_app::{AppToken, GITHUB_APP_ARGUMENT, GITHUB_GIVE_BACK_ARGUMENT},
+    hashicorp::{HASHICORP_ARGUMENT, HashicorpField},
+};
 use crate::{error::VaultError, name::SecretName};
 
 /// Where a secret's value comes from.
@@ -31,6 +35,8 @@ pub enum Source {
     Command(String),
     /// `vault:MOUNT/data/PATH#FIELD`: a field that HashiCorp Vault tells.
     Hashicorp(HashicorpField),
+    /// `github-app:APP@OWNER/REPOSITORY:…`: a token that a GitHub App makes.
+    GithubApp(AppToken),
     /// `file`: the store that age encrypts.
     File,
 }
@@ -42,6 +48,9 @@ pub type Environment = BTreeMap<String, String>;
 const OUTPUT_MAX: usize = 8 * 1024;
 /// How long it may take: a person may have to touch a key.
 const COMMAND_MAX: Duration = Duration::from_mins(1);
+/// For how long a token of a GitHub App is used: four fifths of the hour that it
+/// lives.
+const APP_TOKEN_USED: Duration = Duration::from_mins(48);
 
 impl FromStr for Source {
     type Err = VaultError;
@@ -57,6 +66,7 @@ impl FromStr for Source {
                 Ok(Self::Command(command.to_owned()))
             }
             ("vault", field) => field.parse().map(Self::Hashicorp),
+            ("github-app", token) => token.parse().map(Self::GithubApp),
             _ => Err(refused()),
         }
     }
@@ -73,6 +83,7 @@ impl fmt::Display for Source {
             Self::Env(name) => write!(formatter, "env:{name}"),
             Self::Command(command) => write!(formatter, "command:{command}"),
             Self::Hashicorp(field) => write!(formatter, "vault:{field}"),
+            Self::GithubApp(token) => write!(formatter, "github-app:{token}"),
             Self::File => formatter.write_str("file"),
         }
     }
@@ -96,7 +107,35 @@ impl Source {
     /// Whether it is asked while a task runs, which takes time, and may be
     /// asked again.
     pub fn is_asked(&self) -> bool {
-        matches!(self, Self::Command(_) | Self::Hashicorp(_))
+        matches!(
+            self,
+            Self::Command(_) | Self::Hashicorp(_) | Self::GithubApp(_)
+        )
+    }
+
+    /// For how long a value may be used at most, if it does not last.
+    pub fn lifetime(&self) -> Option<Duration> {
+        matches!(self, Self::GithubApp(_)).then_some(APP_TOKEN_USED)
+    }
+
+    /// Whether a value is made for whoever asks, who has to give it back.
+    pub fn is_made(&self) -> bool {
+        matches!(self, Self::GithubApp(_))
+    }
+
+    /// Gives back `value`, which was made by [`Self::read`]: from then on it is
+    /// worth nothing. Does nothing with values that are not made.
+    pub fn give_back(
+        &self,
+        name: &SecretName,
+        value: &Redacted<String>,
+        environment: &Environment,
+    ) -> Result<(), VaultError> {
+        if !self.is_made() {
+            return Ok(());
+        }
+        let words = [GITHUB_GIVE_BACK_ARGUMENT];
+        asked("GitHub", name, &words, Some(value), environment).map(drop)
     }
 
     /// The value of `name`, from a variable of `environment` or by asking in
@@ -117,7 +156,7 @@ impl Source {
             Self::Command(command) => {
                 let mut shell = program("/bin/sh");
                 shell.args(["-c", command]);
-                let (status, printed) = run(name, shell, environment)?;
+                let (status, printed) = run(name, shell, None, environment)?;
                 if status.success() {
                     told(name, &printed).map(Some)
                 } else {
@@ -125,19 +164,14 @@ impl Source {
                 }
             }
             Self::Hashicorp(field) => {
-                // This executable, even after it was replaced on disk.
-                let mut reader = program("/proc/self/exe");
-                reader.args([HASHICORP_ARGUMENT, &field.to_string()]);
-                let (status, printed) = run(name, reader, environment)?;
-                if status.success() {
-                    return told(name, &printed).map(Some);
-                }
-                // Instead of a value it has printed why there is none.
-                let reason = String::from_utf8_lossy(&printed).trim().to_owned();
-                Err(VaultError::Hashicorp {
-                    name: name.clone(),
-                    reason,
-                })
+                let words = [HASHICORP_ARGUMENT, &field.to_string()];
+                let printed = asked("HashiCorp Vault", name, &words, None, environment)?;
+                told(name, &printed).map(Some)
+            }
+            Self::GithubApp(token) => {
+                let words = [GITHUB_APP_ARGUMENT, &token.to_string()];
+                let printed = asked("GitHub", name, &words, None, environment)?;
+                told(name, &printed).map(Some)
             }
             Self::File => Ok(None),
         }
@@ -165,6 +199,27 @@ fn program(path: &str) -> Command {
     Command::new(path)
 }
 
+/// What this executable prints, started with `words` to ask `who`.
+fn asked(
+    who: &'static str,
+    name: &SecretName,
+    words: &[&str],
+    input: Option<&Redacted<String>>,
+    environment: &Environment,
+) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+    // This executable, even after it was replaced on disk.
+    let mut reader = program("/proc/self/exe");
+    reader.args(words);
+    let (status, printed) = run(name, reader, input, environment)?;
+    if status.success() {
+        return Ok(printed);
+    }
+    // Instead of a value it has printed why there is none.
+    let reason = String::from_utf8_lossy(&printed).trim().to_owned();
+    let name = name.clone();
+    Err(VaultError::Asked { who, name, reason })
+}
+
 fn failed(name: &SecretName, reason: String) -> VaultError {
     VaultError::Command {
         name: name.clone(),
@@ -183,18 +238,23 @@ fn told(name: &SecretName, printed: &[u8]) -> Result<Redacted<String>, VaultErro
 fn run(
     name: &SecretName,
     mut command: Command,
+    input: Option<&Redacted<String>>,
     environment: &Environment,
 ) -> Result<(ExitStatus, Zeroizing<Vec<u8>>), VaultError> {
     let failed = |error: io::Error| failed(name, error.to_string());
     let mut child = command
         .env_clear()
         .envs(environment)
-        .stdin(Stdio::null())
+        .stdin(input.map_or_else(Stdio::null, |_| Stdio::piped()))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
         .map_err(failed)?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        // Less than a pipe holds. Who does not read it says why.
+        let _ = stdin.write_all(input.expose().as_bytes());
+    }
     let printed = match child.stdout.take() {
         Some(stdout) => printed(stdout),
         None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -297,6 +357,7 @@ mod tests {
             "env:GH_TOKEN",
             "command:op read 'op://a/b'",
             "vault:secret/data/ci#token",
+            "github-app:7@acme/site:contents=write",
             "file",
         ] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
@@ -308,6 +369,7 @@ mod tests {
             "env:1",
             "command: ",
             "vault:x",
+            "github-app:x",
             "GH_TOKEN",
         ] {
             assert!(text.parse::<Source>().is_err(), "{text}");

@@ -38,7 +38,8 @@ pub(crate) enum Secret {
         stockade secret add deploy\n  \
         stockade secret add github --from env:GH_TOKEN\n  \
         stockade secret add github --from 'command:op read op://dev/github/token' --ttl 10m\n  \
-        stockade secret add github --from vault:secret/data/ci/github#token --ttl 10m")]
+        stockade secret add github --from vault:secret/data/ci/github#token --ttl 10m\n  \
+        stockade secret add github --from github-app:123456@acme/site:contents=write")]
     Add(AddSecret),
     /// Add every variable of a `.env` file as a secret of its name
     #[command(after_help = "Examples:\n  stockade secret import .env")]
@@ -76,8 +77,9 @@ pub(crate) struct AddSecret {
     /// What it shall be called
     pub(crate) name: SecretName,
     /// Where its value comes from: `file` (encrypted by age), `env:VARIABLE` of whoever
-    /// starts a task, `command:…`, which prints it, or `vault:MOUNT/data/PATH#FIELD` of
-    /// HashiCorp Vault
+    /// starts a task, `command:…`, which prints it, `vault:MOUNT/data/PATH#FIELD` of
+    /// HashiCorp Vault, or `github-app:APP@OWNER/REPOSITORY:PERMISSION=LEVEL,…`, a token made
+    /// for each task
     #[arg(long, value_name = "SOURCE", default_value = "file")]
     pub(crate) from: Source,
     /// Ask the command or Vault again after this time, such as 10m [default: once a task]

@@ -56,7 +56,7 @@ fn add(arguments: &AddSecret, printer: Printer) -> Result<ExitCode, Failure> {
         }
         Source::Env(variable) if std::env::var_os(variable).is_none() => None,
         source => {
-            let value = source.read(name, &environment())?;
+            let value = had(source, name)?;
             value.map(|value| Shape::of(value.expose()))
         }
     };
@@ -293,11 +293,22 @@ fn list(printer: Printer) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The value that `source` tells, if it is asked. One that was made for this is given
+/// back at once.
+fn had(source: &Source, name: &SecretName) -> Result<Option<Redacted<String>>, Failure> {
+    let environment = environment();
+    let value = source.read(name, &environment)?;
+    if let Some(value) = &value {
+        source.give_back(name, value, &environment)?;
+    }
+    Ok(value)
+}
+
 fn test(named: &NamedSecret, printer: Printer) -> Result<ExitCode, Failure> {
     let name = &named.name;
     let catalogue = Catalogue::read(&host::config_folder()?)?;
     let entry = catalogue.get(name)?;
-    let value = if let Some(value) = entry.source.read(name, &environment())? {
+    let value = if let Some(value) = had(&entry.source, name)? {
         value
     } else {
         let store = catalogue.store();

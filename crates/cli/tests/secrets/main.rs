@@ -9,6 +9,7 @@
 #[path = "../host/mod.rs"]
 mod host;
 
+mod github_app;
 mod hashicorp;
 mod inside;
 mod scanning;

@@ -10,7 +10,7 @@ use stockade_policy::Source;
 use stockade_types::EventKind;
 use stockade_vault::SecretName;
 
-use super::{Supervisor, note};
+use super::{Supervisor, note, note_given_back};
 use crate::{
     control::{Answer, Asked, Reply, Request},
     error::SupervisorError,
@@ -195,6 +195,8 @@ impl Supervisor {
         }
         let body = json!({ "secret": secret, "by_uid": peer });
         note(&self.record, EventKind::SecretTakenBack, body)?;
+        let (secrets, record, name) = (self.secrets.clone(), self.record.clone(), secret.clone());
+        std::thread::spawn(move || note_given_back(&record, &secrets.give_back(&name)));
         Ok(match self.grants.take_back(secret) {
             Ok(()) => Reply::Once(Answer::Done),
             Err(error) => refuse(&error.to_string()),

@@ -1,7 +1,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -9,9 +9,12 @@ use std::{
 
 use stockade_gateway::SecretText;
 use stockade_types::Redacted;
-use stockade_vault::{Environment, SecretName, Source};
+use stockade_vault::{Environment, SecretName, Source, VaultError};
 
 use crate::{gateway::Keys, task::Plan};
+
+/// Of which secret a value was given back, and why it may still be used if it may.
+pub(crate) type GivenBack = (SecretName, Result<(), VaultError>);
 
 /// The values of a task's secrets, while it runs.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ struct Held {
     /// The value, and when the command told it. Locked while it does, so that
     /// it runs once for all that wait.
     value: Mutex<Option<(Redacted<String>, Instant)>>,
+    /// Values that were made for the task and have to be given back.
+    made: Mutex<Vec<Redacted<String>>>,
 }
 
 impl HeldSecrets {
@@ -39,10 +44,11 @@ impl HeldSecrets {
             let value = keys.secrets.get(&name);
             let held = Held {
                 source: secret.source.clone(),
-                ttl: secret.ttl_seconds.map(Duration::from_secs),
+                ttl: used_for(secret.ttl_seconds, &secret.source),
                 environment: Arc::clone(&environment),
                 taken_back: AtomicBool::new(false),
                 value: Mutex::new(value.map(|SecretText(value)| (value.clone(), Instant::now()))),
+                made: Mutex::default(),
             };
             (name, held)
         });
@@ -61,6 +67,28 @@ impl HeldSecrets {
         held.value(name)
     }
 
+    /// Lets no value be used any more, and gives back those that were made for the
+    /// task, all at once.
+    pub(crate) fn give_back_all(&self) -> Vec<GivenBack> {
+        for name in self.0.keys() {
+            self.take_back(name);
+        }
+        std::thread::scope(|scope| {
+            let made = self.0.iter().filter(|(_, held)| held.source.is_made());
+            let giving: Vec<_> = made
+                .map(|(name, held)| scope.spawn(|| held.give_back(name)))
+                .collect();
+            let given = giving.into_iter().filter_map(|thread| thread.join().ok());
+            given.flatten().collect()
+        })
+    }
+
+    /// Gives back the values of `name` that were made for the task.
+    pub(crate) fn give_back(&self, name: &SecretName) -> Vec<GivenBack> {
+        let held = self.0.get(name);
+        held.map_or_else(Vec::new, |held| held.give_back(name))
+    }
+
     /// Forgets the value of `name`; whether this task has the secret.
     pub(crate) fn take_back(&self, name: &SecretName) -> bool {
         let Some(held) = self.0.get(name) else {
@@ -75,6 +103,14 @@ impl HeldSecrets {
     }
 }
 
+/// For how long a value is used again: as long as the user says, at most as long as
+/// it lasts.
+fn used_for(seconds: Option<u64>, source: &Source) -> Option<Duration> {
+    let said = seconds.map(Duration::from_secs);
+    let lasts = source.lifetime();
+    said.into_iter().chain(lasts).min()
+}
+
 impl Held {
     fn value(&self, name: &SecretName) -> Result<Redacted<String>, String> {
         let mut known = self.value.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,14 +123,32 @@ impl Held {
             let told = self.source.read(name, &self.environment).map_err(|_| {
                 format!("its source gave none; `stockade secret test {name}`, outside, tells why")
             })?;
+            if self.source.is_made() {
+                self.made().extend(told.clone());
+            }
             *known = told.map(|value| (value, Instant::now()));
         }
         if self.is_taken_back() {
             *known = None;
+            // Nobody else knows of one that was made meanwhile.
+            self.give_back(name);
             return Err("it was taken back by a person".to_owned());
         }
         let value = known.as_ref().map(|(value, _)| value.clone());
         value.ok_or_else(|| "its value was not given at the start".to_owned())
+    }
+
+    fn give_back(&self, name: &SecretName) -> Vec<GivenBack> {
+        let made = std::mem::take(&mut *self.made());
+        let given = made.iter().map(|value| {
+            let given = self.source.give_back(name, value, &self.environment);
+            (name.clone(), given)
+        });
+        given.collect()
+    }
+
+    fn made(&self) -> MutexGuard<'_, Vec<Redacted<String>>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_taken_back(&self) -> bool {
@@ -115,6 +169,7 @@ mod tests {
             environment: Arc::new([("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into()),
             taken_back: AtomicBool::new(false),
             value: Mutex::new(value.map(|value| (Redacted::new(value.to_owned()), Instant::now()))),
+            made: Mutex::default(),
         };
         HeldSecrets(Arc::new([("a".parse().unwrap(), held)].into()))
     }
