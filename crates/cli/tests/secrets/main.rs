@@ -11,6 +11,7 @@ mod host;
 
 mod hashicorp;
 mod inside;
+mod recorded;
 mod scanning;
 mod slots;
 mod sources;

@@ -11,7 +11,7 @@ use stockade_gateway::SecretText;
 use stockade_types::Redacted;
 use stockade_vault::{Environment, SecretName, Source};
 
-use crate::{gateway::Keys, task::Plan};
+use crate::{gateway::Keys, redactions::Redactions, task::Plan};
 
 /// The values of a task's secrets, while it runs.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ struct Held {
     /// task runs without one.
     ttl: Option<Duration>,
     environment: Arc<Environment>,
+    /// What is told later stays out of the record too.
+    redactions: Redactions,
     taken_back: AtomicBool,
     /// The value, and when the command told it. Locked while it does, so that
     /// it runs once for all that wait.
@@ -31,8 +33,8 @@ struct Held {
 }
 
 impl HeldSecrets {
-    /// Those of `plan`, with the values that `keys` has.
-    pub(crate) fn new(plan: &Plan, keys: &Keys) -> Self {
+    /// Those of `plan`, with the values that `keys` has; of others `redactions` is told.
+    pub(crate) fn new(plan: &Plan, keys: &Keys, redactions: &Redactions) -> Self {
         let environment = Arc::new(keys.environment.clone());
         let held = plan.secrets.iter().map(|secret| {
             let name = secret.bound.name.clone();
@@ -41,6 +43,7 @@ impl HeldSecrets {
                 source: secret.source.clone(),
                 ttl: secret.ttl_seconds.map(Duration::from_secs),
                 environment: Arc::clone(&environment),
+                redactions: redactions.clone(),
                 taken_back: AtomicBool::new(false),
                 value: Mutex::new(value.map(|SecretText(value)| (value.clone(), Instant::now()))),
             };
@@ -87,6 +90,10 @@ impl Held {
             let told = self.source.read(name, &self.environment).map_err(|_| {
                 format!("its source gave none; `stockade secret test {name}`, outside, tells why")
             })?;
+            if let Some(value) = &told {
+                let learnt = self.redactions.learn(name.as_str(), value);
+                learnt.map_err(|_| "its value cannot be kept out of the record".to_owned())?;
+            }
             *known = told.map(|value| (value, Instant::now()));
         }
         if self.is_taken_back() {
@@ -113,6 +120,7 @@ mod tests {
             source: source.parse().unwrap(),
             ttl: ttl.map(Duration::from_secs),
             environment: Arc::new([("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into()),
+            redactions: Redactions::new(Vec::new(), Vec::new()).unwrap(),
             taken_back: AtomicBool::new(false),
             value: Mutex::new(value.map(|value| (Redacted::new(value.to_owned()), Instant::now()))),
         };
