@@ -34,6 +34,7 @@ mod read;
 mod record;
 mod recorder;
 mod redact;
+mod search;
 mod store;
 mod tiles;
 mod verify;
@@ -55,5 +56,6 @@ pub use self::{
     record::{Appended, MAX_EVENT_BYTES, Record, RecordKind, Upkeep},
     recorder::{Place, RecorderError, run_recorder},
     redact::{Redact, Redaction},
+    search::Search,
     verify::{Fault, Verified, VerifyError, checkpoint, verify},
 };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use stockade_audit::Export;
+use stockade_audit::{Export, Search};
 
 use super::{TaskName, values};
 
@@ -94,6 +94,16 @@ pub(crate) struct Select {
     /// Only before this time, said in the same way
     #[arg(long, value_name = "TIME", value_parser = values::moment)]
     pub(crate) until: Option<String>,
+}
+
+impl Select {
+    /// What of a log is wanted.
+    pub(crate) fn search(&self) -> Search {
+        Search::default()
+            .of_kinds(&self.kind)
+            .containing(self.contains.as_deref())
+            .between(self.since.as_deref(), self.until.as_deref())
+    }
 }
 
 #[derive(Debug, Args)]
