@@ -44,7 +44,7 @@ pub use self::{
     client::{Pending, RecordError, RecorderClient},
     error::LogError,
     evidence::{Evidence, key, verify_host},
-    export::Export,
+    export::{Export, Exporter},
     frame::Refusal,
     hash::{Hash, HashError},
     host::{Binding, Fingerprints, Host, bindings, host_log},

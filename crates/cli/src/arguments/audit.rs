@@ -36,7 +36,9 @@ pub(crate) enum Audit {
     /// Write records in the form of other tools
     #[command(
         after_help = "Examples:\n  stockade audit export --format csv > records.csv\n  \
-        stockade audit export --task fix-login --format ocsf"
+        stockade audit export --task fix-login --format ocsf\n  \
+        stockade audit export --since 1d --format syslog | nc -U /run/collector.sock\n  \
+        stockade audit export --format otlp > traces.jsonl"
     )]
     Export(ExportArguments),
 }
@@ -115,15 +117,19 @@ pub(crate) struct ExportArguments {
     pub(crate) select: Select,
 }
 
-/// A form of export, one event a line.
+/// A form of export, in lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// JSON as the record has it
     Jsonl,
     /// Comma-separated values
     Csv,
-    /// Open Cybersecurity Schema Framework
+    /// Open Cybersecurity Schema Framework, with its integrity profile
     Ocsf,
+    /// Traces of OpenTelemetry, as its exporter for files writes them
+    Otlp,
+    /// Messages of RFC 5424
+    Syslog,
 }
 
 impl Format {
@@ -132,6 +138,8 @@ impl Format {
             Self::Jsonl => Export::Jsonl,
             Self::Csv => Export::Csv,
             Self::Ocsf => Export::Ocsf,
+            Self::Otlp => Export::Otlp,
+            Self::Syslog => Export::Syslog,
         }
     }
 }

@@ -118,13 +118,23 @@ fn export(arguments: &ExportArguments, printer: Printer) -> Result<ExitCode, Fai
     form.header()
         .into_iter()
         .for_each(|header| printer.text(header));
-    each(&arguments.select, |task, record, _| {
-        let line = form
-            .line(task.status.id.as_str(), record)
-            .map_err(Failure::failed)?;
-        printer.text(&line);
-        Ok(())
-    })?;
+    let select = &arguments.select;
+    let (state, search) = (host::state()?, select.search());
+    // Without a key nothing was ever signed here.
+    let key = stockade_audit::key(&state.audit()).ok();
+    let machine = key.as_ref().map_or("stockade", |key| key.name());
+    for (task, records) in logs(&state, select)? {
+        let mut exporter = form.of_log(machine, task.status.id.as_str());
+        for record in records {
+            let record = record.map_err(|error| Failure::failed(describe(&error)))?;
+            let lines = exporter.record(&record, search.wants(&record));
+            let lines = lines.map_err(Failure::failed)?;
+            for line in &lines {
+                printer.text(line);
+            }
+        }
+        exporter.finish().iter().for_each(|line| printer.text(line));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
