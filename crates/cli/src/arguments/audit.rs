@@ -41,6 +41,15 @@ pub(crate) enum Audit {
         stockade audit export --format otlp > traces.jsonl"
     )]
     Export(ExportArguments),
+    /// Say what the records show of a framework's controls, each line with the events it
+    /// rests on, once all of them were checked
+    #[command(
+        after_help = "Examples:\n  stockade audit report --framework soc2 --since 90d\n  \
+        stockade audit report --framework eu-ai-act --json > report.json\n\n\
+        Exit codes: 0 all records are sound · 3 nothing there · 8 a record was changed, nothing \
+        is reported · 9 sound as far as could be checked"
+    )]
+    Report(ReportArguments),
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +124,33 @@ pub(crate) struct ExportArguments {
     pub(crate) format: Format,
     #[command(flatten)]
     pub(crate) select: Select,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// Whose controls
+    #[arg(long, value_enum)]
+    pub(crate) framework: Framework,
+    /// Only of this task [default: all]
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// Only from this time on: RFC 3339 or the start of it, or how long ago, such as 90d
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
+    pub(crate) since: Option<String>,
+    /// Only before this time, said in the same way
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
+    pub(crate) until: Option<String>,
+}
+
+/// A framework of controls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Framework {
+    /// AICPA's Trust Services Criteria of 2017, as revised in 2022
+    Soc2,
+    /// Annex A of ISO/IEC 27001:2022
+    Iso27001,
+    /// Regulation (EU) 2024/1689
+    EuAiAct,
 }
 
 /// A form of export, in lines.

@@ -1,6 +1,7 @@
-//! `stockade audit`: records listed, searched, exported, checked and proved.
+//! `stockade audit`: records listed, searched, exported, checked, proved and reported.
 
 mod answers;
+mod report;
 mod verify;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ pub(crate) fn run(audit: &Audit, printer: Printer) -> Result<ExitCode, Failure> 
         Audit::Log(name) => log(name, printer),
         Audit::Query(arguments) => query(arguments, printer),
         Audit::Export(arguments) => export(arguments, printer),
+        Audit::Report(arguments) => report::run(arguments, printer),
     }
 }
 
