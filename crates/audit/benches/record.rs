@@ -21,7 +21,9 @@ use std::{
 };
 
 use serde_json::json;
-use stockade_audit::{Evidence, Place, RecorderClient, read, run_recorder, verify};
+use stockade_audit::{
+    Evidence, Place, RecorderClient, Redact, Redaction, read, run_recorder, verify,
+};
 use stockade_types::{Event, EventKind};
 
 /// How many durable records are measured.
@@ -31,6 +33,16 @@ const GROUPED: u64 = 200_000;
 /// How often the log is checked.
 const CHECKS: usize = 7;
 const NAME: &str = "t-bench";
+
+/// Nobody whose secrets stay out.
+#[derive(Debug)]
+struct NoSecrets;
+
+impl Redact for NoSecrets {
+    fn redact(&self, _: &str) -> Option<Redaction> {
+        None
+    }
+}
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
@@ -43,7 +55,7 @@ fn main() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let served = place.clone();
     let recorder = thread::spawn(move || run_recorder(theirs, &served));
-    let client = RecorderClient::connect(ours).unwrap();
+    let client = RecorderClient::connect(ours, NoSecrets).unwrap();
 
     durable(&client, folder.path());
     grouped(&client);

@@ -6,12 +6,14 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
 use stockade_types::Event;
 
 use crate::{
     frame::{REPLY_BYTES, Refusal, Reply, decode_reply},
     merkle::TreeHead,
     record::{Appended, MAX_EVENT_BYTES},
+    redact::{self, Redact},
 };
 
 /// How long a recorder may take for one reply, disk included, before it
@@ -40,7 +42,7 @@ pub enum RecordError {
 ///
 /// Clones share the channel, and events that several threads record at the
 /// same time share one `fdatasync`. Calls block; from async code use a
-/// blocking thread.
+/// blocking thread. No event leaves through it before its secrets were taken out.
 #[derive(Clone, Debug)]
 pub struct RecorderClient {
     shared: Arc<Shared>,
@@ -66,6 +68,8 @@ struct Shared {
     channel: UnixStream,
     /// The log as it was opened.
     opened: TreeHead,
+    /// What must not stand in it.
+    secrets: Box<dyn Redact>,
     /// The number of the next request; held while one is written.
     requests: Mutex<u64>,
     replies: Mutex<Replies>,
@@ -87,8 +91,12 @@ struct Replies {
 }
 
 impl RecorderClient {
-    /// Waits for the recorder at the other end of `channel` to open its log.
-    pub fn connect(channel: UnixStream) -> Result<Self, RecordError> {
+    /// Waits for the recorder at the other end of `channel` to open its log, from
+    /// which `secrets` stay out.
+    pub fn connect(
+        channel: UnixStream,
+        secrets: impl Redact + 'static,
+    ) -> Result<Self, RecordError> {
         channel
             .set_read_timeout(Some(REPLY_TIMEOUT))
             .map_err(RecordError::Lost)?;
@@ -103,6 +111,7 @@ impl RecorderClient {
                     size: greeting.seq,
                     root: greeting.root,
                 },
+                secrets: Box::new(secrets),
                 requests: Mutex::default(),
                 replies: Mutex::default(),
                 arrived: Condvar::new(),
@@ -115,6 +124,12 @@ impl RecorderClient {
         self.shared.opened
     }
 
+    /// What the secrets in `value` are: an event would hold it without them.
+    pub fn secrets_in(&self, value: &impl Serialize) -> Result<Vec<String>, RecordError> {
+        let value = serde_json::to_value(value).map_err(RecordError::Encode)?;
+        Ok(redact::found_in(&value, &*self.shared.secrets))
+    }
+
     /// Records one event; when this returns, it is on the disk.
     pub fn record(&self, event: &Event) -> Result<Appended, RecordError> {
         self.hand_over(event)?.wait()
@@ -123,7 +138,7 @@ impl RecorderClient {
     /// Hands over one event, to be recorded after those before it, so that others
     /// can follow before somebody waits for it.
     pub fn hand_over(&self, event: &Event) -> Result<Pending, RecordError> {
-        let frame = encode(event)?;
+        let frame = self.encode(event)?;
         let number = self.send(&frame)?;
         Ok(Pending {
             client: self.clone(),
@@ -137,7 +152,7 @@ impl RecorderClient {
     ///
     /// If one is refused, nothing can be recorded through this client again.
     pub fn post(&self, event: &Event) -> Result<(), RecordError> {
-        let frame = encode(event)?;
+        let frame = self.encode(event)?;
         let number = self.send(&frame)?;
         let mut replies = lock(&self.shared.replies);
         if replies.posted.len() >= POSTED_MAX {
@@ -150,6 +165,18 @@ impl RecorderClient {
         }
         replies.posted.insert(number);
         Ok(())
+    }
+
+    /// An event as it is sent: the one way to the recorder.
+    fn encode(&self, event: &Event) -> Result<Vec<u8>, RecordError> {
+        let event = redact::event(event, &*self.shared.secrets, MAX_EVENT_BYTES);
+        let event = event.map_err(RecordError::Encode)?;
+        let json = serde_json::to_vec(&*event).map_err(RecordError::Encode)?;
+        let length = u32::try_from(json.len())
+            .ok()
+            .filter(|_| json.len() <= MAX_EVENT_BYTES)
+            .ok_or(Refusal::TooLarge)?;
+        Ok([&length.to_le_bytes()[..], &json].concat())
     }
 
     /// Writes one request; its number says which reply belongs to it.
@@ -216,15 +243,6 @@ impl RecorderClient {
 /// A thread that panicked while it held one of these locks left whole values.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn encode(event: &Event) -> Result<Vec<u8>, RecordError> {
-    let json = serde_json::to_vec(event).map_err(RecordError::Encode)?;
-    let length = u32::try_from(json.len())
-        .ok()
-        .filter(|_| json.len() <= MAX_EVENT_BYTES)
-        .ok_or(Refusal::TooLarge)?;
-    Ok([&length.to_le_bytes()[..], &json].concat())
 }
 
 fn read_reply(mut channel: &UnixStream) -> io::Result<Reply> {

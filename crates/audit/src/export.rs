@@ -1,69 +1,116 @@
-//! Records in forms that other tools read.
+//! Records in forms that other tools read. An export reads logs; nothing waits
+//! for it.
+
+mod ocsf;
+mod otlp;
+mod syslog;
 
 use serde_json::{Value, json};
-use stockade_types::EventKind;
 
-use crate::{
-    canonical,
-    record::{Record, RecordKind},
-};
+use self::{ocsf::Chain, otlp::Spans};
+use crate::{canonical, record::Record};
 
-/// A form of export, one record a line.
+/// A form of export, in lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Export {
     /// The records as the log has them, with the name of their log.
     Jsonl,
     /// RFC 4180, but for its line ends.
     Csv,
-    /// Events of the Open Cybersecurity Schema Framework.
+    /// Events of the Open Cybersecurity Schema Framework, with its profile for the
+    /// integrity of records.
     Ocsf,
+    /// Traces of OpenTelemetry in OTLP's JSON, some spans a line.
+    Otlp,
+    /// RFC 5424, with structured data.
+    Syslog,
 }
 
-/// Which class of OCSF an event belongs to, and which of its activities it is.
-struct Class {
-    id: u32,
-    category: u32,
-    activity: u32,
+/// One log on its way into a form. It is to see every record from the first on: what
+/// is written of one may tell of those before.
+#[derive(Debug)]
+pub struct Exporter {
+    form: Form,
+    log: String,
+    machine: String,
+}
+
+#[derive(Debug)]
+enum Form {
+    Jsonl,
+    Csv,
+    Ocsf(Chain),
+    Otlp(Box<Spans>),
+    Syslog,
 }
 
 impl Export {
     /// What stands before the records.
     pub fn header(self) -> Option<&'static str> {
-        match self {
-            Self::Csv => Some("log,seq,at,kind,body"),
-            Self::Jsonl | Self::Ocsf => None,
-        }
+        (self == Self::Csv).then_some("log,seq,at,kind,body")
     }
 
-    /// A record of the log of this name, without a line feed.
-    pub fn line(self, log: &str, record: &Record) -> Result<String, serde_json::Error> {
-        let mut value = serde_json::to_value(record)?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(match self {
-            Self::Jsonl => {
-                value["log"] = json!(log);
-                spelled(&value)
-            }
-            Self::Csv => {
-                let body = spelled(&record.body);
-                let cells = [
-                    log,
-                    &record.seq.to_string(),
-                    &text(&value["at"]),
-                    &text(&value["kind"]),
-                    &body,
-                ];
-                cells.map(cell).join(",")
-            }
-            Self::Ocsf => spelled(&ocsf(log, record, &text(&value["kind"]))),
-        })
+    /// The way of the log of this name into this form; `machine` is the name of the
+    /// key that its checkpoints are signed with.
+    pub fn of_log(self, machine: &str, log: &str) -> Exporter {
+        Exporter {
+            form: match self {
+                Self::Jsonl => Form::Jsonl,
+                Self::Csv => Form::Csv,
+                Self::Ocsf => Form::Ocsf(Chain::default()),
+                Self::Otlp => Form::Otlp(Box::new(Spans::new(machine, log))),
+                Self::Syslog => Form::Syslog,
+            },
+            log: log.to_owned(),
+            machine: machine.to_owned(),
+        }
     }
 }
 
-fn spelled(value: &Value) -> String {
-    let mut text = String::new();
-    canonical::write_value(value, &mut text);
-    text
+impl Exporter {
+    /// The lines that the next record completes, without line feeds; of one that is
+    /// not `wanted`, none.
+    pub fn record(
+        &mut self,
+        record: &Record,
+        wanted: bool,
+    ) -> Result<Vec<String>, serde_json::Error> {
+        let (log, machine) = (&*self.log, &*self.machine);
+        let line = match &mut self.form {
+            Form::Otlp(spans) => {
+                spans.add(record, wanted);
+                return Ok(spans.full_line().into_iter().collect());
+            }
+            // Each event names the one before, also where that is not wanted.
+            Form::Ocsf(chain) => Some(chain.event(machine, log, record)?).filter(|_| wanted),
+            _ if !wanted => None,
+            Form::Jsonl => {
+                let mut value = serde_json::to_value(record)?;
+                value["log"] = json!(log);
+                Some(canonical(&value))
+            }
+            Form::Csv => Some(csv(log, record)?),
+            Form::Syslog => Some(syslog::message(log, record)?),
+        };
+        Ok(line.into_iter().collect())
+    }
+
+    /// What is left once the log has ended.
+    pub fn finish(self) -> Option<String> {
+        match self.form {
+            Form::Otlp(spans) => spans.finish(),
+            _ => None,
+        }
+    }
+}
+
+fn csv(log: &str, record: &Record) -> Result<String, serde_json::Error> {
+    let value = serde_json::to_value(record)?;
+    let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    let body = canonical(&record.body);
+    let seq = record.seq.to_string();
+    let cells = [log, &seq, &text("at"), &text("kind"), &body];
+    Ok(cells.map(cell).join(","))
 }
 
 /// Quoted, and so that no spreadsheet takes it for a formula.
@@ -76,94 +123,79 @@ fn cell(text: &str) -> String {
     format!("\"{guard}{}\"", text.replace('"', "\"\""))
 }
 
-fn class(kind: RecordKind) -> Class {
-    let (id, category, activity) = match kind {
-        // Process Activity: launch, terminate.
-        RecordKind::Event(EventKind::ExecStarted) => (1007, 1, 1),
-        RecordKind::Event(EventKind::ExecEnded) => (1007, 1, 2),
-        // Network Activity: open, close, refuse.
-        RecordKind::Event(EventKind::NetworkRequest | EventKind::InboundConnection) => (4001, 4, 1),
-        RecordKind::Event(EventKind::NetworkOutcome | EventKind::InboundOutcome) => (4001, 4, 2),
-        RecordKind::Event(EventKind::Denied) => (4001, 4, 5),
-        // API Activity: other.
-        _ => (6003, 6, 99),
-    };
-    Class {
-        id,
-        category,
-        activity,
-    }
+/// The name of a record's kind.
+fn kind(record: &Record) -> Result<String, serde_json::Error> {
+    let value = serde_json::to_value(record.kind)?;
+    Ok(value.as_str().unwrap_or_default().to_owned())
 }
 
-/// What OCSF has a place for; all else is its `unmapped`.
-fn ocsf(log: &str, record: &Record, kind: &str) -> Value {
-    let class = class(record.kind);
-    let refused = record.kind == RecordKind::Event(EventKind::Denied);
-    let milliseconds = record.at.unix_timestamp_nanos() / 1_000_000;
-    let mut event = json!({
-        "activity_id": class.activity,
-        "category_uid": class.category,
-        "class_uid": class.id,
-        "message": kind,
-        "metadata": {
-            "log_name": log,
-            "product": { "name": "Stockade", "vendor_name": "Stockade" },
-            "sequence": record.seq,
-            "uid": format!("{log}/{}", record.seq),
-            "version": "1.3.0",
-        },
-        "severity_id": if refused { 2 } else { 1 },
-        "time": i64::try_from(milliseconds).unwrap_or_default(),
-        "type_uid": class.id * 100 + class.activity,
-        "unmapped": record.body,
-    });
-    if refused {
-        event["status_id"] = json!(2);
-    }
-    if class.id == 4001 {
-        let (host, port) = (&record.body["host"], &record.body["port"]);
-        event["dst_endpoint"] = json!({ "hostname": host, "port": port });
-    }
-    event
+/// The words of a command, where the record has some.
+fn words(body: &Value) -> Option<Vec<&str>> {
+    let words = body["argv"].as_array()?;
+    Some(words.iter().filter_map(Value::as_str).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use stockade_types::EventKind;
     use time::macros::datetime;
 
     use super::*;
+    use crate::record::RecordKind;
 
-    fn record() -> Record {
+    pub(super) fn record(seq: u64, kind: EventKind, body: Value) -> Record {
         Record {
             at: datetime!(2026-01-02 03:04:05.006 UTC),
-            body: json!({ "host": "=cmd|'x'!A1\",\n", "port": 443 }),
-            kind: RecordKind::Event(EventKind::Denied),
+            body,
+            kind: RecordKind::Event(kind),
             prev: None,
-            seq: 7,
+            seq,
             version: 2,
         }
     }
 
+    pub(super) fn hostile() -> Record {
+        let host = "=cmd|'x'!A1\",\n]\\ \u{202e}";
+        record(7, EventKind::Denied, json!({ "host": host, "port": 443 }))
+    }
+
     #[test]
     fn a_hostile_text_stays_in_its_cell_and_on_its_line() {
-        let line = Export::Csv.line("=t", &record()).unwrap();
+        let mut csv = Export::Csv.of_log("stockade/m", "=t");
+        let record = record(7, EventKind::Denied, json!({ "host": "=cmd|'x'!A1\",\n" }));
         assert_eq!(
-            line,
-            r#""'=t","7","2026-01-02T03:04:05.006Z","denied","{""host"":""=cmd|'x'!A1\"",\n"",""port"":443}""#
+            csv.record(&record, true).unwrap(),
+            [r#""'=t","7","2026-01-02T03:04:05.006Z","denied","{""host"":""=cmd|'x'!A1\"",\n""}""#]
         );
-        for form in [Export::Csv, Export::Jsonl, Export::Ocsf] {
-            assert_eq!(form.line("t", &record()).unwrap().lines().count(), 1);
+        for form in [
+            Export::Csv,
+            Export::Jsonl,
+            Export::Ocsf,
+            Export::Otlp,
+            Export::Syslog,
+        ] {
+            let mut exporter = form.of_log("stockade/m", "t");
+            let mut lines = exporter.record(&hostile(), true).unwrap();
+            lines.extend(exporter.finish());
+            let [line] = lines.as_slice() else {
+                unreachable!("{form:?} has {lines:?}");
+            };
+            assert_eq!(line.lines().count(), 1, "{form:?}");
         }
     }
 
     #[test]
-    fn a_refusal_is_a_network_activity_that_failed() {
-        let line = Export::Ocsf.line("t", &record()).unwrap();
-        let event: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(event["class_uid"], 4001);
-        assert_eq!(event["type_uid"], 400_105);
-        assert_eq!(event["time"], 1_767_323_045_006_i64);
-        assert_eq!(event["dst_endpoint"]["port"], 443);
-        assert_eq!(event["metadata"]["uid"], "t/7");
+    fn what_is_not_wanted_is_not_written() {
+        for form in [
+            Export::Csv,
+            Export::Jsonl,
+            Export::Ocsf,
+            Export::Otlp,
+            Export::Syslog,
+        ] {
+            let mut exporter = form.of_log("stockade/m", "t");
+            assert!(exporter.record(&hostile(), false).unwrap().is_empty());
+            assert_eq!(exporter.finish(), None, "{form:?}");
+        }
     }
 }

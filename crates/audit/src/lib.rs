@@ -11,8 +11,9 @@
 //! - Whoever has the key can sign another history. It fits neither the host log
 //!   nor any [`TreeHead`] that was kept elsewhere.
 //!
-//! This room knows nothing of what events mean. Secrets must be gone before
-//! an event arrives here: what is recorded is hashed, and cannot be unsaid.
+//! This room knows nothing of what events mean, and of secrets only by whom it
+//! asks ([`Redact`]): nothing is sent to a recorder before that. What is recorded
+//! is hashed, and cannot be unsaid.
 
 mod canonical;
 mod chain;
@@ -32,6 +33,8 @@ mod proof;
 mod read;
 mod record;
 mod recorder;
+mod redact;
+mod search;
 mod store;
 mod tiles;
 mod verify;
@@ -41,7 +44,7 @@ pub use self::{
     client::{Pending, RecordError, RecorderClient},
     error::LogError,
     evidence::{Evidence, key, verify_host},
-    export::Export,
+    export::{Export, Exporter},
     frame::Refusal,
     hash::{Hash, HashError},
     host::{Binding, Fingerprints, Host, bindings, host_log},
@@ -52,5 +55,7 @@ pub use self::{
     read::{ReadError, Records, read},
     record::{Appended, MAX_EVENT_BYTES, Record, RecordKind, Upkeep},
     recorder::{Place, RecorderError, run_recorder},
+    redact::{Redact, Redaction},
+    search::Search,
     verify::{Fault, Verified, VerifyError, checkpoint, verify},
 };

@@ -1,5 +1,6 @@
 use std::{
     io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -8,6 +9,7 @@ use crate::{
     files::{self, Bundle},
     layout::{self, WIDTH},
     record::Record,
+    search::Search,
 };
 
 /// Why a record cannot be read.
@@ -65,6 +67,14 @@ impl ReadError {
 pub struct Records {
     source: Source,
     number: u64,
+    search: Search,
+}
+
+impl Records {
+    /// Only those that `search` wants.
+    pub fn that(self, search: Search) -> Self {
+        Self { search, ..self }
+    }
 }
 
 #[derive(Debug)]
@@ -78,25 +88,38 @@ impl Iterator for Records {
     type Item = Result<Record, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let entries = match &mut self.source {
-            Source::Lines(lines) => return Some(lines.next_line()?.map(|line| line.record)),
-            Source::Entries(entries) => entries,
-        };
-        let entry = match entries.next()? {
-            Ok(entry) => entry,
-            Err(error) => return Some(Err(error)),
-        };
-        let record = self.number;
-        self.number += 1;
-        let decoded = Record::decode(&entry).map_err(|source| {
-            entries.ended = true;
-            ReadError::Malformed {
-                path: entries.log.clone(),
-                record,
-                source,
+        loop {
+            let record = match &mut self.source {
+                Source::Lines(lines) => lines.next_line()?.map(|line| line.record),
+                Source::Entries(entries) => {
+                    let place = match entries.advance()? {
+                        Ok(place) => place,
+                        Err(error) => return Some(Err(error)),
+                    };
+                    let number = self.number;
+                    self.number += 1;
+                    let entry = entries.bytes.get(place).unwrap_or_default();
+                    if !self.search.may_want(entry) {
+                        continue;
+                    }
+                    Record::decode(entry).map_err(|source| {
+                        entries.ended = true;
+                        ReadError::Malformed {
+                            path: entries.log.clone(),
+                            record: number,
+                            source,
+                        }
+                    })
+                }
+            };
+            if record
+                .as_ref()
+                .is_ok_and(|record| !self.search.wants(record))
+            {
+                continue;
             }
-        });
-        Some(decoded)
+            return Some(record);
+        }
     }
 }
 
@@ -110,7 +133,11 @@ pub fn read(log: &Path) -> Result<Records, ReadError> {
         log.metadata().map_err(ReadError::io(log))?;
         Source::Entries(entries(log))
     };
-    Ok(Records { source, number: 0 })
+    Ok(Records {
+        source,
+        number: 0,
+        search: Search::default(),
+    })
 }
 
 /// The entries of a log, bundle by bundle. An unfinished one, which may be being
@@ -142,12 +169,21 @@ impl Iterator for Entries {
     type Item = Result<Vec<u8>, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let place = self.advance()?;
+        Some(place.map(|place| self.bytes.get(place).unwrap_or_default().to_vec()))
+    }
+}
+
+impl Entries {
+    /// Where the next entry stands in `bytes`.
+    fn advance(&mut self) -> Option<Result<Range<usize>, ReadError>> {
         while !self.ended {
             let rest = self.bytes.get(self.place..).unwrap_or_default();
             if let Some((entry, _)) = layout::split_entry(rest) {
-                self.place += 2 + entry.len();
+                let start = self.place + 2;
+                self.place = start + entry.len();
                 self.taken += 1;
-                return Some(Ok(entry.to_vec()));
+                return Some(Ok(start..self.place));
             }
             // Only a full bundle has one after it; the last may have become full
             // since it was read.

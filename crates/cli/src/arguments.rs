@@ -19,7 +19,10 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::{
     approval::{Approve, Approver, Deny, Inbox, ScopeArguments},
-    audit::{Audit, ExportArguments, Prove, Query, Select, Verify, VerifyCommit},
+    audit::{
+        Audit, ExportArguments, Framework, Prove, Query, ReportArguments, Select, Verify,
+        VerifyCommit,
+    },
     machine::{Attack, Bench, BenchExec, Demo, Doctor},
     network::{Allow, NetworkArguments},
     policy::{Hook, Policy, PolicyReplay, PolicyTest, PolicyVerb},

@@ -234,14 +234,15 @@ fn events_are_listed_found_and_exported() {
     ]);
     assert!(!said.as_array().unwrap().is_empty());
 
-    for (format, head) in [("jsonl", 0), ("csv", 1), ("ocsf", 0)] {
+    for (format, head) in [("jsonl", 0), ("csv", 1), ("ocsf", 0), ("syslog", 0)] {
         let exported = host.stockade(&["audit", "export", "--format", format]);
         assert_eq!(
             exported.stdout.lines().count(),
             records.len() + head,
             "{format}"
         );
-        for line in exported.stdout.lines().filter(|_| format != "csv") {
+        let json = ["jsonl", "ocsf"].contains(&format);
+        for line in exported.stdout.lines().filter(|_| json) {
             let event: serde_json::Value = serde_json::from_str(line).unwrap();
             assert!(event.is_object());
         }

@@ -2,9 +2,11 @@
 
 mod table;
 
+use std::ops::Range;
+
 use aho_corasick::{AhoCorasick, BuildError};
 
-use self::table::{Check, FORMATS, Format};
+use self::table::{Check, FORMATS, Format, PRIVATE_KEY};
 use crate::decode::{Base64, Decoded, Decoder, Encoding, Hexadecimal};
 
 /// How much of a key is looked at; no format is longer but private keys, of
@@ -35,6 +37,8 @@ pub struct FormatFinding {
     pub at: u64,
     /// Tells two keys apart.
     mark: u64,
+    /// How many bytes of it were looked at; nothing where it stands encoded.
+    length: Option<usize>,
 }
 
 impl FormatFinding {
@@ -42,6 +46,43 @@ impl FormatFinding {
     pub fn is_same_key(&self, other: &Self) -> bool {
         (self.kind, self.mark) == (other.kind, other.mark)
     }
+
+    /// Whether it stands as it is, not encoded.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.length.is_some()
+    }
+
+    /// The bytes of `text`, the whole that was searched, that hold it: all of a
+    /// private key, and the whole run in which it is encoded.
+    pub(crate) fn range_in(&self, text: &[u8]) -> Range<usize> {
+        let start = usize::try_from(self.at).map_or(text.len(), |at| at.min(text.len()));
+        let rest = &text[start..];
+        let length = match self.length {
+            Some(length) if self.kind == PRIVATE_KEY => private_key(rest, length),
+            Some(length) => length,
+            None => {
+                let in_run = |byte: &u8| {
+                    Base64::bits(*byte).is_some() || matches!(byte, b'=' | b'\r' | b'\n')
+                };
+                rest.iter().take_while(|byte| in_run(byte)).count()
+            }
+        };
+        start..start + length.min(rest.len())
+    }
+}
+
+/// How long the private key is with which `text` begins, of which so much was
+/// looked at: to the end of its last line, or of the text where that is cut off.
+fn private_key(text: &[u8], looked_at: usize) -> usize {
+    const END: &[u8] = b"-----END ";
+    const DASHES: &[u8] = b"KEY-----";
+    let place = |from: usize, wanted: &[u8]| {
+        let rest = text.get(from..)?;
+        let at = rest.windows(wanted.len()).position(|part| part == wanted)?;
+        Some(from + at + wanted.len())
+    };
+    let end = place(looked_at.min(text.len()), END).and_then(|end| place(end, DASHES));
+    end.unwrap_or(text.len())
 }
 
 impl Formats {
@@ -59,9 +100,14 @@ impl Formats {
 
     /// Every key in `text`, also in base64 and hexadecimal, in order.
     pub fn find(&self, text: &[u8]) -> Vec<FormatFinding> {
+        self.find_most(text).0
+    }
+
+    /// The same, and whether there may be more than are told.
+    pub(crate) fn find_most(&self, text: &[u8]) -> (Vec<FormatFinding>, bool) {
         let mut stream = FormatStream::default();
         stream.push(self, text);
-        stream.finish(self)
+        stream.finish_most(self)
     }
 }
 
@@ -84,15 +130,20 @@ impl FormatStream {
     }
 
     /// What was found, once the stream has ended.
-    pub fn finish(mut self, formats: &Formats) -> Vec<FormatFinding> {
+    pub fn finish(self, formats: &Formats) -> Vec<FormatFinding> {
+        self.finish_most(formats).0
+    }
+
+    fn finish_most(mut self, formats: &Formats) -> (Vec<FormatFinding>, bool) {
         let found = &mut self.findings;
         self.raw.push(formats, b"", true, found);
         self.base64.finish(formats, found);
         self.hexadecimal.finish(formats, found);
         let mut findings = self.findings;
+        let full = findings.len() >= FINDINGS_MAX;
         findings.sort_by_key(|finding| (finding.at, finding.mark));
         findings.dedup();
-        findings
+        (findings, full)
     }
 }
 
@@ -134,6 +185,7 @@ impl Search {
         self.push(formats, run.bytes, run.ends, found);
         for finding in &mut found[known..] {
             finding.at = run.run_at;
+            finding.length = None;
         }
         if run.ends {
             *self = Self::default();
@@ -187,6 +239,7 @@ impl Search {
                         kind: format.kind,
                         at: self.at + start as u64,
                         mark: mark(key),
+                        length: Some(taken - start),
                     });
                 }
             }

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use aho_corasick::{AhoCorasick, BuildError};
 
 use crate::forms::forms;
@@ -53,6 +55,16 @@ impl<T> KnownValues<T> {
     pub fn find_all<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = (usize, &'t T)> {
         let hits = self.automaton.find_iter(text);
         hits.map(|hit| (hit.start(), &self.known[self.owners[hit.pattern()]]))
+    }
+
+    /// The bytes that each form of each value takes in `text`, also where they
+    /// overlap.
+    pub(crate) fn ranges<'t>(
+        &'t self,
+        text: &'t [u8],
+    ) -> impl Iterator<Item = (Range<usize>, &'t T)> {
+        let hits = self.automaton.find_overlapping_iter(text);
+        hits.map(|hit| (hit.range(), &self.known[self.owners[hit.pattern()]]))
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use stockade_approval::{
     Accepted, Approvers, AskId, Expired, LocalKey, Looked, Moment, Outcome, Question, Queue,
@@ -118,6 +119,8 @@ impl Approvals {
         question: Question,
         now: Moment,
     ) -> Result<AskId, SupervisorError> {
+        // What is approved is what stands in the record, word by word.
+        self.may_be_recorded("the action", &question.action)?;
         let id = AskId::random()?;
         let body = json!({ "ask": id, "question": question, "expires": queue.expiry(now) });
         let record = self.note(EventKind::Asked, body)?;
@@ -141,6 +144,7 @@ impl Approvals {
         self.expire(queue, now)?;
         let approvers = Approvers::read(&self.folder)?;
         let local = LocalKey::open_or_make(&self.folder)?;
+        self.may_be_recorded("the answer", signed)?;
         let (by, accepted) = queue.judge(signed, &approvers, local.public(), now)?;
         let body = json!({ "answer": signed, "by": by, "by_uid": peer, "needs": match accepted {
             Accepted::More(people) => people,
@@ -187,6 +191,19 @@ impl Approvals {
             )?;
         }
         Ok(())
+    }
+
+    /// Refuses what holds a secret: without it, nobody could check a signature for it.
+    fn may_be_recorded(&self, what: &str, value: &impl Serialize) -> Result<(), SupervisorError> {
+        let found = self.record.secrets_in(value);
+        let found = found.map_err(|error| SupervisorError::Record(error.to_string()))?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let found = found.join(", ");
+        Err(SupervisorError::Refused(format!(
+            "{what} holds {found}, which must not stand in the record; leave it out"
+        )))
     }
 
     /// Records a step; the state of the record that ends with it.

@@ -112,12 +112,14 @@ pub fn resume(task: &TaskDirectory, plan: &Plan, keys: &Keys) -> Result<(), Supe
 
 /// Runs another command on an ended task's workspace, in a sandbox like the
 /// task's own but with no key and no way out. The task stands afterwards
-/// where it stood before; what the command changed is saved.
+/// where it stood before; what the command changed is saved. Of `keys` none is used;
+/// they stay out of what is recorded and printed.
 pub fn look_into(
     task: &TaskDirectory,
     argv: Vec<String>,
     cwd: Option<&str>,
     terminal: bool,
+    keys: &Keys,
 ) -> Result<(), SupervisorError> {
     let mut plan: Plan = task.read(PLAN)?;
     let before = task.read::<TaskStatus>(STATUS)?.state;
@@ -138,5 +140,5 @@ pub fn look_into(
         },
         before,
     });
-    resume(task, &plan, &Keys::default())
+    resume(task, &plan, keys)
 }

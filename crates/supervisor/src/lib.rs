@@ -39,6 +39,7 @@ mod programs;
 mod project;
 mod publish;
 pub mod recorder;
+mod redactions;
 mod save;
 mod secrets;
 mod server;
@@ -75,6 +76,7 @@ pub use self::{
     programs::is_shortened,
     project::{PROJECT_FILE, Project, Setup},
     publish::{Published, PublishedError},
+    redactions::Redactions,
     secrets::{PlannedSecret, WantedSecrets, slot, unlock},
     state::{StateDirectory, TaskDirectory, TaskLock, read_json, write_json},
     task::{FORMAT, Main, PLAN, Plan, Route, STATUS, Session, TaskState, TaskStatus, now, slug},

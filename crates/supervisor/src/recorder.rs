@@ -14,6 +14,7 @@ use stockade_types::Event;
 use crate::{
     error::SupervisorError,
     part::{self, Part},
+    redactions::Redactions,
     state::{TaskDirectory, make_private},
 };
 
@@ -38,12 +39,15 @@ pub fn run(folder: &Path) -> io::Result<()> {
     stockade_audit::run_recorder(channel, &place).map_err(io::Error::other)
 }
 
-/// Starts the recorder of a task. The one before it may still be signing its
-/// last records.
-pub(crate) fn start(task: &TaskDirectory) -> Result<(Child, RecorderClient), SupervisorError> {
+/// Starts the recorder of a task, from whose record these redactions keep secrets.
+/// The one before it may still be signing its last records.
+pub(crate) fn start(
+    task: &TaskDirectory,
+    redactions: &Redactions,
+) -> Result<(Child, RecorderClient), SupervisorError> {
     let deadline = Instant::now() + RELEASED_AFTER;
     loop {
-        let (mut child, client) = spawn(task)?;
+        let (mut child, client) = spawn(task, redactions)?;
         match client {
             Ok(client) => return Ok((child, client)),
             Err(error) => {
@@ -61,6 +65,7 @@ pub(crate) fn start(task: &TaskDirectory) -> Result<(Child, RecorderClient), Sup
 
 fn spawn(
     task: &TaskDirectory,
+    redactions: &Redactions,
 ) -> Result<(Child, Result<RecorderClient, RecordError>), SupervisorError> {
     let failed = |error: io::Error| SupervisorError::Record(error.to_string());
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
@@ -73,26 +78,33 @@ fn spawn(
         &log,
     )
     .map_err(failed)?;
-    Ok((child, RecorderClient::connect(ours)))
+    Ok((child, RecorderClient::connect(ours, redactions.clone())))
 }
 
 /// Adds an event to the record of a task that does not run, by a recorder of its
-/// own. When this returns, a signed checkpoint covers it.
-pub fn record(task: &TaskDirectory, event: &Event) -> Result<(), SupervisorError> {
-    with_recorder(task, |client| client.record(event).map(drop))
+/// own, without the secrets that `redactions` knows. When this returns, a signed
+/// checkpoint covers it.
+pub fn record(
+    task: &TaskDirectory,
+    event: &Event,
+    redactions: &Redactions,
+) -> Result<(), SupervisorError> {
+    with_recorder(task, redactions, |client| client.record(event).map(drop))
 }
 
 /// The state of the record of a task that does not run, every record of it
 /// signed.
 pub fn head(task: &TaskDirectory) -> Result<TreeHead, SupervisorError> {
-    with_recorder(task, |client| Ok(client.opened()))
+    let redactions = Redactions::new(Vec::new(), Vec::new())?;
+    with_recorder(task, &redactions, |client| Ok(client.opened()))
 }
 
 fn with_recorder<T>(
     task: &TaskDirectory,
+    redactions: &Redactions,
     work: impl FnOnce(&RecorderClient) -> Result<T, RecordError>,
 ) -> Result<T, SupervisorError> {
-    let (mut child, client) = start(task)?;
+    let (mut child, client) = start(task, redactions)?;
     let result = work(&client);
     drop(client);
     // Its channel is closed: it signs, and ends.

@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::json;
 use stockade_audit::{
-    Appended, Evidence, Host, Log, LogError, TreeHead, Verified, VerifierKey, VerifyError,
-    bindings, verify,
+    Appended, Evidence, Host, Log, LogError, Redact, Redaction, TreeHead, Verified, VerifierKey,
+    VerifyError, bindings, verify,
 };
 use stockade_types::{Event, EventKind};
 use tempfile::TempDir;
@@ -21,6 +21,16 @@ pub(crate) const NAME: &str = "t-1";
 
 pub(crate) fn event(number: u64) -> Event {
     Event::new(EventKind::NetworkRequest, json!({ "number": number }))
+}
+
+/// Nobody whose secrets stay out.
+#[derive(Debug)]
+pub(crate) struct NoSecrets;
+
+impl Redact for NoSecrets {
+    fn redact(&self, _: &str) -> Option<Redaction> {
+        None
+    }
 }
 
 pub(crate) struct Place {

@@ -16,7 +16,7 @@ use stockade_audit::{
 };
 use stockade_types::{Event, EventKind};
 
-use crate::fixture::{NAME, Place};
+use crate::fixture::{NAME, NoSecrets, Place};
 
 fn event(number: usize) -> Event {
     Event::new(EventKind::SecretUsed, json!({ "number": number }))
@@ -37,7 +37,7 @@ fn what_is_acknowledged_is_in_the_log_and_the_end_of_the_channel_ends_the_record
     let place = Place::new();
     for start_at in [0, 3] {
         let (channel, recorder) = start(&place);
-        let client = RecorderClient::connect(channel).unwrap();
+        let client = RecorderClient::connect(channel, NoSecrets).unwrap();
         for number in start_at..start_at + 3 {
             let receipt = client.record(&event(number)).unwrap();
             assert_eq!(receipt.seq, number as u64);
@@ -56,7 +56,7 @@ fn what_is_acknowledged_is_in_the_log_and_the_end_of_the_channel_ends_the_record
 fn many_threads_record_at_once_and_each_gets_its_own_receipt() {
     let place = Place::new();
     let (channel, recorder) = start(&place);
-    let client = RecorderClient::connect(channel).unwrap();
+    let client = RecorderClient::connect(channel, NoSecrets).unwrap();
     let threads: Vec<_> = (0..8)
         .map(|thread| {
             let client = client.clone();
@@ -99,7 +99,7 @@ fn a_client_learns_why_the_log_cannot_be_opened() {
     let place = Place::new();
     let holder = place.open();
     let (channel, recorder) = start(&place);
-    let error = RecorderClient::connect(channel).unwrap_err();
+    let error = RecorderClient::connect(channel, NoSecrets).unwrap_err();
     assert!(
         matches!(error, RecordError::Refused(Refusal::Locked)),
         "{error:?}"
@@ -109,7 +109,7 @@ fn a_client_learns_why_the_log_cannot_be_opened() {
 
     fs::write(place.log.join("checkpoint"), "not a note\n").unwrap();
     let (channel, recorder) = start(&place);
-    let error = RecorderClient::connect(channel).unwrap_err();
+    let error = RecorderClient::connect(channel, NoSecrets).unwrap_err();
     assert!(
         matches!(error, RecordError::Refused(Refusal::Damaged)),
         "{error:?}"
@@ -121,7 +121,7 @@ fn a_client_learns_why_the_log_cannot_be_opened() {
 fn an_event_beyond_the_cap_is_refused_before_it_is_sent() {
     let place = Place::new();
     let (channel, recorder) = start(&place);
-    let client = RecorderClient::connect(channel).unwrap();
+    let client = RecorderClient::connect(channel, NoSecrets).unwrap();
     let long = Event::new(EventKind::Denied, json!("x".repeat(MAX_EVENT_BYTES)));
     assert!(matches!(
         client.record(&long),
@@ -175,7 +175,7 @@ fn a_length_beyond_the_cap_ends_the_recorder_without_reading_on() {
 fn a_lost_recorder_is_an_error_for_everybody_who_waits_and_for_ever_after() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(&[0; 41]).unwrap();
-    let client = RecorderClient::connect(ours).unwrap();
+    let client = RecorderClient::connect(ours, NoSecrets).unwrap();
     let waiting: Vec<_> = (0..4)
         .map(|number| {
             let client = client.clone();
@@ -198,7 +198,7 @@ fn a_lost_recorder_is_an_error_for_everybody_who_waits_and_for_ever_after() {
 fn events_that_nobody_waits_for_are_recorded_in_their_place() {
     let place = Place::new();
     let (channel, recorder) = start(&place);
-    let client = RecorderClient::connect(channel).unwrap();
+    let client = RecorderClient::connect(channel, NoSecrets).unwrap();
     for number in 0..1_000 {
         client.post(&event(number)).unwrap();
         if number % 300 == 0 {
@@ -222,7 +222,7 @@ fn events_that_nobody_waits_for_are_recorded_in_their_place() {
 fn replies_that_nobody_waits_for_never_fill_the_channel() {
     let place = Place::new();
     let (channel, recorder) = start(&place);
-    let client = RecorderClient::connect(channel).unwrap();
+    let client = RecorderClient::connect(channel, NoSecrets).unwrap();
     let (done, posted) = std::sync::mpsc::channel();
     // One at a time, so that each reply is a message of its own.
     let posting = thread::spawn(move || {
@@ -244,7 +244,7 @@ fn a_refusal_that_nobody_waited_for_ends_the_recording() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     // The log is open; the disk is full.
     theirs.write_all(&[[0; 41], [1; 41]].concat()).unwrap();
-    let client = RecorderClient::connect(ours).unwrap();
+    let client = RecorderClient::connect(ours, NoSecrets).unwrap();
     client.post(&event(0)).unwrap();
     let lost = client.record(&event(1)).unwrap_err();
     assert!(matches!(lost, RecordError::Lost(_)), "{lost:?}");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use stockade_audit::Export;
+use stockade_audit::{Export, Search};
 
 use super::{TaskName, values};
 
@@ -36,9 +36,20 @@ pub(crate) enum Audit {
     /// Write records in the form of other tools
     #[command(
         after_help = "Examples:\n  stockade audit export --format csv > records.csv\n  \
-        stockade audit export --task fix-login --format ocsf"
+        stockade audit export --task fix-login --format ocsf\n  \
+        stockade audit export --since 1d --format syslog | nc -U /run/collector.sock\n  \
+        stockade audit export --format otlp > traces.jsonl"
     )]
     Export(ExportArguments),
+    /// Say what the records show of a framework's controls, each line with the events it
+    /// rests on, once all of them were checked
+    #[command(
+        after_help = "Examples:\n  stockade audit report --framework soc2 --since 90d\n  \
+        stockade audit report --framework eu-ai-act --json > report.json\n\n\
+        Exit codes: 0 all records are sound · 3 nothing there · 8 a record was changed, nothing \
+        is reported · 9 sound as far as could be checked"
+    )]
+    Report(ReportArguments),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +107,16 @@ pub(crate) struct Select {
     pub(crate) until: Option<String>,
 }
 
+impl Select {
+    /// What of a log is wanted.
+    pub(crate) fn search(&self) -> Search {
+        Search::default()
+            .of_kinds(&self.kind)
+            .containing(self.contains.as_deref())
+            .between(self.since.as_deref(), self.until.as_deref())
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ExportArguments {
     /// The form
@@ -105,15 +126,46 @@ pub(crate) struct ExportArguments {
     pub(crate) select: Select,
 }
 
-/// A form of export, one event a line.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// Whose controls
+    #[arg(long, value_enum)]
+    pub(crate) framework: Framework,
+    /// Only of this task [default: all]
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// Only from this time on: RFC 3339 or the start of it, or how long ago, such as 90d
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
+    pub(crate) since: Option<String>,
+    /// Only before this time, said in the same way
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
+    pub(crate) until: Option<String>,
+}
+
+/// A framework of controls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Framework {
+    /// AICPA's Trust Services Criteria of 2017, as revised in 2022
+    Soc2,
+    /// Annex A of ISO/IEC 27001:2022
+    Iso27001,
+    /// Regulation (EU) 2024/1689
+    EuAiAct,
+}
+
+/// A form of export, in lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// JSON as the record has it
     Jsonl,
     /// Comma-separated values
     Csv,
-    /// Open Cybersecurity Schema Framework
+    /// Open Cybersecurity Schema Framework, with its integrity profile
     Ocsf,
+    /// Traces of OpenTelemetry, as its exporter for files writes them
+    Otlp,
+    /// Messages of RFC 5424
+    Syslog,
 }
 
 impl Format {
@@ -122,6 +174,8 @@ impl Format {
             Self::Jsonl => Export::Jsonl,
             Self::Csv => Export::Csv,
             Self::Ocsf => Export::Ocsf,
+            Self::Otlp => Export::Otlp,
+            Self::Syslog => Export::Syslog,
         }
     }
 }

@@ -1,12 +1,14 @@
-//! `stockade audit`: records listed, searched, exported, checked and proved.
+//! `stockade audit`: records listed, searched, exported, checked, proved and reported.
 
 mod answers;
+mod report;
 mod verify;
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use stockade_audit::{ProofError, Record};
+use stockade_audit::{ProofError, Record, Records};
+use stockade_supervisor::StateDirectory;
 use stockade_workspace::visible;
 
 pub(crate) use self::verify::describe;
@@ -28,6 +30,7 @@ pub(crate) fn run(audit: &Audit, printer: Printer) -> Result<ExitCode, Failure> 
         Audit::Log(name) => log(name, printer),
         Audit::Query(arguments) => query(arguments, printer),
         Audit::Export(arguments) => export(arguments, printer),
+        Audit::Report(arguments) => report::run(arguments, printer),
     }
 }
 
@@ -117,13 +120,23 @@ fn export(arguments: &ExportArguments, printer: Printer) -> Result<ExitCode, Fai
     form.header()
         .into_iter()
         .for_each(|header| printer.text(header));
-    each(&arguments.select, |task, record, _| {
-        let line = form
-            .line(task.status.id.as_str(), record)
-            .map_err(Failure::failed)?;
-        printer.text(&line);
-        Ok(())
-    })?;
+    let select = &arguments.select;
+    let (state, search) = (host::state()?, select.search());
+    // Without a key nothing was ever signed here.
+    let key = stockade_audit::key(&state.audit()).ok();
+    let machine = key.as_ref().map_or("stockade", |key| key.name());
+    for (task, records) in logs(&state, select)? {
+        let mut exporter = form.of_log(machine, task.status.id.as_str());
+        for record in records {
+            let record = record.map_err(|error| Failure::failed(describe(&error)))?;
+            let lines = exporter.record(&record, search.wants(&record));
+            let lines = lines.map_err(Failure::failed)?;
+            for line in &lines {
+                printer.text(line);
+            }
+        }
+        exporter.finish().iter().for_each(|line| printer.text(line));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -132,54 +145,34 @@ pub(crate) fn each(
     select: &Select,
     mut take: impl FnMut(&Task, &Record, &Value) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let state = host::state()?;
-    let tasks = match &select.task {
-        Some(name) => vec![host::find(&state, Some(name))?],
-        None => host::tasks(&state)?,
-    };
-    for task in &tasks {
-        let path = task.directory.record();
-        let records = match stockade_audit::read(&path) {
-            // A task that was never started has none.
-            Err(_) if !path.exists() && select.task.is_none() => continue,
-            records => records.map_err(|error| Failure::failed(describe(&error)))?,
-        };
-        for record in records {
+    let search = select.search();
+    for (task, records) in logs(&host::state()?, select)? {
+        for record in records.that(search.clone()) {
             let record = record.map_err(|error| Failure::failed(describe(&error)))?;
             let value = serde_json::to_value(&record).map_err(Failure::failed)?;
-            if wanted(select, &value) {
-                take(task, &record, &value)?;
-            }
+            take(&task, &record, &value)?;
         }
     }
     Ok(())
 }
 
-fn wanted(select: &Select, event: &Value) -> bool {
-    // Times of one spelling are in the order of their letters.
-    let at = event["at"].as_str().unwrap_or_default();
-    let since = select.since.as_deref().is_none_or(|since| at >= since);
-    let until = select.until.as_deref().is_none_or(|until| at < until);
-    let kind = event["kind"].as_str().unwrap_or_default();
-    let kinds = select.kind.is_empty() || select.kind.iter().any(|wanted| wanted == kind);
-    since
-        && until
-        && kinds
-        && select
-            .contains
-            .as_deref()
-            .is_none_or(|text| says(&event["body"], text))
-}
-
-/// Whether a value says this text somewhere.
-fn says(value: &Value, text: &str) -> bool {
-    match value {
-        Value::String(string) => string.contains(text),
-        Value::Array(items) => items.iter().any(|item| says(item, text)),
-        Value::Object(members) => members
-            .iter()
-            .any(|(name, value)| name.contains(text) || says(value, text)),
-        Value::Number(number) => number.to_string() == text,
-        Value::Null | Value::Bool(_) => false,
+/// The logs that are asked for.
+fn logs(state: &StateDirectory, select: &Select) -> Result<Vec<(Task, Records)>, Failure> {
+    let tasks = match &select.task {
+        Some(name) => vec![host::find(state, Some(name))?],
+        None => host::tasks(state)?,
+    };
+    let mut logs = Vec::new();
+    for task in tasks {
+        let path = task.directory.record();
+        match stockade_audit::read(&path) {
+            // A task that was never started has none.
+            Err(_) if !path.exists() && select.task.is_none() => {}
+            records => {
+                let records = records.map_err(|error| Failure::failed(describe(&error)))?;
+                logs.push((task, records));
+            }
+        }
     }
+    Ok(logs)
 }

@@ -14,7 +14,7 @@ use stockade_supervisor::{
 
 use crate::{
     arguments::Exec,
-    commands::watch,
+    commands::{watch, work::keys_of_look},
     failure::Failure,
     host::{self, Task},
     print::Printer,
@@ -113,7 +113,8 @@ fn hold(task: &TaskDirectory) -> Result<Option<Connection>, Failure> {
     if task.is_locked() {
         return Ok(None);
     }
-    look_into(task, vec!["/bin/cat".to_owned()], None, false)?;
+    let keys = keys_of_look(task);
+    look_into(task, vec!["/bin/cat".to_owned()], None, false, &keys)?;
     let held = Request::Attach {
         write: true,
         whole: true,

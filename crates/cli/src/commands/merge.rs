@@ -12,7 +12,7 @@ use stockade_workspace::{
 
 use crate::{
     arguments::Merge,
-    commands::{review::path, run::confirm, verify_commit::policy, work::Work},
+    commands::{review::path, run::confirm, verify_commit, work::Work},
     failure::{Failure, Kind},
     host,
     print::{Printer, Tone},
@@ -170,15 +170,12 @@ pub(crate) fn plan(
     form: &Form,
 ) -> Result<MergePlan, Failure> {
     let head = recorder::head(&work.directory)?;
+    let [agent, model, policy] = verify_commit::recorded(&work.directory)?;
     let provenance = Provenance {
         task: work.status.id.to_string(),
-        agent: work.plan.contract.agent.name.clone(),
-        model: work
-            .status
-            .model
-            .clone()
-            .unwrap_or_else(|| "default".to_owned()),
-        policy: policy(&work.plan.contract),
+        agent,
+        model,
+        policy,
         record: format!("{} {}", head.size, head.root),
     };
     let request = MergeRequest {

@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use stockade_supervisor::{
-    Answer, Connection, HiddenValue, Host, PLAN, Plan, Request, SupervisorError, TaskState,
-    hidden_values, resume as start_again, unlock,
+    Answer, Connection, PLAN, Plan, Request, TaskState, resume as start_again, unlock,
 };
-use stockade_workspace::{Repository, TaskSpace, visible};
+use stockade_workspace::visible;
 
 use crate::{
     arguments::{Resume, Stop, TaskName},
@@ -15,6 +14,7 @@ use crate::{
         run::model_keys,
         secret::unlock::{environment, passphrase},
         watch,
+        work::hidden_values_of,
     },
     failure::{Failure, Kind},
     host::{self, Task},
@@ -128,11 +128,12 @@ pub(crate) fn resume(arguments: &Resume, printer: Printer) -> Result<ExitCode, F
     }
     plan.unbind_what_is_gone(&host.catalogue);
     let mut keys = model_keys(&plan)?;
-    match hidden_values_of(&host, &task) {
+    match hidden_values_of(&task.directory) {
         Ok(hidden) => keys.guard(hidden),
         // The repository may have been moved away; the task needs it no more.
         Err(error) => printer.note(&format!(
-            "what leaves is not searched for values of hidden files: {error}"
+            "what leaves is not searched for values of hidden files: {}",
+            error.message
         )),
     }
     unlock(
@@ -151,16 +152,6 @@ pub(crate) fn resume(arguments: &Resume, printer: Printer) -> Result<ExitCode, F
         return watch::outcome(&task.directory, json!({ "task": task.status.id }), printer);
     }
     watch::follow(&task.directory, printer)
-}
-
-/// What the files hold that are hidden from the task.
-fn hidden_values_of(host: &Host, task: &Task) -> Result<Vec<HiddenValue>, SupervisorError> {
-    let refused = |error: &dyn std::fmt::Display| SupervisorError::Refused(error.to_string());
-    let repository = Repository::discover(&host.git, &task.status.repository)?;
-    let space = TaskSpace::open(host.state.path(), task.directory.id());
-    let space = space.map_err(|error| refused(&error))?;
-    let patterns = host.config.secrets(&host.state, &repository)?;
-    hidden_values(&host.git, &repository, space.pool(), &patterns)
 }
 
 pub(crate) fn stop(arguments: &Stop, printer: Printer) -> Result<ExitCode, Failure> {

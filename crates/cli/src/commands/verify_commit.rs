@@ -87,6 +87,21 @@ pub(crate) fn run(arguments: &VerifyCommit, printer: Printer) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
+/// Agent, model and policy of a task as its record has them: a plan may hold words
+/// that no record may.
+pub(crate) fn recorded(task: &TaskDirectory) -> Result<[String; 3], Failure> {
+    let mut origin = Origin::default();
+    for record in stockade_audit::read(&task.record()).map_err(Failure::failed)? {
+        let record = record.map_err(Failure::failed)?;
+        match record.kind {
+            RecordKind::Event(EventKind::TaskStarted) => origin.start(&record.body),
+            RecordKind::Event(EventKind::PolicyChanged) => origin.change_policy(&record.body),
+            _ => {}
+        }
+    }
+    Ok([origin.agent, origin.model, origin.policy])
+}
+
 fn tampered(message: String) -> Failure {
     Failure::new(Kind::Tampered, message).hint("stockade audit verify --all checks every record")
 }
@@ -217,7 +232,7 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// How a merge commit names the rules and the contract that its task had.
-pub(crate) fn policy(contract: &Contract) -> String {
+fn policy(contract: &Contract) -> String {
     let bytes = serde_json::to_vec(contract).unwrap_or_default();
     let contract_digest = Hash::of(&bytes);
     match contract.policy.digest.as_str() {

@@ -11,6 +11,7 @@ use stockade_supervisor::{
 
 use crate::{
     arguments::{Attach, Logs, TaskName},
+    commands::work::keys_of_look,
     failure::{Failure, Kind},
     host,
     print::{Printer, Tone},
@@ -134,7 +135,7 @@ pub(crate) fn shell(name: &TaskName, printer: Printer) -> Result<ExitCode, Failu
             no_policy: true,
         }
     } else {
-        look_into(directory, argv, None, true)?;
+        look_into(directory, argv, None, true, &keys_of_look(directory))?;
         Request::Attach {
             write: true,
             whole: true,

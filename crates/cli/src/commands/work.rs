@@ -3,16 +3,17 @@
 use serde_json::{Value, json};
 use stockade_scan::Scanner;
 use stockade_supervisor::{
-    PLAN, Plan, StateDirectory, TaskDirectory, TaskState, TaskStatus, hidden_values, recorder,
-    with_disk,
+    HiddenValue, PLAN, Plan, Redactions, StateDirectory, TaskDirectory, TaskState, TaskStatus,
+    gateway::Keys, hidden_values, recorder, with_disk,
 };
 use stockade_types::{Denial, Event, EventKind, Redacted};
+use stockade_vault::Source;
 use stockade_workspace::{
     FileDiff, Git, Hunk, Imported, Repository, Review, Skipped, Snapshot, SnapshotLimits, TaskSpace,
 };
 
 use crate::{
-    commands::{provenance, review::path},
+    commands::{provenance, review::path, secret::unlock::environment},
     failure::{Failure, Kind},
     host,
 };
@@ -29,6 +30,8 @@ pub(crate) struct Work {
     pub(crate) review: Review,
     /// What finds keys in it.
     pub(crate) scanner: Scanner,
+    /// What stays out of the record.
+    redactions: Redactions,
     /// What the snapshot could not take.
     pub(crate) left_out: Vec<Skipped>,
     /// How many more it could not take.
@@ -71,7 +74,10 @@ impl Work {
         let imported = space
             .import(&git, &repository, &snapshot)
             .map_err(Failure::failed)?;
-        let scanner = scanner(state, &git, &repository, &space, &plan)?;
+        let patterns = host::config()?.secrets(state, &repository)?;
+        let hidden = hidden_values(&git, &repository, space.pool(), &patterns)?;
+        let redactions = redactions(&plan, hidden.clone())?;
+        let scanner = scanner(&plan, hidden)?;
         let review = space
             .review(&git, &repository, &imported, &scanner)
             .map_err(Failure::failed)?;
@@ -85,6 +91,7 @@ impl Work {
             imported,
             review,
             scanner,
+            redactions,
             left_out: snapshot.skipped,
             left_out_more: snapshot.skipped_more,
         })
@@ -98,7 +105,7 @@ impl Work {
 
     /// Adds to the record of the task.
     pub(crate) fn record(&self, kind: EventKind, body: Value) -> Result<(), Failure> {
-        record(&self.directory, kind, body)
+        record_without(&self.directory, kind, body, &self.redactions)
     }
 
     /// The failure of what `denial` tells, which is in the record when this returns.
@@ -155,29 +162,78 @@ fn is_stale(directory: &TaskDirectory, status: &TaskStatus, snapshot: &Snapshot)
 
 /// What finds keys in the work: by their format, and those that are known
 /// without asking for a passphrase.
-fn scanner(
-    state: &StateDirectory,
-    git: &Git,
-    repository: &Repository,
-    space: &TaskSpace,
-    plan: &Plan,
-) -> Result<Scanner, Failure> {
-    let patterns = host::config()?.secrets(state, repository)?;
-    let mut known = hidden_values(git, repository, space.pool(), &patterns)?;
-    for route in &plan.routes {
-        let key = std::env::var(&route.key).ok().filter(|key| !key.is_empty());
-        known.extend(key.map(|key| (route.key.clone(), Redacted::new(key))));
-    }
-    let planted = plan.honeytoken.iter();
-    let planted = planted.map(|planted| ("the honeytoken".to_owned(), planted.value()));
+fn scanner(plan: &Plan, hidden: Vec<HiddenValue>) -> Result<Scanner, Failure> {
+    let known: Vec<_> = hidden
+        .into_iter()
+        .chain(model_keys(plan))
+        .chain(plan.planted_value())
+        .collect();
     let known = known.iter();
     let known = known.map(|(name, value)| (name.clone(), value.expose().as_str()));
-    Scanner::new(known.chain(planted)).map_err(Failure::failed)
+    Scanner::new(known).map_err(Failure::failed)
+}
+
+/// The keys of models that the caller's environment has.
+fn model_keys(plan: &Plan) -> impl Iterator<Item = HiddenValue> {
+    plan.routes.iter().filter_map(|route| {
+        let key = std::env::var(&route.key).ok().filter(|key| !key.is_empty());
+        Some((route.key.clone(), Redacted::new(key?)))
+    })
+}
+
+/// What stays out of what a look into an ended task records and prints, as far as it
+/// is known without asking a person or a program.
+pub(crate) fn keys_of_look(task: &TaskDirectory) -> Keys {
+    let mut keys = Keys::default();
+    if let Ok(plan) = task.read::<Plan>(PLAN) {
+        model_keys(&plan).for_each(|(name, key)| keys.add_model(&name, key));
+    }
+    // The repository may have been moved away; the task needs it no more.
+    keys.guard(hidden_values_of(task).unwrap_or_default());
+    keys
+}
+
+/// What the files hold that are hidden from the task.
+pub(crate) fn hidden_values_of(task: &TaskDirectory) -> Result<Vec<HiddenValue>, Failure> {
+    let (state, git) = (host::state()?, host::git()?);
+    let status = task.status()?;
+    let repository = Repository::discover(&git, &status.repository).map_err(Failure::failed)?;
+    let space = TaskSpace::open(state.path(), task.id()).map_err(Failure::failed)?;
+    let patterns = host::config()?.secrets(&state, &repository)?;
+    Ok(hidden_values(&git, &repository, space.pool(), &patterns)?)
+}
+
+/// What stays out of the record of an ended task: of its secrets, those that are
+/// known without asking a person or a program.
+fn redactions(plan: &Plan, hidden: Vec<HiddenValue>) -> Result<Redactions, Failure> {
+    let environment = environment();
+    let secrets = plan.secrets.iter().filter_map(|secret| {
+        let name = &secret.bound.name;
+        let value = matches!(secret.source, Source::Env(_))
+            .then(|| secret.source.read(name, &environment).ok().flatten());
+        Some((name.to_string(), value.flatten()?))
+    });
+    let values = hidden.into_iter().chain(model_keys(plan)).chain(secrets);
+    let values = values.chain(plan.planted_value()).collect();
+    Ok(Redactions::new(
+        values,
+        plan.placeholders().cloned().collect(),
+    )?)
 }
 
 /// Adds an event to the record of a task that does not run.
 pub(crate) fn record(task: &TaskDirectory, kind: EventKind, body: Value) -> Result<(), Failure> {
-    recorder::record(task, &Event::new(kind, body)).map_err(|error| {
+    let plan: Plan = task.read(PLAN)?;
+    record_without(task, kind, body, &redactions(&plan, Vec::new())?)
+}
+
+fn record_without(
+    task: &TaskDirectory,
+    kind: EventKind,
+    body: Value,
+    redactions: &Redactions,
+) -> Result<(), Failure> {
+    recorder::record(task, &Event::new(kind, body), redactions).map_err(|error| {
         Failure::from(error)
             .hint("a task's record is written by one process at a time; stop the task first")
     })

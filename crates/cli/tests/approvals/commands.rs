@@ -144,3 +144,29 @@ fn g4_the_policy_asks_about_one_path_of_a_host_that_a_rule_allows() {
     assert!(refused.stderr.contains("security key"), "{refused:?}");
     assert_eq!(server.lines(), ["GET /a HTTP/1.1"]);
 }
+
+#[test]
+fn g3_nobody_is_asked_about_words_that_must_not_stand_in_the_record() {
+    let (host, _rules) = host_with_rules(ASKS);
+    let task = host.start_with(&["--ask", "--yes"], WAIT);
+    assert_eq!(host.exec(&task, SCRIPT).0, 0);
+    // Its issuer has long taken it back.
+    let key = ["ghp_zQWBuTSOoRi4A9spHc", "VY5ncnsDkxkJ0mLq17"].concat();
+    let refused = release(&host, &task, &key);
+    assert_eq!(refused.code, REFUSED, "{refused:?}");
+    let told = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(
+        told.contains("the action holds what looks like a GitHub token"),
+        "{told}"
+    );
+    // Nor is an answer taken that says one: it is signed as it is.
+    let id = asked(&release(&host, &task, "1.0"));
+    let reason = format!("use {key} instead");
+    let denied = host.stockade(&["deny", &id, "--reason", &reason]);
+    assert_ne!(denied.code, 0, "{denied:?}");
+    assert_eq!(host.stockade(&["deny", &id, "--reason", "no"]).code, 0);
+    let record = serde_json::to_string(&task.record()).unwrap();
+    assert!(!record.contains(&key), "{record}");
+    let verified = host.stockade(&["audit", "verify", &task.id]);
+    assert_eq!(verified.code, 0, "{verified:?}");
+}

@@ -12,6 +12,7 @@ mod host;
 mod github_app;
 mod hashicorp;
 mod inside;
+mod recorded;
 mod scanning;
 mod slots;
 mod sources;

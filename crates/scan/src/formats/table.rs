@@ -98,7 +98,7 @@ use Alphabet::{Alphanumeric, Base32, Base64, Capitals, Dotted, Hex, Lines, UrlSa
 const LONG: usize = 512;
 /// Of a private key the beginning is enough.
 const KEY_LEAST: usize = 64;
-const PRIVATE_KEY: &str = "a private key";
+pub(super) const PRIVATE_KEY: &str = "a private key";
 const GITHUB: &str = "a GitHub token";
 
 #[rustfmt::skip]

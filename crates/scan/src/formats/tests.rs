@@ -62,6 +62,28 @@ fn a_key_of_each_format_is_found_raw_escaped_in_base64_and_in_hexadecimal() {
 }
 
 #[test]
+fn g3_a_key_of_each_format_is_taken_out_of_a_text_whole_and_so_is_the_run_that_encodes_it() {
+    let cleaner = crate::TextCleaner::new([], []).unwrap();
+    for (seed, format) in (1..).zip(FORMATS) {
+        let key = key(format, seed);
+        let marker = format!("[redacted: what looks like {}]", format.kind);
+        for (text, expected) in [
+            (format!("a: {key}\"; b"), format!("a: {marker}")),
+            (STANDARD.encode(format!("the {key} ")), marker.clone()),
+            (hex::encode(format!("{key} ")), marker.clone()),
+        ] {
+            let cleaned = cleaner.clean(&text).unwrap();
+            assert!(cleaned.text.starts_with(&expected), "{text}: {cleaned:?}");
+            assert!(
+                !cleaned.text.contains(&key[format.prefix.len()..]),
+                "{cleaned:?}"
+            );
+            assert_eq!(cleaned.removed.len(), 1, "{text}: {cleaned:?}");
+        }
+    }
+}
+
+#[test]
 fn a_published_example_of_a_checksum_is_the_right_one() {
     // Of a token that its issuer has long taken back, in two parts.
     let token = ["ghp_zQWBuTSOoRi4A9spHc", "VY5ncnsDkxkJ0mLq17"].concat();

@@ -27,7 +27,9 @@ use crate::{
     policy::TaskPolicy,
     programs::{ProgramRecord, shortened},
     publish::Ports,
-    recorder, save,
+    recorder,
+    redactions::Redactions,
+    save,
     secrets::HeldSecrets,
     state::TaskDirectory,
     task::{Main, PLAN, Plan, STATUS, Session, TaskState, TaskStatus},
@@ -49,8 +51,9 @@ impl Supervisor {
         let mut status: TaskStatus = task.read(STATUS)?;
         // A port that is taken is told before anything is built.
         let ports = Ports::take(&plan.publish)?;
+        let redactions = Redactions::of(&plan, keys)?;
         status.published = ports.published();
-        let (recorder, record) = recorder::start(&task)?;
+        let (recorder, record) = recorder::start(&task, &redactions)?;
         watch_part(Part::Recorder, recorder, happenings.clone());
         // It makes its authority while the start is being recorded.
         let gateway = GatewayProcess::start(&task, &plan, keys);
@@ -73,7 +76,7 @@ impl Supervisor {
         let meter = Meter::new(&task, &plan, &status);
         let warned = record.clone();
         meter.rest_now_and_then(move |warning| note(&warned, EventKind::Budget, warning).is_ok());
-        let secrets = HeldSecrets::new(&plan, keys);
+        let secrets = HeldSecrets::new(&plan, keys, &redactions);
         let approvals = Approvals::new(&task, &plan, keys, record.clone(), link.waiters());
         let approvals = Arc::new(approvals);
         let judge = judge(policy, &plan, &approvals)?;
@@ -146,12 +149,9 @@ impl Supervisor {
         refusals: Arc<Refusals>,
         happenings: &Sender<Happening>,
     ) -> Context {
-        let of_models = self.plan.routes.iter().map(|route| &route.placeholder);
-        let of_secrets = self.plan.secrets.iter();
-        let of_secrets = of_secrets.map(|secret| &secret.bound.placeholder);
         let planted = self.plan.honeytoken.iter();
         let planted = planted.map(|planted| planted.value().to_owned());
-        let secrets = keys.values().chain(of_models).chain(of_secrets);
+        let secrets = keys.values().chain(self.plan.placeholders());
         let secrets = secrets.filter(|secret| !secret.is_empty()).cloned();
         let keys = self.plan.placeholder_variables().map(str::to_owned);
         let trust = self.trust_variables();

@@ -11,7 +11,7 @@ use stockade_gateway::SecretText;
 use stockade_types::Redacted;
 use stockade_vault::{Environment, SecretName, Source, VaultError};
 
-use crate::{gateway::Keys, task::Plan};
+use crate::{gateway::Keys, redactions::Redactions, task::Plan};
 
 /// Of which secret a value was given back, and why it may still be used if it may.
 pub(crate) type GivenBack = (SecretName, Result<(), VaultError>);
@@ -27,6 +27,8 @@ struct Held {
     /// task runs without one.
     ttl: Option<Duration>,
     environment: Arc<Environment>,
+    /// What is told later stays out of the record too.
+    redactions: Redactions,
     taken_back: AtomicBool,
     /// The value, and when the command told it. Locked while it does, so that
     /// it runs once for all that wait.
@@ -36,8 +38,8 @@ struct Held {
 }
 
 impl HeldSecrets {
-    /// Those of `plan`, with the values that `keys` has.
-    pub(crate) fn new(plan: &Plan, keys: &Keys) -> Self {
+    /// Those of `plan`, with the values that `keys` has; of others `redactions` is told.
+    pub(crate) fn new(plan: &Plan, keys: &Keys, redactions: &Redactions) -> Self {
         let environment = Arc::new(keys.environment.clone());
         let held = plan.secrets.iter().map(|secret| {
             let name = secret.bound.name.clone();
@@ -46,6 +48,7 @@ impl HeldSecrets {
                 source: secret.source.clone(),
                 ttl: used_for(secret.ttl_seconds, &secret.source),
                 environment: Arc::clone(&environment),
+                redactions: redactions.clone(),
                 taken_back: AtomicBool::new(false),
                 value: Mutex::new(value.map(|SecretText(value)| (value.clone(), Instant::now()))),
                 made: Mutex::default(),
@@ -126,6 +129,10 @@ impl Held {
             if self.source.is_made() {
                 self.made().extend(told.clone());
             }
+            if let Some(value) = &told {
+                let learnt = self.redactions.learn(name.as_str(), value);
+                learnt.map_err(|_| "its value cannot be kept out of the record".to_owned())?;
+            }
             *known = told.map(|value| (value, Instant::now()));
         }
         if self.is_taken_back() {
@@ -167,6 +174,7 @@ mod tests {
             source: source.parse().unwrap(),
             ttl: ttl.map(Duration::from_secs),
             environment: Arc::new([("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into()),
+            redactions: Redactions::new(Vec::new(), Vec::new()).unwrap(),
             taken_back: AtomicBool::new(false),
             value: Mutex::new(value.map(|value| (Redacted::new(value.to_owned()), Instant::now()))),
             made: Mutex::default(),

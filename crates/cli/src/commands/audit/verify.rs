@@ -42,12 +42,18 @@ pub(super) fn run(arguments: &Verify, printer: Printer) -> Result<ExitCode, Fail
     if let Some(proof) = &arguments.proof {
         return prove(proof, arguments, printer);
     }
+    Ok(check(arguments, printer)?.finish())
+}
+
+/// Checks what the arguments name, and tells as it goes on.
+pub(super) fn check(arguments: &Verify, printer: Printer) -> Result<Report, Failure> {
     let subject = subject(arguments)?;
     let key = key(arguments, &subject.host)?;
     let kept = kept(&arguments.against, key.as_ref())?;
     let mut report = Report {
         printer,
         told: Vec::new(),
+        sound: BTreeMap::new(),
         tampered: false,
         incomplete: false,
     };
@@ -92,7 +98,7 @@ pub(super) fn run(arguments: &Verify, printer: Printer) -> Result<ExitCode, Fail
     if subject.all {
         report.missing(&subject, &bindings, key.as_ref());
     }
-    Ok(report.finish())
+    Ok(report)
 }
 
 /// What the arguments name.
@@ -205,11 +211,16 @@ fn heads_of(kept: &[Checkpoint], origin: &str) -> Vec<TreeHead> {
 }
 
 /// What was found so far.
-struct Report {
+pub(super) struct Report {
     printer: Printer,
-    told: Vec<Value>,
-    tampered: bool,
-    incomplete: bool,
+    /// All of it, for programs.
+    pub(super) told: Vec<Value>,
+    /// The logs that are what was written, by their names.
+    pub(super) sound: BTreeMap<String, Verified>,
+    /// Whether something was changed.
+    pub(super) tampered: bool,
+    /// Whether something could not be checked.
+    pub(super) incomplete: bool,
 }
 
 impl Report {
@@ -262,6 +273,7 @@ impl Report {
                  was killed, or somebody added them"
             ));
         }
+        self.sound.insert(name.to_owned(), found);
     }
 
     /// What approvers said, by their signatures alone.
