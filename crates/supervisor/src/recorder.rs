@@ -79,7 +79,16 @@ fn spawn(
 /// Adds an event to the record of a task that does not run, by a recorder of its
 /// own. When this returns, a signed checkpoint covers it.
 pub fn record(task: &TaskDirectory, event: &Event) -> Result<(), SupervisorError> {
-    with_recorder(task, |client| client.record(event).map(drop))
+    append(task, event).map(drop)
+}
+
+/// The same; the state of the record that ends with the event.
+pub(crate) fn append(task: &TaskDirectory, event: &Event) -> Result<TreeHead, SupervisorError> {
+    let recorded = with_recorder(task, |client| client.record(event))?;
+    Ok(TreeHead {
+        size: recorded.seq + 1,
+        root: recorded.root,
+    })
 }
 
 /// The state of the record of a task that does not run, every record of it
