@@ -64,8 +64,8 @@ const VARIABLES: &[(&str, &str)] = &[
     ("GIT_ATTR_NOSYSTEM", "1"),
     ("GIT_NO_REPLACE_OBJECTS", "1"),
     ("GIT_NO_LAZY_FETCH", "1"),
-    ("GIT_GRAFT_FILE", "/dev/null"),
     ("GIT_OPTIONAL_LOCKS", "0"),
+    ("GIT_ADVICE", "0"),
     ("GIT_PAGER", "cat"),
     ("GIT_EDITOR", "false"),
 ];
