@@ -366,6 +366,9 @@ fn g6_nothing_that_an_agent_plants_runs_at_a_push() {
     let arrived = files(&host, &bare, "stockade/work");
     assert!(arrived.iter().any(|(name, _)| name == ".gitattributes"));
     assert!(!canary.exists());
+    // The trap is real: any other push of the user's runs it.
+    host.git(&["push", "-q", "origin", "main:refs/heads/other"]);
+    assert!(canary.exists());
 }
 
 #[test]
@@ -430,6 +433,11 @@ fn g6_a_remote_that_would_run_a_program_is_refused_and_so_is_what_a_checkout_say
     assert_eq!(host.json(&["push", "work", "--yes"])["pushed"], true);
     assert!(branches(&host, &bare).contains("stockade/work"));
     assert!(!Path::new(canary).exists());
+    // The trap is real: git itself would have run it.
+    let mut plain = host.other_command("git");
+    plain.args(["push", "evil", "main"]);
+    finish(plain);
+    assert!(Path::new(canary).exists());
 }
 
 #[test]
