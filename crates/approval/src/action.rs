@@ -43,7 +43,36 @@ pub enum Action {
         /// What it would do.
         effects: Vec<Effect>,
     },
+    /// Reviewed work leaves for a remote of the user's repository.
+    Push(Departure),
 }
+
+/// What leaves, and where to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departure {
+    /// The remote's name.
+    pub remote: String,
+    /// Where it is, without what proves who asks.
+    pub url: String,
+    /// The branch there, `refs/heads/…`.
+    pub reference: String,
+    /// The commit that it must still be at; it must not exist without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<String>,
+    /// The commit that it moves to.
+    pub new: String,
+    /// SHA-256, in hexadecimal, over what that commit brings.
+    pub manifest: String,
+    /// Files in it that a build server runs, or the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ci: Vec<String>,
+    /// What it would do.
+    pub effects: Vec<Effect>,
+}
+
+/// How many people must approve what a build server would run: it acts on others'
+/// machines, with the secrets that those hold.
+const PEOPLE_OF_CI: u8 = 2;
 
 /// What a command reads from its standard input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +120,7 @@ impl Action {
         match self {
             Self::Request { method, .. } => !reads(method),
             Self::Command { effects, .. } => effects.iter().any(|effect| effect.outward),
+            Self::Push(_) => true,
         }
     }
 
@@ -99,7 +129,7 @@ impl Action {
         match self {
             Self::Request { method, .. } if reads(method) => Reversible::Yes,
             Self::Request { .. } => EffectKind::NetUpload.reversible(),
-            Self::Command { effects, .. } => {
+            Self::Command { effects, .. } | Self::Push(Departure { effects, .. }) => {
                 let worst = effects.iter().map(|effect| effect.reversible).max();
                 worst.unwrap_or(Reversible::No)
             }
@@ -109,6 +139,14 @@ impl Action {
     /// Whether only a person who shows presence may approve it.
     pub fn is_grave(&self) -> bool {
         self.outward() && self.reversible() == Reversible::No
+    }
+
+    /// How many people must approve it, whatever the user configured.
+    pub fn people(&self) -> u8 {
+        match self {
+            Self::Push(departure) if !departure.ci.is_empty() => PEOPLE_OF_CI,
+            _ => 1,
+        }
     }
 }
 
@@ -180,6 +218,59 @@ mod tests {
             assert!(!digests[..place].contains(digest), "{place}");
         }
         assert_eq!(digests[0], request("GET", "a.test").digest(&task));
+    }
+
+    fn push() -> Action {
+        let push = Effect::new(EffectKind::VcsPush, "git");
+        Action::Push(Departure {
+            remote: "origin".to_owned(),
+            url: "https://a.test/x.git".to_owned(),
+            reference: "refs/heads/b".to_owned(),
+            old: None,
+            new: "1".repeat(40),
+            manifest: "2".repeat(64),
+            ci: Vec::new(),
+            effects: vec![push],
+        })
+    }
+
+    #[test]
+    fn g4_whatever_differs_in_a_push_changes_the_digest() {
+        let task = TaskId::from_random(1);
+        let mut digests = vec![push().digest(&task)];
+        for (part, value) in [
+            ("remote", json!("backup")),
+            ("url", json!("https://b.test/x.git")),
+            ("reference", json!("refs/heads/c")),
+            ("old", json!("3".repeat(40))),
+            ("new", json!("3".repeat(40))),
+            ("manifest", json!("3".repeat(64))),
+            ("ci", json!([".github/workflows/a.yml"])),
+        ] {
+            let mut changed = json!(push());
+            changed[part] = value;
+            let changed: Action = serde_json::from_value(changed).unwrap();
+            digests.push(changed.digest(&task));
+        }
+        for (place, digest) in digests.iter().enumerate() {
+            assert!(!digests[..place].contains(digest), "{place}");
+        }
+    }
+
+    #[test]
+    fn g4_a_push_can_be_made_up_for_unless_it_overrides_and_what_builds_run_takes_two() {
+        let plain = push();
+        assert!(plain.outward() && !plain.is_grave());
+        assert_eq!(plain.people(), 1);
+        let mut changed = json!(plain);
+        changed["ci"] = json!([".github/workflows/a.yml"]);
+        let ci: Action = serde_json::from_value(changed).unwrap();
+        assert_eq!((ci.people(), ci.is_grave()), (2, false));
+        let forced = Effect::new(EffectKind::VcsPush, "git");
+        let mut changed = json!(plain);
+        changed["effects"] = json!([forced.marked([stockade_types::Mark::Force])]);
+        let forced: Action = serde_json::from_value(changed).unwrap();
+        assert!(forced.is_grave());
     }
 
     #[test]

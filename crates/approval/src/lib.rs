@@ -27,7 +27,7 @@ mod ssh;
 mod statement;
 
 pub use self::{
-    action::{Action, ActionDigest, Input},
+    action::{Action, ActionDigest, Departure, Input},
     answer::{Authority, Signed, Verified},
     approvers::{Approver, Approvers},
     ask::{Ask, AskId, AskIdError, Asked, Because, Outcome, Question},

@@ -362,10 +362,11 @@ impl Queue {
     }
 
     fn needed(&self, action: &Action) -> u8 {
+        let people = action.people();
         if action.is_grave() {
-            self.rules.people.max(1)
+            people.max(self.rules.people)
         } else {
-            1
+            people
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) use self::{
     machine::{Attack, Bench, BenchExec, Demo, Doctor},
     network::{Allow, NetworkArguments},
     policy::{Hook, Policy, PolicyReplay, PolicyTest, PolicyVerb},
-    review::{Checkout, Diff, Merge, Review},
+    review::{Checkout, Diff, Merge, Push, Review},
     run::{BackEndName, Level, Recorded, Run},
     secret::{
         AddSecret, BindSecret, ImportSecrets, NamedSecret, Secret, SecretArguments, UnbindSecret,
@@ -174,6 +174,16 @@ pub(crate) enum Verb {
         Exit codes: 0 merged, or nothing to merge · 4 something is undecided, or nobody agreed\n\
         · 5 it does not fit the branch")]
     Merge(Merge),
+    /// Push exactly what was reviewed to a remote, as a branch of its own
+    #[command(after_help = "Examples:\n  \
+        stockade push fix-login\n  \
+        stockade push fix-login --remote fork --branch fix/login --yes\n  \
+        stockade push fix-login --json --yes\n\n\
+        Your own git pushes, with your logins. No tag, no deletion, no protected branch; files that a\n\
+        build server runs need the approval of two people.\n\n\
+        Exit codes: 0 pushed, or nothing to push · 4 a rule, a finding or nobody's yes is in the way\n\
+        · 5 the remote's branch has moved, or is not this task's")]
+    Push(Push),
     /// Go back to an earlier state of a task's workspace
     #[command(after_help = "Examples:\n  \
         stockade undo fix-login\n  \

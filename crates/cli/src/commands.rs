@@ -18,6 +18,7 @@ mod model_server;
 mod policy;
 mod programs;
 mod provenance;
+mod push;
 mod review;
 mod run;
 mod secret;
@@ -62,6 +63,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Diff(diff) => review::diff(&diff, printer),
         Verb::Review(review) => review::review(&review, printer),
         Verb::Merge(merge) => merge::run(&merge, printer),
+        Verb::Push(push) => push::run(&push, printer),
         Verb::Checkout(checkout) => copy::checkout(&checkout, printer),
         Verb::Cp { from, to } => copy::cp(&from, &to, printer),
         Verb::Uninstall { yes } => uninstall::run(yes, printer),

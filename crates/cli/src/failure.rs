@@ -168,6 +168,7 @@ impl From<SupervisorError> for Failure {
                 RepositoryError::NotARepository(_) | RepositoryError::NoSuchCommit { .. },
             ) => Kind::NotFound,
             SupervisorError::Refused(_)
+            | SupervisorError::Answer(_)
             | SupervisorError::Running
             | SupervisorError::NotRunning
             | SupervisorError::IdentityTaken(_) => Kind::Refused,

@@ -9,7 +9,7 @@ use stockade_supervisor::{
 };
 use stockade_types::env;
 use stockade_vault::Catalogue;
-use stockade_workspace::{CONFIG_VARIABLES, Git, UserEnvironment};
+use stockade_workspace::{CONFIG_VARIABLES, GIT_VARIABLES, Git, UserEnvironment};
 
 use crate::failure::{Failure, Kind};
 
@@ -55,6 +55,12 @@ pub(crate) fn user_environment() -> UserEnvironment {
         config: CONFIG_VARIABLES
             .iter()
             .filter_map(|name| Some((*name, std::env::var_os(name)?)))
+            .collect(),
+        others: std::env::vars_os()
+            .filter(|(name, _)| {
+                let of_git = name.as_encoded_bytes().starts_with(b"GIT_");
+                !of_git || GIT_VARIABLES.iter().any(|known| name == known)
+            })
             .collect(),
     }
 }

@@ -4,108 +4,9 @@
 
 mod host;
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::path::{Path, PathBuf};
 
-use crate::host::{Host, Task, skip};
-
-/// Git's own server over HTTP, which lets anybody push.
-struct GitServer {
-    url: String,
-}
-
-impl GitServer {
-    /// Serves the bare repositories in `root`; nothing where git cannot.
-    fn start(host: &Host, root: PathBuf) -> Option<Self> {
-        let programs = PathBuf::from(host.git(&["--exec-path"]).trim());
-        if !programs.join("git-http-backend").exists() {
-            skip("git over HTTP", "this git has no http-backend");
-            return None;
-        }
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let backend = {
-            let mut backend = host.other_command("git");
-            backend.arg("http-backend").env("GIT_PROJECT_ROOT", root);
-            backend
-                .env("GIT_HTTP_EXPORT_ALL", "1")
-                .env("REMOTE_USER", "anybody");
-            backend
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null());
-            std::sync::Mutex::new(backend)
-        };
-        // It ends with the test.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let _ = serve(stream, &mut backend.lock().unwrap());
-            }
-        });
-        Some(Self { url })
-    }
-}
-
-/// One request by the rules of CGI.
-fn serve(mut stream: TcpStream, backend: &mut Command) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-    let (path, query) = words[1].split_once('?').unwrap_or((&words[1], ""));
-    backend
-        .env("REQUEST_METHOD", &words[0])
-        .env("PATH_INFO", path)
-        .env("QUERY_STRING", query);
-    let mut length = 0;
-    for name in [
-        "CONTENT_TYPE",
-        "CONTENT_LENGTH",
-        "HTTP_CONTENT_ENCODING",
-        "HTTP_GIT_PROTOCOL",
-    ] {
-        backend.env_remove(name);
-    }
-    loop {
-        line.clear();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim().split_once(": ") else {
-            break;
-        };
-        match name.to_ascii_lowercase().as_str() {
-            "content-type" => drop(backend.env("CONTENT_TYPE", value)),
-            "content-encoding" => drop(backend.env("HTTP_CONTENT_ENCODING", value)),
-            "git-protocol" => drop(backend.env("HTTP_GIT_PROTOCOL", value)),
-            "content-length" => {
-                length = value.parse().unwrap_or(0);
-                backend.env("CONTENT_LENGTH", value);
-            }
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let mut running = backend.spawn()?;
-    running.stdin.take().unwrap().write_all(&body)?;
-    let reply = running.wait_with_output()?.stdout;
-    let status = reply
-        .strip_prefix(b"Status: ")
-        .map(|rest| rest[..3].to_vec());
-    let status = status.unwrap_or_else(|| b"200".to_vec());
-    stream.write_all(
-        &[
-            b"HTTP/1.1 ",
-            &status[..],
-            b" CGI\r\nconnection: close\r\n",
-            &reply[..],
-        ]
-        .concat(),
-    )
-}
+use crate::host::{Host, Task, git_server::GitServer};
 
 #[test]
 fn g2_git_fetches_by_the_preset_and_pushes_by_none() {
@@ -129,7 +30,7 @@ fn g2_git_fetches_by_the_preset_and_pushes_by_none() {
     let why = host.stockade(&["why", "--task", &task.id]).stdout;
     assert!(why.contains("GET /own/lib.git/info/refs"), "{why}");
     assert!(
-        why.contains("git.push-unread") && why.contains("stockade merge"),
+        why.contains("git.push-unread") && why.contains("stockade push"),
         "{why}"
     );
 }
@@ -170,6 +71,7 @@ fn push_is_refused(host: &Host, task: &Task, bare: &Path) {
         "remote: stockade refused",
         "git.push-unread",
         "stockade merge",
+        "stockade push",
     ] {
         assert!(printed.contains(expected), "{expected}: {printed}");
     }

@@ -109,6 +109,8 @@ const ANSWERED: &[&[&str]] = &[
     &["undo", "work", "--to", "1"],
     &["checkout", "work", "--on-host", "look"],
     &["cp", "work:one", "copy"],
+    &["push", "work", "--yes"],
+    &["push", "work", "--yes"],
     &["merge", "work", "--yes"],
     &["merge", "work", "--yes"],
     &["verify-commit"],
@@ -136,6 +138,10 @@ const FAILING: &[(&[&str], i32)] = &[
 fn every_verb_answers_json_with_one_document_or_refuses_with_one() {
     let mut host = Host::new();
     host.set("TOKEN", "a-value-of-the-callers");
+    let remote = host.path("remote.git");
+    let remote = remote.to_string_lossy();
+    host.git(&["init", "-q", "--bare", "-b", "main", &remote]);
+    host.git(&["remote", "add", "origin", &remote]);
     let ran = answer(
         &host,
         &[

@@ -1,6 +1,7 @@
 //! The questions of a task to a person. They live in its supervisor, outside
 //! every sandbox, and each step of one is in the record before it holds.
 
+mod desk;
 mod notice;
 
 use std::{
@@ -18,6 +19,7 @@ use stockade_approval::{
 use stockade_audit::{RecorderClient, TreeHead};
 use stockade_types::{Event, EventKind, TaskId};
 
+pub use self::desk::Desk;
 use self::notice::Notices;
 use crate::{
     error::SupervisorError,

@@ -47,10 +47,11 @@ mod state;
 mod task;
 
 pub use self::{
+    approvals::Desk,
     caches::Cache,
     caps::{CapMet, Capped, Known},
     checks::{CheckResult, Judged, run_checks},
-    config::{Config, Hide},
+    config::{Config, Hide, PushSection},
     contract::{AgentLine, Assurance, Cap, Contract, PolicyLine, Strength},
     control::{Answer, Connection, Request, ShownRule, Typed, connect},
     disk::with_disk,

@@ -89,7 +89,20 @@ pub fn record(
     event: &Event,
     redactions: &Redactions,
 ) -> Result<(), SupervisorError> {
-    with_recorder(task, redactions, |client| client.record(event).map(drop))
+    append(task, event, redactions).map(drop)
+}
+
+/// The same; the state of the record that ends with the event.
+pub(crate) fn append(
+    task: &TaskDirectory,
+    event: &Event,
+    redactions: &Redactions,
+) -> Result<TreeHead, SupervisorError> {
+    let recorded = with_recorder(task, redactions, |client| client.record(event))?;
+    Ok(TreeHead {
+        size: recorded.seq + 1,
+        root: recorded.root,
+    })
 }
 
 /// The state of the record of a task that does not run, every record of it

@@ -60,6 +60,10 @@ pub enum EventKind {
     Approved,
     /// The approved result was merged.
     Merged,
+    /// Approved work is about to leave for a remote.
+    PushStarted,
+    /// That push ended, and what the remote has now.
+    PushEnded,
     /// A person set a rule aside, knowingly.
     Overridden,
     /// A person was asked whether an action may happen.

@@ -11,6 +11,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("Stockade needs Linux: it is built on its namespaces, openat2 and overlayfs");
 
+mod attended;
 mod beneath;
 mod decision;
 mod diff;
@@ -24,6 +25,8 @@ mod merge;
 mod object;
 mod path;
 mod pool;
+mod push;
+mod reach;
 mod remove;
 mod repository;
 mod risk;
@@ -50,11 +53,14 @@ pub use self::{
     object::{FileMode, ObjectFormat, ObjectId, ObjectIdError},
     path::{TreePath, TreePathError},
     pool::{Base, HiddenError, HiddenFile, MaskedFile, Pool, PoolEntry, PoolError},
+    push::{
+        Push, PushContent, PushEnd, PushError, PushPlan, PushRequest, Pushed, Remote, RemoteState,
+    },
     remove::folder as remove_folder,
     repository::{Repository, RepositoryError},
     risk::{Mark, Risk},
     secrets::{HIDDEN_VALUE, SecretPatternError, SecretPatterns, StandIns},
-    settings::{CONFIG_VARIABLES, UserEnvironment, UserSettings},
+    settings::{CONFIG_VARIABLES, GIT_VARIABLES, UserEnvironment, UserSettings},
     signing::{Signer, SigningError},
     size::{INODE_BYTES, Size, allocated},
     snapshot::{START, Skipped, Snapshot, SnapshotError, SnapshotLimits, TreeChanges, TreeSight},

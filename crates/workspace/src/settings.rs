@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    git::{Git, GitDir, GitError},
+    git::{Call, Git, GitDir, GitError},
     merge::Identity,
     repository::Repository,
 };
@@ -22,6 +22,22 @@ pub const CONFIG_VARIABLES: [&str; 4] = [
     "GIT_CONFIG_NOSYSTEM",
 ];
 
+/// The variables by which a user says how their git logs in elsewhere (git(1)).
+/// All others of git's own could make it another git.
+pub const GIT_VARIABLES: [&str; 11] = [
+    "GIT_ASKPASS",
+    "GIT_HTTP_PROXY_AUTHMETHOD",
+    "GIT_PROXY_SSL_CAINFO",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_SSH_VARIANT",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "GIT_SSL_CERT",
+    "GIT_SSL_KEY",
+    "GIT_TERMINAL_PROMPT",
+];
+
 /// Where the user's git would look for settings and programs.
 #[derive(Clone, Debug, Default)]
 pub struct UserEnvironment {
@@ -31,6 +47,9 @@ pub struct UserEnvironment {
     pub search_path: OsString,
     /// Those of [`CONFIG_VARIABLES`] that are set.
     pub config: Vec<(&'static str, OsString)>,
+    /// Every other variable with which a program of the user's own is started,
+    /// of git's own only those of [`GIT_VARIABLES`].
+    pub others: Vec<(OsString, OsString)>,
 }
 
 /// How close to the user a setting was made.
@@ -52,13 +71,26 @@ pub(crate) struct Setting {
     pub(crate) origin: PathBuf,
 }
 
-/// All of the user's settings for one repository, the last one of each name.
+/// All of the user's settings for one repository.
 #[derive(Clone, Debug, Default)]
-pub struct UserSettings(BTreeMap<String, Setting>);
+pub struct UserSettings {
+    /// The last one of each name, which counts where there can be one.
+    last: BTreeMap<String, Setting>,
+    /// All in their order, for names that may stand more than once.
+    all: Vec<(String, Setting)>,
+}
 
 impl UserSettings {
     pub(crate) fn get(&self, key: &str) -> Option<&Setting> {
-        self.0.get(key)
+        self.last.get(key)
+    }
+
+    /// Every setting in the order in which git obeys them. Section and name are
+    /// in small letters, what stands between them is as the file has it.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Setting)> {
+        self.all
+            .iter()
+            .map(|(key, setting)| (key.as_str(), setting))
     }
 
     /// The name and address for commits that the user makes; empty where no
@@ -84,22 +116,10 @@ impl Repository {
         git: &Git,
         environment: &UserEnvironment,
     ) -> Result<UserSettings, GitError> {
-        let mut call = git
-            .call(self.checkout(), "config")
-            .args(["--list", "--null", "--show-scope", "--show-origin"])
-            .reads(Path::new("/"));
-        if let Some(home) = &environment.home {
-            call = call.variable("HOME", home);
-        }
-        for name in CONFIG_VARIABLES {
-            let given = environment.config.iter().find(|(given, _)| *given == name);
-            call = match given {
-                Some((_, value)) => call.variable(name, value),
-                None => call.without(name),
-            };
-        }
+        let call = self.as_user(git, environment, "config");
+        let call = call.args(["--list", "--null", "--show-scope", "--show-origin"]);
         let output = call.run()?;
-        let mut settings = BTreeMap::new();
+        let mut settings = UserSettings::default();
         let mut fields = output.split(|byte| *byte == 0);
         while let (Some(scope), Some(origin), Some(entry)) =
             (fields.next(), fields.next(), fields.next())
@@ -119,9 +139,32 @@ impl Repository {
                 scope,
                 origin: OsString::from_vec(origin.to_vec()).into(),
             };
-            settings.insert(key, setting);
+            settings.last.insert(key.clone(), setting.clone());
+            settings.all.push((key, setting));
         }
-        Ok(UserSettings(settings))
+        Ok(settings)
+    }
+
+    /// A run that sees the configuration that the user's git obeys here, and
+    /// changes nothing.
+    pub(crate) fn as_user<'a>(
+        &'a self,
+        git: &'a Git,
+        environment: &UserEnvironment,
+        subcommand: &'static str,
+    ) -> Call<'a> {
+        let mut call = git.call(self.checkout(), subcommand).reads(Path::new("/"));
+        if let Some(home) = &environment.home {
+            call = call.variable("HOME", home);
+        }
+        for name in CONFIG_VARIABLES {
+            let given = environment.config.iter().find(|(given, _)| *given == name);
+            call = match given {
+                Some((_, value)) => call.variable(name, value),
+                None => call.without(name),
+            };
+        }
+        call
     }
 }
 

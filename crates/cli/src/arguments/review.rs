@@ -58,6 +58,30 @@ pub(crate) struct Merge {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Push {
+    #[command(flatten)]
+    pub(crate) task: TaskName,
+    /// The remote of your repository [default: remote.pushDefault, or origin]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub(crate) remote: Option<String>,
+    /// The branch there [default: stockade/SLUG]
+    #[arg(long, value_name = "BRANCH", allow_hyphen_values = true)]
+    pub(crate) branch: Option<String>,
+    /// Override the branch there, if it is at this commit
+    #[arg(long, value_name = "OID")]
+    pub(crate) force_with_lease: Option<String>,
+    /// Do not ask when nothing is held back and no approver is needed
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Sign with the key of this approver, where one is needed
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: Option<String>,
+    /// Do not sign the commit, although your git settings ask for it; recorded
+    #[arg(long)]
+    pub(crate) no_sign: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Checkout {
     #[command(flatten)]
     pub(crate) task: TaskName,

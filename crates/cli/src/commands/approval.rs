@@ -7,8 +7,10 @@ use std::{
 };
 
 use serde_json::json;
-use stockade_approval::{Decision, Scope, Waiting};
-use stockade_supervisor::{Answer, Connection, Request, StateDirectory, SupervisorError};
+use stockade_approval::{Accepted, Action, Decision, Scope, Signed, Waiting};
+use stockade_supervisor::{
+    Answer, Connection, Desk, Request, StateDirectory, SupervisorError, TaskDirectory,
+};
 
 use self::{card::Card, sign::sign};
 use crate::{
@@ -37,6 +39,15 @@ struct Said<'a> {
     reason: Option<String>,
     /// Whose key signs.
     key: Option<&'a str>,
+}
+
+impl Said<'_> {
+    fn decision(&self) -> Decision {
+        match self.scope {
+            Some(_) => Decision::Approve,
+            None => Decision::Deny,
+        }
+    }
 }
 
 /// What is approved without further words: an hour is too long for one use.
@@ -68,7 +79,7 @@ pub(crate) fn deny(arguments: &Deny, printer: Printer) -> Result<ExitCode, Failu
     answer(&state, &asked, &said, printer)
 }
 
-/// What waits in every task that runs, or in one; the first to expire first.
+/// What waits in every task, or in one; the first to expire first.
 fn waiting(state: &StateDirectory, task: Option<&str>) -> Result<Vec<Asked>, Failure> {
     let tasks = match task {
         Some(name) => vec![host::find(state, Some(name))?],
@@ -88,7 +99,17 @@ fn waiting(state: &StateDirectory, task: Option<&str>) -> Result<Vec<Asked>, Fai
                 }));
             }
             Ok(_) => return Err(Failure::failed("the task answered something else")),
-            // One that ended asks nothing.
+            // Of one that does not run, somebody may want to push the work.
+            Err(SupervisorError::NotRunning) if Desk::is_there(&task.directory) => {
+                let waiting = desk(&task.directory)?.waiting();
+                asked.extend(waiting.into_iter().map(|waiting| Asked {
+                    task: Task {
+                        directory: task.directory.clone(),
+                        status: task.status.clone(),
+                    },
+                    waiting,
+                }));
+            }
             Err(SupervisorError::NotRunning) => {}
             Err(error) => return Err(error.into()),
         }
@@ -131,6 +152,74 @@ fn scope(waiting: &Waiting, arguments: &ScopeArguments) -> Scope {
     }
 }
 
+/// The card of a question as text, and the word of it that approves.
+pub(super) fn shown(task: &Task, waiting: &Waiting, printer: Printer) -> (String, String) {
+    let asked = Asked {
+        task: Task {
+            directory: task.directory.clone(),
+            status: task.status.clone(),
+        },
+        waiting: waiting.clone(),
+    };
+    let card = Card::of(&asked);
+    (card.render(&[waiting.id.short()], printer), card.word)
+}
+
+/// The questions about the work of a task that does not run.
+pub(super) fn desk(task: &TaskDirectory) -> Result<Desk, Failure> {
+    let redactions = redactions(&task.read(PLAN)?, Vec::new())?;
+    Ok(Desk::open(task, host::config()?.approvals, redactions)?)
+}
+
+/// Approves what waits, once, with the key of the approver called `key`, else with
+/// the one that fits: who that is, and how many more people must.
+pub(super) fn approve_once(
+    state: &StateDirectory,
+    task: &Task,
+    waiting: &Waiting,
+    key: Option<&str>,
+) -> Result<(String, u8), Failure> {
+    let said = Said {
+        scope: Some(scope(waiting, &ScopeArguments::default())),
+        reason: None,
+        key,
+    };
+    give(state, task, waiting, &said)
+}
+
+/// Signs an answer and gives it to whoever asks: whose it is, and how many more
+/// people must approve.
+fn give(
+    state: &StateDirectory,
+    task: &Task,
+    waiting: &Waiting,
+    said: &Said<'_>,
+) -> Result<(String, u8), Failure> {
+    let decision = said.decision();
+    let id = task.status.id.clone();
+    let statement = waiting.statement(id, decision, said.scope, said.reason.clone());
+    let action = &waiting.question.action;
+    let (signed, by) = sign(state, statement, said.key, action.is_grave())?;
+    let needs = if matches!(action, Action::Push(_)) {
+        match desk(&task.directory)?.answer(&signed)? {
+            Accepted::More(people) => people,
+            Accepted::Approved | Accepted::Denied => 0,
+        }
+    } else {
+        of_running(&task.directory, signed)?
+    };
+    Ok((by, needs))
+}
+
+/// Gives an answer to the supervisor that asks.
+fn of_running(task: &TaskDirectory, signed: Signed) -> Result<u8, Failure> {
+    let request = Request::Answer(Box::new(signed));
+    match Connection::ask_once(task, &request)? {
+        Answer::Answered { needs } => Ok(needs),
+        _ => Err(Failure::failed("the task answered something else")),
+    }
+}
+
 /// Signs an answer, gives it to the task and says what came of it.
 fn answer(
     state: &StateDirectory,
@@ -139,18 +228,8 @@ fn answer(
     printer: Printer,
 ) -> Result<ExitCode, Failure> {
     let Asked { task, waiting } = asked;
-    let decision = match said.scope {
-        Some(_) => Decision::Approve,
-        None => Decision::Deny,
-    };
-    let id = task.status.id.clone();
-    let statement = waiting.statement(id, decision, said.scope, said.reason.clone());
-    let grave = waiting.question.action.is_grave();
-    let (signed, by) = sign(state, statement, said.key, grave)?;
-    let request = Request::Answer(Box::new(signed));
-    let Answer::Answered { needs } = Connection::ask_once(&task.directory, &request)? else {
-        return Err(Failure::failed("the task answered something else"));
-    };
+    let decision = said.decision();
+    let (by, needs) = give(state, task, waiting, said)?;
     printer.json(&json!({
         "task": task.status.id, "ask": waiting.id, "decision": decision, "scope": said.scope,
         "by": by, "needs": needs,

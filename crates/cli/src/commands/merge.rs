@@ -19,18 +19,10 @@ use crate::{
 };
 
 pub(crate) fn run(arguments: &Merge, printer: Printer) -> Result<ExitCode, Failure> {
-    let work = Work::open(arguments.task.task.as_deref())?;
-    if !work.status.state.is_live() {
-        // Its supervisor may still be saying last words.
-        work.directory.wait_until_settled()?;
-    }
-    if work.directory.is_locked() {
-        return Err(Failure::new(Kind::Refused, "the task still runs")
-            .hint(format!("stockade stop {}", work.status.slug)));
-    }
+    let work = ended(arguments.task.task.as_deref())?;
     let accepted = accepted(&work)?;
     let target = target(arguments, &work)?;
-    let form = Form::of(&work, arguments)?;
+    let form = Form::of(&work, arguments.no_sign, arguments.keep_commits)?;
     let approval = match plan(&work, &accepted, &target, &form)? {
         MergePlan::Ready(approval) => approval,
         MergePlan::Nothing => {
@@ -90,6 +82,20 @@ pub(crate) fn run(arguments: &Merge, printer: Printer) -> Result<ExitCode, Failu
     land(&work, &approval, printer)
 }
 
+/// The work of a task that does not run.
+pub(crate) fn ended(name: Option<&str>) -> Result<Work, Failure> {
+    let work = Work::open(name)?;
+    if !work.status.state.is_live() {
+        // Its supervisor may still be saying last words.
+        work.directory.wait_until_settled()?;
+    }
+    if work.directory.is_locked() {
+        return Err(Failure::new(Kind::Refused, "the task still runs")
+            .hint(format!("stockade stop {}", work.status.slug)));
+    }
+    Ok(work)
+}
+
 /// What was accepted; without any decision, all that is not held back.
 pub(crate) fn accepted(work: &Work) -> Result<Accepted, Failure> {
     work.space
@@ -122,18 +128,18 @@ fn target(arguments: &Merge, work: &Work) -> Result<String, Failure> {
 #[derive(Default)]
 pub(crate) struct Form {
     /// Who the commits are by.
-    identity: Identity,
+    pub(crate) identity: Identity,
     /// How they are signed.
-    signer: Option<Signer>,
+    pub(crate) signer: Option<Signer>,
+    /// The user wants none, whatever their settings say.
+    pub(crate) no_sign: bool,
     /// The agent's own are kept.
     keep_commits: bool,
 }
 
 impl Form {
-    /// As the arguments say, and by and signed as the user's own git would
-    /// have it.
-    fn of(work: &Work, arguments: &Merge) -> Result<Self, Failure> {
-        let no_sign = arguments.no_sign;
+    /// As the user's own git would have it; without a signature if so said.
+    pub(crate) fn of(work: &Work, no_sign: bool, keep_commits: bool) -> Result<Self, Failure> {
         let environment = host::user_environment();
         let settings = match work.repository.user_settings(&work.git, &environment) {
             Err(_) if no_sign => UserSettings::default(),
@@ -151,16 +157,30 @@ impl Form {
         Ok(Self {
             identity,
             signer,
-            keep_commits: arguments.keep_commits,
+            no_sign,
+            keep_commits,
         })
     }
 }
 
-/// A merge that your settings want signed and that cannot be.
-fn unsigned(error: &impl std::fmt::Display) -> Failure {
+/// A commit that your settings want signed and that cannot be.
+pub(crate) fn unsigned(error: &impl std::fmt::Display) -> Failure {
     Failure::failed(error)
         .hint("nothing was changed")
-        .hint("merge without a signature, on the record: --no-sign")
+        .hint("go without a signature, on the record: --no-sign")
+}
+
+/// Where the work comes from, as its commit says.
+pub(crate) fn provenance(work: &Work) -> Result<Provenance, Failure> {
+    let head = recorder::head(&work.directory)?;
+    let [agent, model, policy] = verify_commit::recorded(&work.directory)?;
+    Ok(Provenance {
+        task: work.status.id.to_string(),
+        agent,
+        model,
+        policy,
+        record: format!("{} {}", head.size, head.root),
+    })
 }
 
 pub(crate) fn plan(
@@ -169,15 +189,7 @@ pub(crate) fn plan(
     target: &str,
     form: &Form,
 ) -> Result<MergePlan, Failure> {
-    let head = recorder::head(&work.directory)?;
-    let [agent, model, policy] = verify_commit::recorded(&work.directory)?;
-    let provenance = Provenance {
-        task: work.status.id.to_string(),
-        agent,
-        model,
-        policy,
-        record: format!("{} {}", head.size, head.root),
-    };
+    let provenance = provenance(work)?;
     let request = MergeRequest {
         target,
         accepted: &accepted.commit,
@@ -333,7 +345,7 @@ fn present_kept(kept: &KeptCommit, printer: Printer) {
     }
 }
 
-fn short(text: &str) -> &str {
+pub(crate) fn short(text: &str) -> &str {
     text.get(..12).unwrap_or(text)
 }
 

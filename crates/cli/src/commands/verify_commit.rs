@@ -32,10 +32,12 @@ struct Origin {
     approver: String,
     /// SHA-256 over all that was approved.
     manifest: String,
-    /// Where it was merged to.
+    /// Where it was merged or pushed to.
     branch: String,
     /// The number of the event that says so.
     merged: u64,
+    /// It was pushed to a remote, not merged here.
+    pushed: bool,
     hosts: BTreeSet<String>,
     secrets: BTreeSet<String>,
     refused: u64,
@@ -60,7 +62,7 @@ pub(crate) fn run(arguments: &VerifyCommit, printer: Printer) -> Result<ExitCode
     let said = Provenance::of_message(&message).ok_or_else(|| {
         Failure::new(
             Kind::NotFound,
-            format!("{commit} was not merged by Stockade"),
+            format!("{commit} was neither merged nor pushed by Stockade"),
         )
         .hint("a commit that was has trailers such as Stockade-Task")
     })?;
@@ -68,7 +70,7 @@ pub(crate) fn run(arguments: &VerifyCommit, printer: Printer) -> Result<ExitCode
     let (records, head) = records(&task, &said)?;
     let origin = Origin::of(commit.as_str(), &records, head).ok_or_else(|| {
         tampered(format!(
-            "the record of {} does not say that {commit} was merged",
+            "the record of {} does not say that {commit} was merged or pushed",
             said.task
         ))
     })?;
@@ -156,14 +158,15 @@ fn head(trailer: &str) -> Option<TreeHead> {
 }
 
 impl Origin {
-    /// `None` if the records do not say that the commit was approved and merged.
+    /// `None` if the records do not say that the commit was approved, and merged or
+    /// pushed.
     fn of(commit: &str, records: &[Record], head: TreeHead) -> Option<Self> {
         let mut origin = Self {
             commit: commit.to_owned(),
             record: Some(head),
             ..Self::default()
         };
-        let mut approved = false;
+        let (mut approved, mut departing) = (false, false);
         for record in records {
             let RecordKind::Event(kind) = record.kind else {
                 continue;
@@ -185,6 +188,21 @@ impl Origin {
                     approved = approval["new_commit"] == commit || keeps(approval, commit);
                     origin.approver = text(&body["by"]).unwrap_or_default();
                     origin.manifest = text(&approval["manifest_sha256"]).unwrap_or_default();
+                }
+                EventKind::PushStarted => {
+                    let push = &body["push"];
+                    departing = push["new"] == commit;
+                    if !departing {
+                        continue;
+                    }
+                    origin.approver = text(&body["by"]).unwrap_or_default();
+                    origin.manifest = text(&push["manifest"]).unwrap_or_default();
+                    origin.branch = departed(push);
+                }
+                EventKind::PushEnded if departing && body["outcome"]["end"] == "arrived" => {
+                    origin.merged = record.seq;
+                    origin.pushed = true;
+                    return Some(origin);
                 }
                 EventKind::Merged if approved => {
                     origin.branch = text(&body["landed"]["target_ref"]).unwrap_or_default();
@@ -227,6 +245,12 @@ fn keeps(approval: &Value, commit: &str) -> bool {
     kept.into_iter().any(|kept| kept["commit"] == commit)
 }
 
+/// Remote and branch that a commit was pushed to.
+fn departed(push: &Value) -> String {
+    let parts = ["remote", "reference"].map(|name| text(&push[name]).unwrap_or_default());
+    parts.join(" ")
+}
+
 fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
@@ -254,7 +278,12 @@ fn show(origin: &Origin, printer: Printer) {
     let verdict = printer.paint(Tone::Good, "the record says so");
     printer.line(&format!("{} {verdict}", origin.commit));
     let approver = format!("{}, manifest sha256:{}", origin.approver, origin.manifest);
-    let merged = format!("into {}, event {}", origin.branch, origin.merged);
+    let (landed, word) = if origin.pushed {
+        ("pushed", "to")
+    } else {
+        ("merged", "into")
+    };
+    let merged = format!("{word} {}, event {}", origin.branch, origin.merged);
     for (name, value) in [
         ("task", &origin.task),
         ("prompt", &origin.prompt),
@@ -263,7 +292,7 @@ fn show(origin: &Origin, printer: Printer) {
         ("model", &origin.model),
         ("policy", &origin.policy),
         ("approved", &approver),
-        ("merged", &merged),
+        (landed, &merged),
         ("hosts", &list(&origin.hosts)),
         ("secrets", &list(&origin.secrets)),
         ("refused", &origin.refused.to_string()),

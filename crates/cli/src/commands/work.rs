@@ -205,7 +205,7 @@ pub(crate) fn hidden_values_of(task: &TaskDirectory) -> Result<Vec<HiddenValue>,
 
 /// What stays out of the record of an ended task: of its secrets, those that are
 /// known without asking a person or a program.
-fn redactions(plan: &Plan, hidden: Vec<HiddenValue>) -> Result<Redactions, Failure> {
+pub(super) fn redactions(plan: &Plan, hidden: Vec<HiddenValue>) -> Result<Redactions, Failure> {
     let environment = environment();
     let secrets = plan.secrets.iter().filter_map(|secret| {
         let name = &secret.bound.name;

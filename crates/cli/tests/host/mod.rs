@@ -15,6 +15,7 @@
 pub mod cache;
 pub mod failure;
 pub mod files;
+pub mod git_server;
 pub mod processes;
 mod program;
 pub mod rules;

@@ -10,7 +10,7 @@ use crate::{
 
 /// The digest that an approval is bound to. It does not rest on git's SHA-1:
 /// the content of every changed file is in it.
-pub(super) fn digest(git: &Git, import: &GitDir, approval: &Approval) -> Result<String, GitError> {
+pub(crate) fn digest(git: &Git, import: &GitDir, approval: &Approval) -> Result<String, GitError> {
     let mut digest = Sha256::new();
     digest.update(b"stockade merge manifest 2\0");
     let Approval {

@@ -66,7 +66,7 @@ const RESERVED: &[&str] = &[
 
 /// The message of a commit: `text`, which may be the agent's, and the
 /// trailers. A line of `text` that reads like a reserved trailer is quoted.
-pub(super) fn with_trailers(text: &str, provenance: &Provenance) -> String {
+pub(crate) fn with_trailers(text: &str, provenance: &Provenance) -> String {
     let mut message = String::new();
     for line in text.trim().lines() {
         let shown = crate::visible::line(line.trim_end().as_bytes());

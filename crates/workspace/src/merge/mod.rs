@@ -3,8 +3,8 @@
 
 mod checkout;
 mod keep;
-mod manifest;
-mod message;
+pub(crate) mod manifest;
+pub(crate) mod message;
 
 use serde::{Deserialize, Serialize};
 use stockade_scan::Scanner;
@@ -186,7 +186,7 @@ impl TaskSpace {
     }
 
     /// A commit of `tree` on `parent`, signed if the request says how.
-    fn commit(
+    pub(crate) fn commit(
         &self,
         git: &Git,
         import: &GitDir,

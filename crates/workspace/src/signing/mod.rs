@@ -21,6 +21,7 @@ use crate::{
     files::FileError,
     git::{Git, GitError},
     merge::Identity,
+    reach::Reach,
     repository::Repository,
     settings::{Scope, Setting, UserEnvironment, UserSettings},
     visible,
@@ -180,17 +181,10 @@ impl Repository {
         identity: &Identity,
         state: &Path,
     ) -> Result<Option<Signer>, SigningError> {
-        let checkouts = self.checkouts(git)?;
-        let mut reach: Vec<_> = checkouts.iter().map(|checkout| &*checkout.folder).collect();
-        reach.extend([self.worktree(), state]);
         let reader = Reader {
             settings,
             environment,
-            own: [self.common_dir(), self.checkout().path()],
-            reach: reach
-                .iter()
-                .map(|place| place.canonicalize().unwrap_or_else(|_| place.to_path_buf()))
-                .collect(),
+            reach: Reach::of(git, self, state)?,
         };
         if !reader.wanted()? {
             return Ok(None);
@@ -209,11 +203,7 @@ impl Repository {
 struct Reader<'a> {
     settings: &'a UserSettings,
     environment: &'a UserEnvironment,
-    /// Git's own folders of this repository: they may lie in its checkout,
-    /// but no merge reaches them.
-    own: [&'a Path; 2],
-    /// Folders whose files agent work can change.
-    reach: Vec<PathBuf>,
+    reach: Reach,
 }
 
 impl Reader<'_> {
@@ -221,25 +211,11 @@ impl Reader<'_> {
         let Some(setting) = self.settings.get(key) else {
             return Ok(None);
         };
-        let origin = setting.origin.clone();
-        let gits_own = origin
-            .canonicalize()
-            .is_ok_and(|origin| self.own.iter().any(|own| origin.starts_with(own)));
-        if !gits_own && self.is_reached(&origin) {
+        if self.reach.makes(setting) {
+            let origin = setting.origin.clone();
             return Err(SigningError::SetByTree { key, origin });
         }
         Ok(Some(setting))
-    }
-
-    /// Whether agent work can change what is at `path`, or where it leads.
-    fn is_reached(&self, path: &Path) -> bool {
-        let target = path.canonicalize();
-        let folder = path.parent().and_then(|parent| parent.canonicalize().ok());
-        let places = [Some(path.to_owned()), target.ok(), folder];
-        places.iter().flatten().any(|place| {
-            let mut reach = self.reach.iter();
-            reach.any(|folder| place.starts_with(folder))
-        })
     }
 
     fn wanted(&self) -> Result<bool, SigningError> {
@@ -333,7 +309,7 @@ impl Reader<'_> {
             return Err(SigningError::Relative { key, path });
         }
         match path.metadata() {
-            _ if self.is_reached(&path) => Err(SigningError::InTree { key, path }),
+            _ if self.reach.holds(&path) => Err(SigningError::InTree { key, path }),
             Ok(found) if found.is_file() => Ok(path),
             Ok(_) => {
                 let source = io::Error::other("it is not a file");

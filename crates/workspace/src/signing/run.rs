@@ -2,20 +2,16 @@
 
 use std::{
     fs::{self, DirBuilder, File},
-    io::{self, Read},
+    io::Read,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
-
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    time::Duration,
 };
 
 use super::{Key, SignatureFormat, Signer, SigningError};
 use crate::{
+    attended,
     files::{FileError, failed},
     git::{Git, GitDir},
     object::{ObjectFormat, ObjectId},
@@ -107,35 +103,16 @@ impl Signer {
         Command::new(&self.program)
     }
 
-    /// Waits for the program, in the caller's process group: it may ask for a
-    /// passphrase on the terminal.
-    fn wait(&self, mut child: Child) -> Result<bool, SigningError> {
-        let deadline = Instant::now() + LONGEST;
-        let in_time = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-            .map_err(io::Error::from)
-            .and_then(|ended| {
-                loop {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    let left = Timespec::try_from(left).ok();
-                    match poll(&mut [PollFd::new(&ended, PollFlags::IN)], left.as_ref()) {
-                        Err(rustix::io::Errno::INTR) => {}
-                        result => return Ok(result? > 0),
-                    }
-                }
-            });
-        if !matches!(in_time, Ok(true)) {
-            // It has ended already if this fails.
-            let _ = child.kill();
+    /// Waits for the program; whether it succeeded.
+    fn wait(&self, child: Child) -> Result<bool, SigningError> {
+        let status = attended::wait(child, LONGEST);
+        match status.map_err(|error| self.failed(error.to_string()))? {
+            Some(status) => Ok(status.success()),
+            None => Err(SigningError::TimedOut {
+                program: self.program.clone(),
+                seconds: LONGEST.as_secs(),
+            }),
         }
-        let status = child.wait();
-        if in_time.map_err(|error| self.failed(error.to_string()))? {
-            let status = status.map_err(|error| self.failed(error.to_string()))?;
-            return Ok(status.success());
-        }
-        Err(SigningError::TimedOut {
-            program: self.program.clone(),
-            seconds: LONGEST.as_secs(),
-        })
     }
 
     fn failed(&self, message: String) -> SigningError {

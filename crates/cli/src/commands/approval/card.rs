@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use stockade_approval::{Action, Input};
+use stockade_approval::{Action, Departure, Input};
 use stockade_gateway::Looks;
 use stockade_types::Reversible;
 use stockade_workspace::visible;
@@ -38,13 +38,19 @@ impl Card {
         };
         card.line("class", class);
         card.line("bytes", format!("{} wait to leave", waiting.question.bytes));
-        if action.is_grave() {
-            let (people, have) = waiting.people;
-            let people = match people {
-                1 => "a security key that somebody touches".to_owned(),
-                _ => format!("security keys of {people} people, of whom {have} have approved"),
-            };
-            card.line("needs", people);
+        let (people, have) = waiting.people;
+        let needs = match (action.is_grave(), people) {
+            (true, 1) => Some("a security key that somebody touches".to_owned()),
+            (true, _) => Some(format!(
+                "security keys of {people} people, of whom {have} have approved"
+            )),
+            (false, 1) => None,
+            (false, _) => Some(format!(
+                "the approval of {people} people, of whom {have} have approved"
+            )),
+        };
+        if let Some(needs) = needs {
+            card.line("needs", needs);
         }
         if let Some(because) = &waiting.question.because {
             let reason = visible::line(because.reason.as_bytes());
@@ -69,6 +75,7 @@ impl Card {
 
     fn action(action: &Action, short: &str) -> Self {
         match action {
+            Action::Push(departure) => Self::push(departure, short),
             Action::Request {
                 method,
                 scheme,
@@ -139,6 +146,37 @@ impl Card {
                 card
             }
         }
+    }
+
+    /// What goes where, and what is there now.
+    fn push(departure: &Departure, short: &str) -> Self {
+        let reference = departure.reference.as_str();
+        let branch = shown(reference.strip_prefix("refs/heads/").unwrap_or(reference));
+        let remote = shown(&departure.remote);
+        let mut card = Self {
+            title: format!("push to {remote} {branch}"),
+            word: short.to_owned(),
+            lines: Vec::new(),
+        };
+        card.line("would push", format!("{branch} to {remote}"));
+        card.line("at", shown(&departure.url));
+        let old = departure.old.as_deref();
+        card.line(
+            "from",
+            old.map_or_else(|| "nothing: it is new".to_owned(), shown),
+        );
+        card.line("to", shown(&departure.new));
+        card.line("manifest", format!("sha256:{}", shown(&departure.manifest)));
+        for path in &departure.ci {
+            card.line("builds run", shown(path));
+        }
+        for effect in &departure.effects {
+            let marks = effect.marks.iter().map(|mark| format!(" +{mark}"));
+            let marks: String = marks.collect();
+            let target = shown(&effect.target);
+            card.line("effect", format!("{} {target}{marks}", effect.kind));
+        }
+        card
     }
 
     fn line(&mut self, label: &'static str, text: impl Into<String>) {
