@@ -6,6 +6,7 @@
 //! [`Connection`] reaches it. Each of Stockade's processes is this executable
 //! with a hidden argument, see [`Part`].
 
+mod advice;
 mod approvals;
 mod caches;
 mod caps;
@@ -42,6 +43,7 @@ mod save;
 mod secrets;
 mod state;
 mod task;
+mod tool;
 
 pub use self::{
     caches::Cache,
@@ -76,4 +78,5 @@ pub use self::{
     secrets::{PlannedSecret, WantedSecrets, slot, unlock},
     state::{StateDirectory, TaskDirectory, TaskLock, read_json, write_json},
     task::{FORMAT, Main, PLAN, Plan, Route, STATUS, Session, TaskState, TaskStatus, now, slug},
+    tool::{effects_of_tool, objection},
 };
