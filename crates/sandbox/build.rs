@@ -30,7 +30,12 @@ fn build() -> Result<(), String> {
     let target = variable("TARGET")?;
     let output = PathBuf::from(variable("OUT_DIR")?);
     let directory = output.join("inside");
-    for watched in ["inside/src", "inside/Cargo.toml", "types/src/wire.rs"] {
+    for watched in [
+        "inside/src",
+        "inside/Cargo.toml",
+        "types/src/wire.rs",
+        "types/src/hook.rs",
+    ] {
         println!("cargo::rerun-if-changed={}", crates.join(watched).display());
     }
     let status = Command::new(variable("CARGO")?)

@@ -11,9 +11,10 @@ use stockade_types::env;
 use crate::{
     error::AgentError,
     find::{Install, Native},
+    hook::PATIENCE,
     host_config::{HostConfig, name},
     kind::Agent,
-    launch::{HomeFile, Launch, LaunchRequest, Mode},
+    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, Mode},
     route::Api,
 };
 
@@ -115,6 +116,15 @@ impl Agent for Claude {
             .files
             .extend(config.instructions(".claude", "CLAUDE.md"));
         Ok(())
+    }
+
+    fn hooks(&self, client: &str) -> Result<Vec<ManagedFile>, AgentError> {
+        let command = format!("{client} claude");
+        let settings = json!({ "hooks": { "PreToolUse": [{ "matcher": "*", "hooks": [
+            { "type": "command", "command": command, "timeout": PATIENCE },
+        ] }] } });
+        let path = "/etc/claude-code/managed-settings.json";
+        Ok(vec![ManagedFile::json(path, &settings)])
     }
 }
 

@@ -11,9 +11,10 @@ use toml::{Table, Value};
 use crate::{
     error::AgentError,
     find::{Install, Native},
+    hook::PATIENCE,
     host_config::{HostConfig, name},
     kind::Agent,
-    launch::{HomeFile, Launch, LaunchRequest, Mode},
+    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, Mode},
     route::Api,
 };
 
@@ -106,6 +107,32 @@ impl Agent for Codex {
             .files
             .extend(config.instructions(".codex", "AGENTS.md"));
         Ok(())
+    }
+
+    /// Hooks of other places than the requirements are not run before somebody has
+    /// trusted them.
+    fn hooks(&self, client: &str) -> Result<Vec<ManagedFile>, AgentError> {
+        let list = |entry: Value| Value::Array(vec![entry]);
+        let command = table([
+            ("type", "command".into()),
+            ("command", format!("{client} codex").into()),
+            ("timeout", i64::from(PATIENCE).into()),
+        ]);
+        let before = table([("hooks", list(command))]);
+        let folder = client.rsplit_once('/').map_or("/", |(folder, _)| folder);
+        let mut settings = Table::new();
+        let mut set = |key: &str, value: Value| settings.insert(key.to_owned(), value);
+        set("features", table([("hooks", true.into())]));
+        set(
+            "hooks",
+            table([("managed_dir", folder.into()), ("PreToolUse", list(before))]),
+        );
+        let path = "/etc/codex/requirements.toml";
+        let content = toml::to_string(&settings).map_err(|error| AgentError::Compose {
+            file: path,
+            source: Box::new(error),
+        })?;
+        Ok(vec![ManagedFile { path, content }])
     }
 }
 

@@ -84,7 +84,7 @@ pub enum AgentError {
     /// A configuration file could not be written as text.
     #[error("cannot compose the agent's configuration file {file}")]
     Compose {
-        /// The file, relative to the home directory.
+        /// The file, relative to the home directory unless it is for every user.
         file: &'static str,
         /// What the format said.
         source: Box<dyn std::error::Error + Send + Sync>,

@@ -10,9 +10,10 @@ use stockade_types::env;
 use crate::{
     error::AgentError,
     find::Install,
+    hook::PATIENCE,
     host_config::{HostConfig, name},
     kind::Agent,
-    launch::{HomeFile, Launch, LaunchRequest, Mode},
+    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, Mode},
     route::Api,
 };
 
@@ -79,16 +80,22 @@ impl Agent for Gemini {
         let theme = name(config.json(".gemini", "settings.json")["ui"]["theme"].as_str());
         launch.files.push(HomeFile::json(
             ".gemini/settings.json",
-            &settings(theme.as_deref()),
+            &settings(theme.as_deref(), request.hook),
         )?);
         launch
             .files
             .extend(config.instructions(".gemini", "GEMINI.md"));
         Ok(())
     }
+
+    /// Settings for every user count only where they belong to root, whom nobody is
+    /// inside: the hook stands in the home's.
+    fn hooks(&self, _client: &str) -> Result<Vec<ManagedFile>, AgentError> {
+        Ok(Vec::new())
+    }
 }
 
-fn settings(theme: Option<&str>) -> Value {
+fn settings(theme: Option<&str>, hook: Option<&str>) -> Value {
     let mut settings = json!({
         "general": { "enableAutoUpdate": false, "enableAutoUpdateNotification": false },
         "ide": { "enabled": false, "hasSeenNudge": true },
@@ -102,6 +109,14 @@ fn settings(theme: Option<&str>) -> Value {
     });
     if let Some(theme) = theme {
         settings["ui"] = json!({ "theme": theme });
+    }
+    if let Some(client) = hook {
+        let command = format!("{client} gemini");
+        settings["hooksConfig"] = json!({ "enabled": true });
+        // It counts in milliseconds.
+        settings["hooks"] = json!({ "BeforeTool": [{ "matcher": "*", "hooks": [
+            { "type": "command", "command": command, "timeout": PATIENCE * 1000 },
+        ] }] });
     }
     settings
 }

@@ -3,19 +3,23 @@
 //! Their forms differ in names more than in shape. Fields and words that are not
 //! known here are passed over: an agent's next release must still be answered.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use stockade_types::hook::{Answer, REFUSED};
 
 use crate::kind::AgentKind;
 
 /// The largest event that is read, in bytes.
 pub const EVENT_MAX: usize = 8 << 20;
 
-/// The code by which every agent takes a hook's answer for a no.
-const REFUSED: u8 = 2;
+/// How many seconds an agent waits for its hook. The client inside answers sooner.
+pub(crate) const PATIENCE: u32 = 30;
 
 /// A tool call that is about to happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
+    /// The agent's name for the tool.
+    pub name: String,
     /// The agent's current folder, if it tells one.
     pub folder: Option<String>,
     /// What is called.
@@ -23,7 +27,7 @@ pub struct ToolCall {
 }
 
 /// What a tool call does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tool {
     /// Runs a text in a shell.
     Shell(String),
@@ -56,7 +60,7 @@ pub enum HookError {
 }
 
 /// What is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Opinion {
     /// No objection; the agent's own settings decide.
     None,
@@ -64,17 +68,6 @@ pub enum Opinion {
     Ask(String),
     /// It must not happen.
     Deny(String),
-}
-
-/// An answer in the agent's form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// For standard output.
-    pub output: String,
-    /// For standard error, which some agents show the model.
-    pub error: String,
-    /// The exit code.
-    pub code: u8,
 }
 
 impl ToolCall {
@@ -91,6 +84,7 @@ impl ToolCall {
             .find_map(|key| event.get(*key));
         let folder = event.get("cwd").and_then(Value::as_str).map(str::to_owned);
         Ok(Self {
+            name: name.to_owned(),
             folder,
             tool: tool(name, input.unwrap_or(&Value::Null))?,
         })
@@ -151,20 +145,20 @@ fn patched(patch: &str) -> Vec<String> {
         .collect()
 }
 
-impl Reply {
-    /// `opinion` in the form of `agent`. An agent that cannot ask is told no, with a
+impl Opinion {
+    /// This opinion in the form of `agent`. An agent that cannot ask is told no, with a
     /// reason that says what would help.
-    pub fn of(agent: AgentKind, opinion: &Opinion) -> Self {
-        let (word, reason) = match opinion {
-            Opinion::None => {
-                return Self {
+    pub fn answer(&self, agent: AgentKind) -> Answer {
+        let (word, reason) = match self {
+            Self::None => {
+                return Answer {
+                    code: 0,
                     output: String::new(),
                     error: String::new(),
-                    code: 0,
                 };
             }
-            Opinion::Ask(reason) if agent == AgentKind::Claude => ("ask", reason),
-            Opinion::Ask(reason) | Opinion::Deny(reason) => ("deny", reason),
+            Self::Ask(reason) if agent == AgentKind::Claude => ("ask", reason),
+            Self::Ask(reason) | Self::Deny(reason) => ("deny", reason),
         };
         let output = match agent {
             AgentKind::Claude | AgentKind::Codex => json!({ "hookSpecificOutput": {
@@ -176,15 +170,14 @@ impl Reply {
                 json!({ "decision": word, "reason": reason })
             }
         };
-        let refused = word == "deny";
-        Self {
+        let (code, error) = match word {
+            "deny" => (REFUSED, reason.clone()),
+            _ => (0, String::new()),
+        };
+        Answer {
+            code,
             output: output.to_string(),
-            error: if refused {
-                reason.clone()
-            } else {
-                String::new()
-            },
-            code: if refused { REFUSED } else { 0 },
+            error,
         }
     }
 }
@@ -239,12 +232,12 @@ mod tests {
     #[test]
     fn a_no_is_said_in_every_way_that_an_agent_may_look_for() {
         for agent in AgentKind::ALL {
-            let reply = Reply::of(agent, &Opinion::Deny("because.".into()));
+            let reply = Opinion::Deny("because.".into()).answer(agent);
             assert_eq!((reply.code, reply.error.as_str()), (2, "because."));
             assert!(reply.output.contains("\"deny\"") && reply.output.contains("because."));
-            let asked = Reply::of(agent, &Opinion::Ask("ask.".into()));
+            let asked = Opinion::Ask("ask.".into()).answer(agent);
             assert_eq!(asked.code == 0, agent == AgentKind::Claude);
-            assert_eq!(Reply::of(agent, &Opinion::None).output, "");
+            assert_eq!(Opinion::None.answer(agent).output, "");
         }
     }
 }

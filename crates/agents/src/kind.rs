@@ -9,7 +9,7 @@ use crate::{
     find::Install,
     gemini::Gemini,
     host_config::HostConfig,
-    launch::{Launch, LaunchRequest},
+    launch::{Launch, LaunchRequest, ManagedFile},
     opencode::Opencode,
     route::Api,
 };
@@ -55,6 +55,10 @@ pub(crate) trait Agent: fmt::Debug + Sync {
         config: &mut HostConfig<'_>,
         launch: &mut Launch,
     ) -> Result<(), AgentError>;
+
+    /// The settings by which it asks the program `client` before each tool call, as far
+    /// as they can stand where it cannot change them.
+    fn hooks(&self, client: &str) -> Result<Vec<ManagedFile>, AgentError>;
 }
 
 impl AgentKind {

@@ -43,6 +43,9 @@ pub struct LaunchRequest<'a> {
     pub workspace: &'a Path,
     /// The user's real home, to take model, theme and instruction files from.
     pub host_config: Option<&'a Path>,
+    /// The program inside that the agent asks before each tool call, if it does; a
+    /// path without blanks.
+    pub hook: Option<&'a str>,
 }
 
 /// A file that is written into the private home before the start.
@@ -84,6 +87,26 @@ impl HomeFile {
     }
 }
 
+/// A file of settings that bind the agent whatever else it reads. Nothing inside can
+/// change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagedFile {
+    /// Its place inside, absolute.
+    pub path: &'static str,
+    /// Its content.
+    pub content: String,
+}
+
+impl ManagedFile {
+    /// Settings in JSON.
+    pub(crate) fn json(path: &'static str, value: &serde_json::Value) -> Self {
+        Self {
+            path,
+            content: format!("{value:#}\n"),
+        }
+    }
+}
+
 /// Everything that the sandbox needs to start an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Launch {
@@ -93,6 +116,8 @@ pub struct Launch {
     pub env: Vec<(String, String)>,
     /// Files to write into the private home.
     pub files: Vec<HomeFile>,
+    /// Settings that exist only inside, read-only.
+    pub managed: Vec<ManagedFile>,
     /// Which of the agent's own guards are off, for the contract.
     pub inner_switches: Vec<String>,
     /// Where its model requests go.
@@ -145,6 +170,9 @@ pub fn launch(found: &Found, request: &LaunchRequest<'_>) -> Result<Launch, Agen
         ..Launch::default()
     };
     agent.prepare(request, model.as_deref(), &mut config, &mut launch)?;
+    if let Some(client) = request.hook {
+        launch.managed = agent.hooks(client)?;
+    }
     launch.notes = config.into_notes();
     Ok(launch)
 }

@@ -34,8 +34,8 @@ pub use self::{
     digest_cache::DigestCache,
     error::AgentError,
     find::{Found, MountKind, ToolMount, find, find_cached},
-    hook::{EVENT_MAX, HookError, Opinion, Reply, Tool, ToolCall},
+    hook::{EVENT_MAX, HookError, Opinion, Tool, ToolCall},
     kind::{AgentKind, UnknownAgent},
-    launch::{HomeFile, Launch, LaunchRequest, Mode, command, launch, route},
+    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, Mode, command, launch, route},
     route::{Api, Endpoint, RouteTemplate, SigningTemplate},
 };

@@ -11,9 +11,10 @@ use stockade_types::env;
 use crate::{
     error::AgentError,
     find::{Install, Native},
+    hook::PATIENCE,
     host_config::{HostConfig, name},
     kind::Agent,
-    launch::{HomeFile, Launch, LaunchRequest, Mode},
+    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, Mode},
     route::Api,
 };
 
@@ -160,7 +161,24 @@ impl Agent for Opencode {
             .extend(config.instructions(DIRECTORY, "AGENTS.md"));
         Ok(())
     }
+
+    /// It has plug-ins in its own process instead: what one throws stops the tool
+    /// call, and the model is told.
+    fn hooks(&self, client: &str) -> Result<Vec<ManagedFile>, AgentError> {
+        let path = "/etc/opencode/stockade.js";
+        let content = PLUGIN
+            .replace("CLIENT", client)
+            .replace("PATIENCE", &(PATIENCE * 1000).to_string());
+        let settings = json!({ "plugin": [format!("file://{path}")] });
+        Ok(vec![
+            ManagedFile { path, content },
+            ManagedFile::json("/etc/opencode/opencode.json", &settings),
+        ])
+    }
 }
+
+/// The plug-in, with names in the place of what is put in.
+const PLUGIN: &str = include_str!("opencode.js");
 
 fn settings(provider: &Provider) -> Value {
     json!({

@@ -1,7 +1,11 @@
 //! What an agent is started with, and what of the user's own configuration
 //! comes along.
 
-#![expect(clippy::unwrap_used, reason = "a fixture that fails fails its test")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a fixture that fails fails its test"
+)]
 
 use std::{fs, path::Path};
 
@@ -36,6 +40,7 @@ fn request<'a>() -> LaunchRequest<'a> {
         home: Path::new("/home/agent"),
         workspace: Path::new("/work space/repo"),
         host_config: None,
+        hook: None,
     }
 }
 
@@ -536,4 +541,67 @@ fn a_placeholder_for_the_route_passes_for_the_real_thing() {
             .placeholder([7; 16])
             .starts_with("sk-ant-api03-")
     );
+}
+
+#[test]
+fn every_agent_asks_before_each_tool_call_by_settings_that_bind_it_where_it_has_such() {
+    const CLIENT: &str = "/opt/place/hook";
+    let places: [&[&str]; 4] = [
+        &["/etc/claude-code/managed-settings.json"],
+        &["/etc/codex/requirements.toml"],
+        &[],
+        &["/etc/opencode/stockade.js", "/etc/opencode/opencode.json"],
+    ];
+    for (kind, places) in AgentKind::ALL.into_iter().zip(places) {
+        let asks = LaunchRequest {
+            hook: Some(CLIENT),
+            ..request()
+        };
+        let (plain, asks) = (start(kind, &request()), start(kind, &asks));
+        assert_eq!(plain.managed, []);
+        let paths: Vec<_> = asks.managed.iter().map(|file| file.path).collect();
+        assert_eq!(paths, places, "{kind}");
+        // All else is as it would be without.
+        assert_eq!((&asks.argv, &asks.env), (&plain.argv, &plain.env), "{kind}");
+        let own = kind == AgentKind::Gemini;
+        assert_eq!(asks.files != plain.files, own, "{kind}");
+
+        let event = match kind {
+            AgentKind::Claude => {
+                let settings: Value = serde_json::from_str(&asks.managed[0].content).unwrap();
+                settings["hooks"]["PreToolUse"][0].clone()
+            }
+            AgentKind::Gemini => {
+                let settings = json_file(&asks, ".gemini/settings.json");
+                settings["hooks"]["BeforeTool"][0].clone()
+            }
+            AgentKind::Codex => {
+                let settings: toml::Table = toml::from_str(&asks.managed[0].content).unwrap();
+                let settings = serde_json::to_value(settings).unwrap();
+                assert_eq!(settings["hooks"]["managed_dir"], "/opt/place");
+                settings["hooks"]["PreToolUse"][0].clone()
+            }
+            AgentKind::Opencode => {
+                let [plugin, settings] = &asks.managed[..] else {
+                    panic!("{:?}", asks.managed);
+                };
+                let starts = format!("execFile(\"{CLIENT}\", [\"opencode\"]");
+                assert!(plugin.content.contains(&starts), "{}", plugin.content);
+                assert!(
+                    settings
+                        .content
+                        .contains("file:///etc/opencode/stockade.js")
+                );
+                continue;
+            }
+        };
+        let hook = &event["hooks"][0];
+        assert_eq!(hook["command"], format!("{CLIENT} {kind}"));
+        // Seconds, but for one that counts in thousandths.
+        let timeout = if own { 30_000 } else { 30 };
+        assert_eq!(
+            (&hook["type"], &hook["timeout"]),
+            (&json!("command"), &json!(timeout))
+        );
+    }
 }

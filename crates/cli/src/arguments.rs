@@ -27,7 +27,7 @@ pub(crate) use self::{
     network::{Allow, NetworkArguments},
     policy::{Hook, Policy, PolicyReplay, PolicyTest, PolicyVerb},
     review::{Checkout, Diff, Merge, Push, Review},
-    run::{BackEndName, Level, Recorded, Run},
+    run::{BackEndName, Level, Recorded, Run, Switch},
     secret::{
         AddSecret, BindSecret, ImportSecrets, NamedSecret, Secret, SecretArguments, UnbindSecret,
     },
@@ -117,7 +117,7 @@ pub(crate) enum Verb {
     Attach(Attach),
     /// Show what a task has printed, or its connections
     #[command(
-        after_help = "Examples:\n  stockade logs fix-login\n  stockade logs fix-login --network --json\n  stockade logs fix-login --programs"
+        after_help = "Examples:\n  stockade logs fix-login\n  stockade logs fix-login --network --json\n  stockade logs fix-login --programs\n  stockade logs fix-login --hooks"
     )]
     Logs(Logs),
     /// Open a shell in a task's sandbox

@@ -1,5 +1,6 @@
 //! One file a group of verbs.
 
+mod advice;
 mod allow;
 mod approval;
 mod attack;
@@ -52,6 +53,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Attach(attach) => watch::attach(&attach, printer),
         Verb::Logs(logs) if logs.network => connections::list(&logs.task, printer),
         Verb::Logs(logs) if logs.programs => programs::list(&logs.task, printer),
+        Verb::Logs(logs) if logs.hooks => advice::list(&logs.task, printer),
         Verb::Logs(logs) => watch::logs(&logs, printer),
         Verb::Shell(name) => watch::shell(&name, printer),
         Verb::Exec(exec) => exec::run(*exec, printer),

@@ -1,7 +1,11 @@
 //! Real agents, as npm has them, in real sandboxes, against the built-in model
 //! server. Where npm cannot be reached they are skipped, with the reason.
 
-#![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a step that fails fails its test"
+)]
 
 mod agents;
 mod host;
@@ -166,7 +170,8 @@ fn cannot_do_harm(agent: &Agent) {
             { "text": "Done." },
         ]),
     );
-    let outcome = agent.run(&host, &model, "tidy up");
+    // Nothing is advised against, so that all of it is tried.
+    let outcome = agent.run_with(&host, &model, "tidy up", &["--hooks", "off"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     assert_eq!(model.failures(), Vec::<String>::new());
     let turns = |request: &&Value| request["outcome"].is_object();
@@ -240,6 +245,127 @@ fn a_hijacked_gemini_cli_reads_no_key_leaves_nothing_and_reaches_nobody() {
 #[test]
 fn a_hijacked_opencode_reads_no_key_leaves_nothing_and_reaches_nobody() {
     cannot_do_harm(&OPENCODE);
+}
+
+/// Lets the agent try what the policy denies: its hook refuses it before anything is
+/// tried, and the model's next request has why and what else to do.
+fn is_advised(agent: &Agent) {
+    let Some(host) = agent.host() else { return };
+    let model = Model::play(
+        &host,
+        &json!([
+            { "shell": "A=al; echo ${A}lowed-anyway; git push --force origin main",
+              "expect": { "contains": ["git.push-force-protected", "Push to a new branch."],
+                          "not_contains": ["allowed-anyway"] } },
+            { "shell": "A=al; echo ${A}lowed-now > made; cat made", "expect": { "contains": ["allowed-now"] } },
+            { "edit": { "path": "made", "old": "now", "new": "too" } },
+            { "text": "Done." },
+        ]),
+    );
+    let outcome = agent.run(&host, &model, "publish it");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(model.failures(), Vec::<String>::new());
+    assert_eq!(in_snapshot(&host, "made"), "allowed-too\n");
+    let told = events(&host, EventKind::Advice);
+    let refused: Vec<_> = told.iter().map(|event| event["refused"] == true).collect();
+    assert_eq!(refused.first(), Some(&true), "{told:#?}");
+    assert_eq!(
+        refused.iter().filter(|refused| **refused).count(),
+        1,
+        "{told:#?}"
+    );
+    // One of them edits with a command.
+    let edits = if agent.name == CODEX.name {
+        "run"
+    } else {
+        "write"
+    };
+    let edited = told.iter().skip(2).any(|event| {
+        let what = event["what"].as_str().unwrap_or_default();
+        event["refused"] == false && what.starts_with(edits)
+    });
+    assert!(edited, "its own tool is told too: {told:#?}");
+    assert!(
+        told.iter().all(|event| event["agent"] == agent.name),
+        "{told:#?}"
+    );
+}
+
+#[test]
+fn a_tool_call_that_is_denied_is_refused_in_claude_codes_hook_and_its_model_is_told_why() {
+    is_advised(&CLAUDE);
+}
+
+#[test]
+fn a_tool_call_that_is_denied_is_refused_in_codexs_hook_and_its_model_is_told_why() {
+    is_advised(&CODEX);
+}
+
+#[test]
+fn a_tool_call_that_is_denied_is_refused_in_gemini_clis_hook_and_its_model_is_told_why() {
+    is_advised(&GEMINI);
+}
+
+#[test]
+fn a_tool_call_that_is_denied_is_refused_in_opencodes_plug_in_and_its_model_is_told_why() {
+    is_advised(&OPENCODE);
+}
+
+#[test]
+fn g5_a_hook_that_a_repository_switches_off_is_noted_and_the_walls_hold_without_it() {
+    let Some(host) = GEMINI.host() else { return };
+    let settings = json!({ "hooksConfig": { "enabled": false } });
+    fs::create_dir(host.repository().join(".gemini")).unwrap();
+    let place = host.repository().join(".gemini/settings.json");
+    fs::write(place, settings.to_string()).unwrap();
+    host.git(&["add", "--all"]);
+    host.git(&["commit", "--quiet", "--message", "Settings"]);
+    let remote = host.path("remote.git");
+    let remote = remote.to_str().unwrap();
+    host.git(&["init", "--quiet", "--bare", remote]);
+    let pushes =
+        format!("A=al; git push --force {remote} HEAD:main && echo ${{A}}lowed; echo tried");
+    let model = Model::play(
+        &host,
+        &json!([
+            { "shell": pushes, "expect": { "contains": ["tried"], "not_contains": ["allowed"] } },
+            { "shell": "echo more", "expect": { "contains": ["more"] } },
+            { "text": "Done." },
+        ]),
+    );
+    let outcome = GEMINI.run(&host, &model, "publish it");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(model.failures(), Vec::<String>::new());
+    let told = events(&host, EventKind::Advice);
+    let [silent] = told.as_slice() else {
+        panic!("{told:#?}");
+    };
+    assert_eq!(silent["tamper"], true);
+    assert_eq!(silent["rule"], "hook.silent");
+    let refs = host.git_in(Path::new(remote), &["for-each-ref"]);
+    assert_eq!(refs, "");
+}
+
+#[test]
+fn g6_no_repository_switches_off_the_hook_of_claude_code() {
+    let Some(host) = CLAUDE.host() else { return };
+    let settings = json!({ "disableAllHooks": true });
+    fs::create_dir(host.repository().join(".claude")).unwrap();
+    let place = host.repository().join(".claude/settings.json");
+    fs::write(place, settings.to_string()).unwrap();
+    host.git(&["add", "--all"]);
+    host.git(&["commit", "--quiet", "--message", "Settings"]);
+    let model = Model::play(
+        &host,
+        &json!([
+            { "shell": "git push --force origin main",
+              "expect": { "contains": ["git.push-force-protected"] } },
+            { "text": "Done." },
+        ]),
+    );
+    let outcome = CLAUDE.run(&host, &model, "publish it");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(model.failures(), Vec::<String>::new());
 }
 
 fn shows_that_the_key_is_wrong(agent: &Agent) {

@@ -9,7 +9,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::server::Acceptor;
 use serde_json::json;
-use stockade_types::HostName;
+use stockade_types::{HostName, hook};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -22,6 +22,7 @@ use crate::{
     dns::{self, FakeAddresses},
     exchange::Gatekeeper,
     head::{HEAD_MAX, Target},
+    hook::Hooks,
     record::bounded,
     reply::ReplyBody,
     server::OriginalDestination,
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) gatekeeper: Gatekeeper,
     pub(crate) authority: CertificateAuthority,
     pub(crate) names: Arc<FakeAddresses>,
+    pub(crate) hooks: Hooks,
     pub(crate) original_destination: Arc<dyn OriginalDestination>,
 }
 
@@ -68,6 +70,9 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     };
     if stream.local_addr().map_or(true, |local| local == address) {
         return;
+    }
+    if address == SocketAddr::V4(hook::ADDRESS) {
+        return shared.hooks.serve(stream, &shared.gatekeeper.record).await;
     }
     let name = shared.names.name(address.ip());
     if let Err(closed) = classify(stream, name, address, &shared).await {

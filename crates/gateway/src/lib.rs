@@ -24,6 +24,7 @@ mod dns;
 mod error;
 mod exchange;
 mod head;
+mod hook;
 mod meter;
 mod model;
 mod outbound;
@@ -42,6 +43,7 @@ pub use self::{
     address::own_addresses,
     authority::CertificateAuthority,
     error::{GatewayError, ResolveError, SettingsError},
+    hook::{Advised, Adviser},
     meter::{Asked, Bill, Meter, Metered, ModelCall, Settlement, Spent, ToolCall, Unpaid},
     outbound::{Fingerprints, OwnSources},
     policy::{Judged, Outgoing, Policy, PolicyAnswer, PolicyRule},

@@ -14,6 +14,7 @@ use crate::{
     dns::{self, FakeAddresses},
     error::GatewayError,
     exchange::{Court, Gatekeeper},
+    hook::{Adviser, Hooks},
     meter::Meter,
     outbound::OwnSources,
     policy::Policy,
@@ -78,6 +79,8 @@ pub struct Gateway {
     pub meter: Arc<dyn Meter>,
     /// Who knows the task's policy.
     pub policy: Arc<dyn Policy>,
+    /// Who answers agents' hooks.
+    pub adviser: Arc<dyn Adviser>,
     /// How a connection's destination is told.
     pub original_destination: Arc<dyn OriginalDestination>,
 }
@@ -118,6 +121,7 @@ impl Gateway {
             gatekeeper,
             authority: self.authority,
             names: Arc::clone(&names),
+            hooks: Hooks::new(self.adviser),
             original_destination: self.original_destination,
         });
         let mut servers = Servers {

@@ -1,11 +1,14 @@
-//! Process 1 of a sandbox: starts commands, reaps, and ends with its socket.
+//! Process 1 of a sandbox: starts commands, reaps, and ends with its socket. Under
+//! other names the same executable is what agents' hooks run, and what a command needs
+//! before it starts.
 //!
-//! It runs with no privilege, no network code and no parser but that of the
+//! Process 1 runs with no privilege, no network code and no parser but that of the
 //! supervisor's own requests. It is executed from a sealed memory file, so
 //! nothing inside can change it, and it holds one descriptor: the socket to
 //! the supervisor. When that socket closes it exits, and the kernel ends every
 //! process of its namespace with it.
 
+mod hook;
 mod kernel;
 mod prelude;
 mod program;
@@ -13,8 +16,9 @@ mod spawn;
 
 use std::{
     collections::HashMap,
-    ffi::CString,
+    ffi::{CString, OsStr},
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     process::ExitCode,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -70,6 +74,9 @@ fn main() -> ExitCode {
     let name = arguments.next().unwrap_or_default();
     if name == prelude::NAME {
         return prelude::run(arguments);
+    }
+    if Path::new(&name).file_name() == Some(OsStr::new(hook::NAME)) {
+        return hook::run(arguments);
     }
     let options: Vec<_> = arguments.collect();
     let is_given = |option: &str| options.iter().any(|given| given == option);

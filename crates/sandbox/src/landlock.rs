@@ -9,6 +9,8 @@ use ::landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
+use stockade_types::hook::CLIENT;
+
 use crate::{
     error::{During, Layer, SandboxError},
     layers,
@@ -73,6 +75,7 @@ pub(crate) fn rules(spec: &SandboxSpec) -> Vec<Rule> {
         // Threads write their own `comm`, `oom_score_adj` and the like.
         ("/proc", read | AccessFs::WriteFile),
         ("/etc", read),
+        (CLIENT, read),
         ("/", AccessFs::ReadDir.into()),
     ];
     let fixed = fixed

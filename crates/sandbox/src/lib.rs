@@ -19,6 +19,7 @@ mod execs;
 pub mod files;
 mod handle;
 mod identity;
+mod inside;
 mod kernel;
 mod landlock;
 pub mod layers;

@@ -4,7 +4,7 @@
 //! root is let go; the workspace, which the agent can write, is touched only
 //! after that. A link planted in it leads nowhere but inside.
 
-use std::{io::Write, path::Path};
+use std::{fs::File, io::Write, path::Path};
 
 use rustix::{
     fd::OwnedFd,
@@ -12,9 +12,12 @@ use rustix::{
     mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount},
 };
 
+use stockade_types::hook::CLIENT;
+
 use crate::{
     error::{During, Layer, SandboxError},
     files::{BUNDLE, TRUST_STORE},
+    inside::INSIDE,
     kernel::{MountAttributes, set_mount_attributes},
     mounts::{Detached, INERT, READ_ONLY, find, make_directory, make_file},
     sources::Mounts,
@@ -79,6 +82,11 @@ pub(crate) fn build(
             write(root, Path::new(TRUST_STORE), &pkcs12(&file.content))?;
         }
     }
+    if spec.hook_client {
+        let client = write(root, Path::new(CLIENT), INSIDE)?;
+        rustix::fs::fchmod(&client, Mode::from_raw_mode(0o555))
+            .during(Layer::Files, "make the hook client executable")?;
+    }
     // What Landlock refuses and nothing else does; see `landlock::holds`.
     drop(
         make_file(root, &Path::new(crate::landlock::PROBE).join("file"))
@@ -111,13 +119,12 @@ pub(crate) fn scratch(path: &str, mode: &str, limits: Limits) -> Result<Detached
         .during(Layer::Files, format!("make {path}"))
 }
 
-/// Writes a file that exists only inside.
-fn write(root: &OwnedFd, path: &Path, content: &[u8]) -> Result<(), SandboxError> {
+/// Writes a file that exists only inside, and returns it.
+fn write(root: &OwnedFd, path: &Path, content: &[u8]) -> Result<File, SandboxError> {
     let step = || format!("write {}", path.display());
-    let descriptor = make_file(root, path).during(Layer::Files, step())?;
-    std::fs::File::from(descriptor)
-        .write_all(content)
-        .during(Layer::Files, step())
+    let mut file = File::from(make_file(root, path).during(Layer::Files, step())?);
+    file.write_all(content).during(Layer::Files, step())?;
+    Ok(file)
 }
 
 /// Lays a file of the root over another.

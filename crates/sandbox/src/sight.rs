@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use stockade_types::hook::CLIENT;
+
 use crate::{
     root::SCRATCH,
     spec::{Grant, SandboxSpec},
@@ -86,7 +88,8 @@ impl SandboxSpec {
 
     fn at(&self, inside: PathBuf) -> Sight<'_> {
         let covered = self.covers.iter().any(|cover| cover.over == inside);
-        if covered || self.files.iter().any(|file| file.path == inside) {
+        let client = self.hook_client && inside == Path::new(CLIENT);
+        if covered || client || self.files.iter().any(|file| file.path == inside) {
             return Sight::Made { inside };
         }
         if let Ok(below) = inside.strip_prefix(&self.workspace.target) {
@@ -176,6 +179,7 @@ mod tests {
             limits: Limits::default(),
             nested: false,
             watch_execs: false,
+            hook_client: false,
         }
     }
 

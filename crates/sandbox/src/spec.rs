@@ -37,6 +37,10 @@ pub struct SandboxSpec {
     /// [`ExecWatch`](crate::ExecWatch).
     #[serde(default)]
     pub watch_execs: bool,
+    /// Whether the program is there by which agents' hooks tell tool calls, at
+    /// [`CLIENT`](stockade_types::hook::CLIENT).
+    #[serde(default)]
+    pub hook_client: bool,
 }
 
 /// Kernel ids that belong to one task.

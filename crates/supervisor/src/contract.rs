@@ -62,6 +62,9 @@ pub struct Contract {
     /// Whether the record tells of each program that starts inside.
     #[serde(default)]
     pub records_programs: bool,
+    /// Whether tool calls are told to the policy before they happen, for advice.
+    #[serde(default)]
+    pub hooks: bool,
     /// Guards of the agent's own that are off because the sandbox is on.
     pub switched_off: Vec<String>,
     /// What is weaker than it could be, and why.
@@ -266,6 +269,13 @@ impl Contract {
         }
         if self.records_programs {
             line("records", "each program that starts, as it is seen");
+        }
+        if self.hooks {
+            line(
+                "advice",
+                "each tool call is told to the policy before it happens, as far as the agent \
+                 tells; the walls hold without",
+            );
         }
         for switch in &self.switched_off {
             line("agent's own", switch);

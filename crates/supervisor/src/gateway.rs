@@ -29,6 +29,7 @@ use zeroize::Zeroizing;
 use self::messages::{Heard, Told};
 pub use self::process::run;
 use crate::{
+    advice::Adviser,
     approvals::Approvals,
     error::SupervisorError,
     fingerprints::Fingerprints,
@@ -225,6 +226,22 @@ fn settings(plan: &Plan, keys: &Keys) -> Result<Settings, SupervisorError> {
     })
 }
 
+/// Who answers what a gateway asks.
+pub(crate) struct Answerers {
+    /// Of money.
+    pub(crate) meter: Meter,
+    /// Of values of secrets.
+    pub(crate) secrets: HeldSecrets,
+    /// Of the repository's files.
+    pub(crate) fingerprints: Fingerprints,
+    /// For people.
+    pub(crate) approvals: Arc<Approvals>,
+    /// Of requests.
+    pub(crate) judge: Judge,
+    /// Of tool calls.
+    pub(crate) adviser: Adviser,
+}
+
 /// The channel on which a sealed gateway tells events.
 pub(crate) struct EventChannel {
     channel: Arc<Channel>,
@@ -318,21 +335,23 @@ impl Waiters {
 }
 
 impl EventChannel {
-    /// Passes every event to `record`, every question of money to `meter`, every
-    /// one of a secret's value to `secrets`, every one for a person to `approvals`
-    /// and every request to `judge`, until the gateway is gone. What could not be
-    /// recorded, reserved, got or asked is told, and does not happen. What may take
-    /// time is answered by a thread of its own; so are events, of which those that
-    /// come meanwhile reach the disk together.
+    /// Passes every event to `record` and everything that is asked to who answers it,
+    /// until the gateway is gone. What could not be recorded, reserved, got or asked is
+    /// told, and does not happen. What may take time is answered by a thread of its
+    /// own; so are events, of which those that come meanwhile reach the disk together.
     pub(crate) fn pump(
         &self,
-        meter: &Meter,
-        secrets: &HeldSecrets,
-        fingerprints: &Fingerprints,
-        approvals: &Approvals,
-        judge: &Judge,
+        answers: &Answerers,
         mut record: impl FnMut(&Event) -> Result<Pending, RecordError>,
     ) {
+        let Answerers {
+            meter,
+            secrets,
+            fingerprints,
+            approvals,
+            judge,
+            adviser,
+        } = answers;
         let (recording, waiting) = mpsc::sync_channel(RECORDING_MAX);
         let channel = Arc::clone(&self.channel);
         std::thread::spawn(move || tell_recorded(&channel, &waiting));
@@ -352,18 +371,20 @@ impl EventChannel {
                     }
                     continue;
                 }
-                Ok(Heard::Reserve { ask, call }) => Told::Reserved {
-                    ask,
-                    answer: meter.reserve(&call),
-                },
+                Ok(Heard::Reserve { ask, call }) => {
+                    adviser.model_is_asked();
+                    let answer = meter.reserve(&call);
+                    Told::Reserved { ask, answer }
+                }
                 Ok(Heard::Settle {
                     ask,
                     reservation,
                     ended,
-                }) => Told::Settled {
-                    ask,
-                    bill: meter.settle(reservation, ended),
-                },
+                }) => {
+                    adviser.asked(ended.asked.commands);
+                    let bill = meter.settle(reservation, ended);
+                    Told::Settled { ask, bill }
+                }
                 Ok(Heard::Judge { ask, outgoing }) => Told::Judged {
                     ask,
                     answer: judge.request(&outgoing),
@@ -385,6 +406,15 @@ impl EventChannel {
                     let fingerprints = fingerprints.clone();
                     std::thread::spawn(move || {
                         let _ = tell_fingerprints(&channel, ask, &fingerprints);
+                    });
+                    continue;
+                }
+                Ok(Heard::Advise { ask, agent, call }) => {
+                    let (adviser, channel) = (adviser.clone(), Arc::clone(&self.channel));
+                    // A person may be asked.
+                    std::thread::spawn(move || {
+                        let opinion = adviser.advise(agent, &call);
+                        let _ = send(&channel, &Told::Advised { ask, opinion }, &[]);
                     });
                     continue;
                 }

@@ -1,6 +1,10 @@
 //! What the task's policy says of a command before it starts, and of a request
-//! before it leaves. One policy stands behind both.
+//! before it leaves. One policy stands behind both, and behind what is said of an
+//! agent's tool calls.
 
+mod tool_call;
+
+pub(crate) use self::tool_call::{Advice, in_words};
 use std::{
     collections::BTreeMap,
     sync::{Arc, LazyLock, PoisonError, RwLock},
@@ -382,6 +386,11 @@ fn rule_of(finding: &Finding) -> String {
 }
 
 fn running(text: &str) -> String {
+    format!("run `{}`", shown(text))
+}
+
+/// The beginning of `text`, on one line.
+fn shown(text: &str) -> String {
     let mut shown: String = visible::line(text.as_bytes())
         .chars()
         .take(SHOWN_MAX)
@@ -389,7 +398,7 @@ fn running(text: &str) -> String {
     if text.chars().count() > SHOWN_MAX {
         shown.push('…');
     }
-    format!("run `{shown}`")
+    shown
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! [`Connection`] reaches it. Each of Stockade's processes is this executable
 //! with a hidden argument, see [`Part`].
 
+mod advice;
 mod approvals;
 mod caches;
 mod caps;
@@ -45,6 +46,7 @@ mod secrets;
 mod server;
 mod state;
 mod task;
+mod tool;
 
 pub use self::{
     approvals::Desk,
@@ -81,4 +83,5 @@ pub use self::{
     secrets::{PlannedSecret, WantedSecrets, slot, unlock},
     state::{StateDirectory, TaskDirectory, TaskLock, read_json, write_json},
     task::{FORMAT, Main, PLAN, Plan, Route, STATUS, Session, TaskState, TaskStatus, now, slug},
+    tool::{effects_of_tool, objection},
 };

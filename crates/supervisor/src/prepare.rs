@@ -36,7 +36,7 @@ use stockade_sandbox::{
     Access, Cover, Grant, INSIDE_HOME, InsideFile, Limits, SandboxSpec, Tree, WORKSPACES,
     WorkspaceMount, files, layers,
 };
-use stockade_types::TaskId;
+use stockade_types::{TaskId, hook};
 use stockade_vault::Catalogue;
 use stockade_workspace::{
     AGENT_GIT_INSIDE, BTRFS, BackEnd, Git, POOL_GIT_INSIDE, Pool, PoolEntry, Repository,
@@ -149,6 +149,9 @@ pub struct Wish {
     pub nested: bool,
     /// Whether every program that starts is recorded, at a cost for each.
     pub record_programs: bool,
+    /// Whether tool calls are told to the policy before they happen; without a word an
+    /// agent's are.
+    pub hooks: Option<bool>,
 }
 
 impl Wish {
@@ -179,7 +182,14 @@ impl Wish {
             back_end: None,
             nested: false,
             record_programs: false,
+            hooks: None,
         }
+    }
+
+    /// Whether the program is inside by which tool calls are told.
+    fn has_hooks(&self) -> bool {
+        let agent = matches!(self.runs, Runs::Agent { .. });
+        self.hooks.unwrap_or(agent)
     }
 }
 
@@ -277,6 +287,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     sandbox.limits = caps::limits(wish)?;
     sandbox.nested = wish.nested;
     sandbox.watch_execs = wish.record_programs;
+    sandbox.hook_client = wish.has_hooks();
     sandbox
         .grants
         .extend(extra.grants(&host.config.hidden_paths()));
@@ -476,6 +487,7 @@ impl Agent {
                 home: Path::new(INSIDE_HOME),
                 workspace,
                 host_config: host.home.as_deref(),
+                hook: wish.has_hooks().then_some(hook::CLIENT),
             },
         )?;
         let grants = found
@@ -700,6 +712,11 @@ fn sandbox(
         file: git_file,
         over: target.join(".git"),
     });
+    let managed = agent.launch.managed.iter();
+    view.files.extend(managed.map(|file| InsideFile {
+        path: file.path.into(),
+        content: file.content.clone(),
+    }));
     let tree = match back_end {
         BackEnd::Overlay => Tree::Overlay {
             lower: pool.tree(),
@@ -723,5 +740,6 @@ fn sandbox(
         limits: Limits::default(),
         nested: false,
         watch_execs: false,
+        hook_client: false,
     }
 }

@@ -48,6 +48,9 @@ pub enum EventKind {
     SecretTakenBack,
     /// Something was refused.
     Denied,
+    /// An agent's hook told of a tool call before it, and was answered. What it told
+    /// is the agent's own word, and the answer advice: the walls go by neither.
+    Advice,
     /// The work was saved as a snapshot.
     Snapshot,
     /// Work was brought into the user's repository, under `refs/stockade/`.

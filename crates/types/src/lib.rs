@@ -2,6 +2,7 @@
 //! environment variables it reads or sets, and the messages that cross the
 //! sandbox boundary. Nothing here performs I/O.
 
+pub mod hook;
 pub mod wire;
 
 #[cfg(feature = "std-vocabulary")]

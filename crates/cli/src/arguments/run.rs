@@ -78,6 +78,9 @@ pub(crate) struct Run {
     /// Record what else happens inside; `exec`: each program that starts, as it is seen
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) record: Vec<Recorded>,
+    /// Tell tool calls to the policy before they happen, for advice [default: on for an agent]
+    #[arg(long, value_enum, value_name = "ON-OFF")]
+    pub(crate) hooks: Option<Switch>,
     /// How the workspace is made
     #[arg(long, value_enum, default_value_t = BackEndName::Auto)]
     pub(crate) backend: BackEndName,
@@ -97,6 +100,15 @@ pub(crate) struct Run {
 pub(crate) enum Recorded {
     /// Each program that starts
     Exec,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// It is; for a command, the program `/opt/stockade/hook AGENT` is there inside
+    On,
+    /// It is not
+    Off,
 }
 
 /// How strong a sandbox must be.

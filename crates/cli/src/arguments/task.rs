@@ -89,6 +89,9 @@ pub(crate) struct Logs {
     /// Show every program that started instead; of a task run with `--record exec`
     #[arg(long, conflicts_with_all = ["exec", "network"])]
     pub(crate) programs: bool,
+    /// Show every tool call instead that agents told before it, and how it was judged
+    #[arg(long, conflicts_with_all = ["exec", "network", "programs"])]
+    pub(crate) hooks: bool,
 }
 
 #[derive(Debug, Args)]

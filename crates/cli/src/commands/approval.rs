@@ -9,10 +9,11 @@ use std::{
 use serde_json::json;
 use stockade_approval::{Accepted, Action, Decision, Scope, Signed, Waiting};
 use stockade_supervisor::{
-    Answer, Connection, Desk, Request, StateDirectory, SupervisorError, TaskDirectory,
+    Answer, Connection, Desk, PLAN, Request, StateDirectory, SupervisorError, TaskDirectory,
 };
 
 use self::{card::Card, sign::sign};
+use super::work::redactions;
 use crate::{
     arguments::{Approve, Deny, ScopeArguments},
     failure::{Failure, Kind},

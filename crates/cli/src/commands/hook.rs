@@ -3,15 +3,15 @@
 
 use std::{
     io::{Read, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     sync::mpsc,
     time::Duration,
 };
 
-use stockade_agents::{AgentKind, EVENT_MAX, Opinion, Reply, Tool, ToolCall};
-use stockade_policy::{Finding, effects_of_text, effects_of_words};
-use stockade_types::{Effect, EffectKind, Verdict};
+use stockade_agents::{AgentKind, EVENT_MAX, Opinion, ToolCall};
+use stockade_supervisor::{effects_of_tool, objection};
+use stockade_types::Verdict;
 
 use super::policy;
 use crate::{
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Hook, printer: Printer) -> Result<ExitCode, Failur
         }
         Err(_) => Opinion::Deny("Stockade could not judge this in time.".to_owned()),
     };
-    let reply = Reply::of(agent, &opinion);
+    let reply = opinion.answer(agent);
     if !reply.output.is_empty() {
         printer.text(&reply.output);
     }
@@ -61,48 +61,22 @@ fn opinion() -> Result<Opinion, Failure> {
         Some(folder) => PathBuf::from(folder),
         None => std::env::current_dir()?,
     };
-    let effects = effects(&call.tool, &folder);
+    let effects = effects_of_tool(&call.tool, &policy::surroundings(&folder));
     let decision = policy::rules(&folder, &[])?.decide(&effects);
     let Some(finding) = decision.findings.first() else {
         return Ok(Opinion::None);
     };
+    let said = |reason: &str| {
+        let rule = finding.rules.first().map_or("", String::as_str);
+        objection(rule, reason, finding.instead.as_deref())
+    };
     Ok(match decision.verdict {
         // What is contained is for the walls around the agent.
         Verdict::Allow | Verdict::Contain => Opinion::None,
-        Verdict::Ask => Opinion::Ask(sentence(finding, "A person must decide about it.")),
-        Verdict::Deny => Opinion::Deny(sentence(finding, "")),
+        Verdict::Ask => Opinion::Ask(said(&format!(
+            "{} A person must decide about it.",
+            finding.reason
+        ))),
+        Verdict::Deny => Opinion::Deny(said(&finding.reason)),
     })
-}
-
-/// A tool call does what the command does that is judged for it.
-fn effects(tool: &Tool, folder: &Path) -> Vec<Effect> {
-    let around = policy::surroundings(folder);
-    let words = |words: &[&str]| {
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        effects_of_words(&words, &around)
-    };
-    match tool {
-        Tool::Shell(text) => effects_of_text(text, &around),
-        Tool::Words(words) => effects_of_words(words, &around),
-        Tool::Read(file) => words(&["cat", "--", file]),
-        Tool::Write(files) => {
-            let files = files.iter().map(String::as_str);
-            words(&["tee", "--"].into_iter().chain(files).collect::<Vec<_>>())
-        }
-        Tool::Fetch(url) => words(&["curl", "--", url]),
-        Tool::Mcp(name) => vec![Effect::new(EffectKind::McpCall, "mcp").on(name.as_str())],
-        Tool::Other(_) => Vec::new(),
-    }
-}
-
-fn sentence(finding: &Finding, more: &str) -> String {
-    let rule = finding.rules.first().map_or("", String::as_str);
-    let instead = finding.instead.as_ref();
-    let instead = instead.map_or_else(String::new, |instead| format!(" Instead: {instead}"));
-    let more = if more.is_empty() {
-        String::new()
-    } else {
-        format!(" {more}")
-    };
-    format!("Stockade ({rule}): {}{more}{instead}", finding.reason)
 }

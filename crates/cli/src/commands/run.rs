@@ -12,7 +12,7 @@ use stockade_types::{Denial, Redacted};
 use stockade_workspace::BackEnd;
 
 use crate::{
-    arguments::{BackEndName, Level, Recorded, Run},
+    arguments::{BackEndName, Level, Recorded, Run, Switch},
     commands::{
         secret::unlock::{environment, passphrase},
         watch,
@@ -121,6 +121,7 @@ fn wish(arguments: &Run) -> Result<Wish, Failure> {
         accept: arguments.accept.map(assurance),
         nested: arguments.nested,
         record_programs: arguments.record.contains(&Recorded::Exec),
+        hooks: arguments.hooks.map(|switch| switch == Switch::On),
         back_end: match arguments.backend {
             BackEndName::Auto => None,
             BackEndName::Overlay => Some(BackEnd::Overlay),

@@ -32,7 +32,10 @@ pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure
         let record = record.map_err(Failure::failed)?;
         let wanted = match event {
             Some(number) => record.seq == number,
-            None => matches!(record.kind, RecordKind::Event(EventKind::Denied)),
+            None => match record.kind {
+                RecordKind::Event(EventKind::Advice) => record.body["refused"] == true,
+                kind => kind == RecordKind::Event(EventKind::Denied),
+            },
         };
         if wanted {
             chosen = Some(record);
@@ -49,6 +52,10 @@ pub(crate) fn run(arguments: &Why, printer: Printer) -> Result<ExitCode, Failure
     printer
         .json(&json!({ "event": record.seq, "at": at, "kind": record.kind, "body": record.body }));
     printer.line(&format!("event {} at {at}", record.seq));
+    if record.kind == RecordKind::Event(EventKind::Advice) {
+        print_advice(&record.body, printer);
+        return Ok(ExitCode::SUCCESS);
+    }
     match denial(&record.body) {
         Some(denial) => {
             let card = &record.body["card"];
@@ -80,6 +87,28 @@ fn print(denial: &Denial, printer: Printer) {
     }
     let allow = denial.allow.as_deref().unwrap_or("nothing allows it");
     printer.line(&format!("allow   {allow}"));
+}
+
+/// What an agent's hook told, and what was said of it.
+fn print_advice(body: &Value, printer: Printer) {
+    let text = |name: &str| body[name].as_str();
+    let line = |label: &str, value: &str| printer.line(&format!("{label:<7} {value}"));
+    if let Some(agent) = text("agent") {
+        let what = text("what").unwrap_or("make a tool call that is not understood");
+        line("what", &format!("{agent} is about to {what}"));
+    }
+    if let Some(verdict) = text("verdict") {
+        line("verdict", verdict);
+    }
+    for (label, name) in [("rule", "rule"), ("why", "reason"), ("instead", "instead")] {
+        if let Some(value) = text(name) {
+            line(label, value);
+        }
+    }
+    if let Some(known) = text("known") {
+        let advice = "the answer is advice, and the walls go by neither";
+        line("known", &format!("{known}; {advice}"));
+    }
 }
 
 /// The denial in an event's body: as such, or put together from what the

@@ -15,6 +15,8 @@ mod grammar;
 #[cfg(test)]
 mod hello;
 #[cfg(test)]
+mod hook;
+#[cfg(test)]
 mod http1;
 #[cfg(test)]
 mod http2;

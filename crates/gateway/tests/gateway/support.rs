@@ -30,14 +30,14 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
 use stockade_approval::{Ask, Outcome, Question};
 use stockade_gateway::{
-    Asked, Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Judged, Listeners,
-    LiveRules, LiveSecrets, Meter, Metered, ModelApi, ModelCall, ModelRoute, OriginalDestination,
-    Outgoing, OwnSources, Policy, PolicyAnswer, PolicyRule, ResolveError, Resolver, SecretSource,
-    SecretText, SecretValue, Settings, Settlement, Signing, SinkError, Spent, Unpaid, Upstream,
-    UpstreamAccess,
+    Advised, Adviser, Asked, Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Judged,
+    Listeners, LiveRules, LiveSecrets, Meter, Metered, ModelApi, ModelCall, ModelRoute,
+    OriginalDestination, Outgoing, OwnSources, Policy, PolicyAnswer, PolicyRule, ResolveError,
+    Resolver, SecretSource, SecretText, SecretValue, Settings, Settlement, Signing, SinkError,
+    Spent, Unpaid, Upstream, UpstreamAccess,
 };
 use stockade_scan::SourceIndexBuilder;
-use stockade_types::{Event, EventKind, HostName, Redacted, TaskId};
+use stockade_types::{Event, EventKind, HostName, Redacted, TaskId, hook::Answer};
 use stockade_vault::SecretName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -201,6 +201,22 @@ impl Policy for OneRule {
             PolicyAnswer::Allow
         };
         Box::pin(async move { answer })
+    }
+}
+
+/// Says to each hook what it was told.
+struct Echo;
+
+impl Adviser for Echo {
+    fn advise(&self, agent: String, event: Vec<u8>) -> Advised<'_> {
+        let error = String::from_utf8_lossy(&event).into_owned();
+        Box::pin(async move {
+            Answer {
+                code: 0,
+                output: agent,
+                error,
+            }
+        })
     }
 }
 
@@ -444,6 +460,7 @@ impl Harness {
             sink: sink.clone(),
             meter,
             policy: Arc::new(OneRule),
+            adviser: Arc::new(Echo),
             more: tokio::sync::mpsc::unbounded_channel().1,
             original_destination: destinations.clone(),
         };

@@ -17,7 +17,9 @@ use crate::{
     caps::JOIN,
     channel::Channel,
     error::{During, Layer, SandboxError},
-    identity, kernel,
+    identity,
+    inside::INSIDE,
+    kernel,
     lockdown::Locks,
     sealed,
     spec::SandboxSpec,
@@ -26,10 +28,8 @@ use crate::{
 
 /// The descriptor at which process 1 finds its socket.
 const INIT_SOCKET: i32 = 3;
-/// The executable that becomes process 1.
-static INSIDE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stockade-inside"));
 
-/// That executable, where nothing can change it, and what every one of its
+/// The executable that becomes process 1, where nothing can change it, and what every one of its
 /// processes needs; made once, as sandboxes are made many times.
 #[derive(Debug)]
 pub(super) struct Program {

@@ -44,6 +44,9 @@ impl Contract {
         if last.records_programs && !self.records_programs {
             wider.push("no longer records the programs that start".to_owned());
         }
+        if last.hooks && !self.hooks {
+            wider.push("no longer tells tool calls to the policy".to_owned());
+        }
         if self.agent.name == last.agent.name
             && self.agent.digest != last.agent.digest
             && last.agent.digest.is_some()
@@ -206,6 +209,10 @@ mod tests {
         (
             |_, last| last.records_programs = true,
             "no longer records the programs that start",
+        ),
+        (
+            |_, last| last.hooks = true,
+            "no longer tells tool calls to the policy",
         ),
         (
             |now, _| now.agent.digest = Some("bb".into()),

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
+use stockade_agents::{AgentKind, Opinion, ToolCall};
 use stockade_approval::{Outcome, Question};
 use stockade_gateway::{
     Bill, HostRule, ModelCall, Outgoing, PolicyAnswer, SecretText, Settings, Settlement, Unpaid,
@@ -63,6 +64,11 @@ pub(super) enum Told {
         ask: u64,
         answer: PolicyAnswer,
     },
+    /// What an agent's hook is to say.
+    Advised {
+        ask: u64,
+        opinion: Opinion,
+    },
 }
 
 /// What the gateway sends.
@@ -105,6 +111,12 @@ pub(super) enum Heard {
     Judge {
         ask: u64,
         outgoing: Outgoing,
+    },
+    /// An agent's hook told of a tool call, or of something that is not understood.
+    Advise {
+        ask: u64,
+        agent: AgentKind,
+        call: Result<ToolCall, String>,
     },
     Failed(String),
 }

@@ -17,16 +17,17 @@ use std::{
     time::Duration,
 };
 
+use stockade_agents::{AgentKind, Opinion, ToolCall};
 use stockade_approval::{Ask, Asked, Outcome, Question};
 use stockade_gateway::{
-    Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Judged, Listeners, LiveRules,
-    LiveSecrets, Meter, Metered, ModelCall, OriginalDestination, Outgoing, OwnSources, Policy,
-    PolicyAnswer, SecretSource, SecretText, SecretValue, Settings, Settlement, SinkError, Spent,
-    Unpaid, UpstreamAccess,
+    Advised, Adviser, Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Judged,
+    Listeners, LiveRules, LiveSecrets, Meter, Metered, ModelCall, OriginalDestination, Outgoing,
+    OwnSources, Policy, PolicyAnswer, SecretSource, SecretText, SecretValue, Settings, Settlement,
+    SinkError, Spent, Unpaid, UpstreamAccess,
 };
 use stockade_sandbox::Channel;
 use stockade_scan::{INDEX_BYTES_MAX, SourceIndex};
-use stockade_types::Event;
+use stockade_types::{Event, hook::Answer};
 use stockade_vault::SecretName;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -35,6 +36,12 @@ use tokio::{
 use zeroize::Zeroize;
 
 use super::{Heard, MESSAGE_MAX, Told, listeners};
+use crate::advice::bounded;
+
+/// The longest tool call that is passed on, in bytes.
+const CALL_MAX: usize = 64 * 1024;
+/// How many characters are passed on of why one is not understood.
+const REASON_MAX: usize = 256;
 
 /// The `main` of the gateway process; its channel is standard input. Returns
 /// when the supervisor is gone.
@@ -106,6 +113,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         upstream,
         meter: Arc::clone(&sink) as Arc<dyn Meter>,
         policy: Arc::clone(&sink) as Arc<dyn Policy>,
+        adviser: Arc::clone(&sink) as Arc<dyn Adviser>,
         sink,
         original_destination: Arc::new(Tracked),
     };
@@ -152,7 +160,8 @@ impl Recorded {
                 | Told::Settled { ask, .. }
                 | Told::Secret { ask, .. }
                 | Told::Outcome { ask, .. }
-                | Told::Judged { ask, .. } => *ask,
+                | Told::Judged { ask, .. }
+                | Told::Advised { ask, .. } => *ask,
                 Told::Fingerprints { ask, file, .. } => {
                     *file = descriptors.pop();
                     *ask
@@ -296,6 +305,35 @@ impl Policy for Recorded {
             }
         })
     }
+}
+
+impl Adviser for Recorded {
+    fn advise(&self, agent: String, event: Vec<u8>) -> Advised<'_> {
+        Box::pin(async move {
+            let Ok(agent) = agent.parse::<AgentKind>() else {
+                return Answer::refused("Stockade (hook.agent): no agent of this name is known.");
+            };
+            let call = understood(&event);
+            drop(event);
+            let told = self.exchange(|ask| Heard::Advise { ask, agent, call });
+            let opinion = match told.await {
+                Ok(Told::Advised { opinion, .. }) => opinion,
+                _ => Opinion::Deny("Stockade did not judge this tool call.".to_owned()),
+            };
+            opinion.answer(agent)
+        })
+    }
+}
+
+/// The tool call that an event is about, small enough to be passed on.
+fn understood(event: &[u8]) -> Result<ToolCall, String> {
+    let call = ToolCall::of_event(event);
+    let call = call.map_err(|error| bounded(&error.to_string(), REASON_MAX))?;
+    let length = serde_json::to_vec(&call).map_or(usize::MAX, |text| text.len());
+    if length > CALL_MAX {
+        return Err("it is too long; put it into a file and run that".to_owned());
+    }
+    Ok(call)
 }
 
 impl SecretSource for Recorded {

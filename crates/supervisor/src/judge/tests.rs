@@ -6,9 +6,9 @@ use stockade_policy::{Layer, Source};
 
 use super::*;
 
-const WORKSPACE: &str = "/workspace/app";
+pub(super) const WORKSPACE: &str = "/workspace/app";
 
-fn judge_with(rules: &str) -> Judge {
+pub(super) fn judge_with(rules: &str) -> Judge {
     let source = Source {
         layer: Layer::User,
         name: "mine.cedar".to_owned(),
@@ -55,7 +55,7 @@ fn outgoing(method: &str, host: &str, path: &str) -> Outgoing {
 }
 
 /// A rule that forbids what `when` says of effects of `action`.
-fn forbids(number: usize, verdict: &str, action: &str, when: &str) -> String {
+pub(super) fn forbids(number: usize, verdict: &str, action: &str, when: &str) -> String {
     format!(
         "@id(\"mine.rule-{number}\")\n@verdict(\"{verdict}\")\n@reason(\"A test.\")\n\
          forbid (principal, action {action}, resource) when {{ {when} }};\n"

@@ -12,13 +12,14 @@ use stockade_types::{Event, EventKind};
 
 use super::{QUIET, Supervisor, note};
 use crate::{
+    advice::Adviser,
     approvals::Approvals,
     caps::{self, CapWatch, OwnDisk},
     control, disk,
     error::SupervisorError,
     exec::{Command, Context, Execs, FreshPool, Gate, Refusals},
     fingerprints::Fingerprints,
-    gateway::{EventChannel, GatewayProcess, Keys},
+    gateway::{Answerers, EventChannel, GatewayProcess, Keys},
     happening::{Happening, watch_part},
     judge::{Judge, Person},
     meter::Meter,
@@ -82,11 +83,14 @@ impl Supervisor {
         let judge = judge(policy, &plan, &approvals)?;
         answer_the_gateway(
             events,
-            meter.clone(),
-            secrets.clone(),
-            Fingerprints::of(&task),
-            Arc::clone(&approvals),
-            judge.clone(),
+            Answerers {
+                meter: meter.clone(),
+                secrets: secrets.clone(),
+                fingerprints: Fingerprints::of(&task),
+                approvals: Arc::clone(&approvals),
+                judge: judge.clone(),
+                adviser: Adviser::new(judge.clone(), record.clone(), plan.sandbox.hook_client),
+            },
             Noted {
                 record: record.clone(),
                 refusals: Arc::clone(&refusals),
@@ -299,25 +303,8 @@ impl Noted {
 
 /// Answers what the gateway asks, and records what it tells, for as long as it
 /// lives.
-fn answer_the_gateway(
-    events: EventChannel,
-    meter: Meter,
-    secrets: HeldSecrets,
-    fingerprints: Fingerprints,
-    approvals: Arc<Approvals>,
-    judge: Judge,
-    noted: Noted,
-) {
-    std::thread::spawn(move || {
-        events.pump(
-            &meter,
-            &secrets,
-            &fingerprints,
-            &approvals,
-            &judge,
-            |event| noted.note(event),
-        );
-    });
+fn answer_the_gateway(events: EventChannel, answers: Answerers, noted: Noted) {
+    std::thread::spawn(move || events.pump(&answers, |event| noted.note(event)));
 }
 
 /// Ends the task when its time is up, and watches its caps.

@@ -86,6 +86,7 @@ pub(super) fn of(
         policy: PolicyLine::default(),
         caps,
         records_programs: plan.sandbox.watch_execs,
+        hooks: plan.sandbox.hook_client,
         switched_off: agent.launch.inner_switches.clone(),
         weaker,
         required: None,

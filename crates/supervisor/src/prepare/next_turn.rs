@@ -48,6 +48,8 @@ pub fn next_turn(
             home: Path::new(INSIDE_HOME),
             workspace: Path::new(&plan.main.cwd),
             host_config: host.home.as_deref(),
+            // Its settings are in the plan, as they were.
+            hook: None,
         },
     )?;
     plan.main.argv = launch.argv;
