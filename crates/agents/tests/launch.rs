@@ -1,11 +1,7 @@
 //! What an agent is started with, and what of the user's own configuration
 //! comes along.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a fixture that fails fails its test"
-)]
+#![expect(clippy::unwrap_used, reason = "a fixture that fails fails its test")]
 
 use std::{fs, path::Path};
 

@@ -95,7 +95,9 @@ fn event(number: u64) -> Event {
         "policy": { "verdict": "allow" },
     });
     match number % 100 {
-        0 if number.is_multiple_of(100_000) => Event::new(EventKind::Merged, json!({ "landed": number })),
+        0 if number.is_multiple_of(100_000) => {
+            Event::new(EventKind::Merged, json!({ "landed": number }))
+        }
         1 => Event::new(EventKind::Denied, request),
         2..50 => Event::new(EventKind::ExecStarted, command),
         _ => Event::new(EventKind::NetworkRequest, request),

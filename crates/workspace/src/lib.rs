@@ -53,9 +53,7 @@ pub use self::{
     object::{FileMode, ObjectFormat, ObjectId, ObjectIdError},
     path::{TreePath, TreePathError},
     pool::{Base, HiddenError, HiddenFile, MaskedFile, Pool, PoolEntry, PoolError},
-    push::{
-        Push, PushContent, PushEnd, PushError, PushPlan, PushRequest, Pushed, Remote, RemoteState,
-    },
+    push::{Push, PushContent, PushEnd, PushError, PushRequest, Pushed, Remote, RemoteState},
     remove::folder as remove_folder,
     repository::{Repository, RepositoryError},
     risk::{Mark, Risk},

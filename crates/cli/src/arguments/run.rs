@@ -79,7 +79,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) record: Vec<Recorded>,
     /// Tell tool calls to the policy before they happen, for advice [default: on for an agent]
-    #[arg(long, value_enum, value_name = "ON-OFF")]
+    #[arg(long, value_enum, value_name = "SWITCH")]
     pub(crate) hooks: Option<Switch>,
     /// How the workspace is made
     #[arg(long, value_enum, default_value_t = BackEndName::Auto)]

@@ -24,7 +24,7 @@ struct Told {
     /// When it was recorded, RFC 3339 in UTC.
     at: String,
     #[serde(flatten)]
-    told: Value,
+    call: Value,
 }
 
 pub(crate) fn list(name: &TaskName, printer: Printer) -> Result<ExitCode, Failure> {
@@ -56,17 +56,17 @@ impl Told {
         Ok(Self {
             event: record.seq,
             at: record.written_at().map_err(Failure::failed)?,
-            told: record.body.clone(),
+            call: record.body.clone(),
         })
     }
 
     /// One line for people: which, when, who, what, and how it was judged.
     fn line(&self, printer: Printer) -> String {
         let text = |name: &str| {
-            let text = self.told[name].as_str();
+            let text = self.call[name].as_str();
             text.map(|text| visible::line(text.as_bytes()))
         };
-        if self.told["tamper"] == true {
+        if self.call["tamper"] == true {
             let reason = text("reason").unwrap_or_default();
             let reason = printer.paint(Tone::Bad, &reason);
             return format!("{}  {}  {reason}", self.event, self.at);
@@ -74,7 +74,7 @@ impl Told {
         let agent = text("agent").unwrap_or_default();
         let what = text("what").unwrap_or_else(|| "what is not understood".to_owned());
         let verdict = text("verdict").unwrap_or_default();
-        let tone = if self.told["refused"] == true {
+        let tone = if self.call["refused"] == true {
             Tone::Bad
         } else {
             Tone::Good

@@ -13,7 +13,7 @@ use stockade_audit::RecordKind;
 use stockade_types::{Denial, EventKind};
 use stockade_workspace::{
     Accepted, MergeError, MergeRequest, ObjectId, Push as Planned, PushContent, PushEnd, PushError,
-    PushPlan, PushRequest, visible,
+    PushRequest, visible,
 };
 
 use self::{asking::Approved, place::Place};
@@ -35,15 +35,12 @@ pub(crate) fn run(arguments: &Push, printer: Printer) -> Result<ExitCode, Failur
     let place = Place::find(&work, arguments)?;
     let accepted = accepted(&work)?;
     let form = Form::of(&work, arguments.no_sign, false)?;
-    let (push, content) = match plan(&work, &place, &accepted, &form)? {
-        PushPlan::Ready(push, content) => (push, content),
-        PushPlan::Nothing => {
-            printer.line("nothing to push: the remote has all of it");
-            printer.json(&json!({
-                "task": work.status.id, "pushed": false, "reason": "nothing to push",
-            }));
-            return Ok(ExitCode::SUCCESS);
-        }
+    let Some((push, content)) = plan(&work, &place, &accepted, &form)? else {
+        printer.line("nothing to push: the remote has all of it");
+        printer.json(&json!({
+            "task": work.status.id, "pushed": false, "reason": "nothing to push",
+        }));
+        return Ok(ExitCode::SUCCESS);
     };
     rules::content(&work, &place, &content)?;
     let judged = rules::judge(&work, &place, &content)?;
@@ -103,7 +100,12 @@ fn agreed(work: &Work, place: &Place, arguments: &Push) -> Result<Approved, Fail
     Err(refused.hint("approve without a question: --yes"))
 }
 
-fn plan(work: &Work, place: &Place, accepted: &Accepted, form: &Form) -> Result<PushPlan, Failure> {
+fn plan(
+    work: &Work,
+    place: &Place,
+    accepted: &Accepted,
+    form: &Form,
+) -> Result<Option<(Planned, PushContent)>, Failure> {
     let provenance = provenance(work)?;
     let request = PushRequest {
         work: MergeRequest {

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    process::Command,
     sync::{Arc, Mutex},
 };
 
@@ -48,7 +47,9 @@ impl Github {
             return None;
         }
         let key = stage.host.path("app-key.pem");
-        let made = Command::new("ssh-keygen")
+        let made = stage
+            .host
+            .other_command("ssh-keygen")
             .args(["-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "", "-f"])
             .arg(&key)
             .status();

@@ -176,7 +176,7 @@ async fn g4_what_the_policy_asks_about_is_one_path_and_a_task_that_asks_nobody_i
     let (question, _) = gateway.person.asked.lock().unwrap()[0].clone();
     let asked_path = match &question.action {
         Action::Request { path, .. } => path.as_deref(),
-        Action::Command { .. } => None,
+        Action::Command { .. } | Action::Push(_) => None,
     };
     assert_eq!(asked_path, Some(&*path));
     assert_eq!(question.because.unwrap().rule, "test.one-rule");

@@ -37,7 +37,7 @@ use stockade_gateway::{
     Spent, Unpaid, Upstream, UpstreamAccess,
 };
 use stockade_scan::SourceIndexBuilder;
-use stockade_types::{Event, EventKind, HostName, Redacted, TaskId, hook::Answer};
+use stockade_types::{Event, EventKind, HostName, Redacted, TaskId, hook};
 use stockade_vault::SecretName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -211,7 +211,7 @@ impl Adviser for Echo {
     fn advise(&self, agent: String, event: Vec<u8>) -> Advised<'_> {
         let error = String::from_utf8_lossy(&event).into_owned();
         Box::pin(async move {
-            Answer {
+            hook::Answer {
                 code: 0,
                 output: agent,
                 error,

@@ -29,8 +29,8 @@ use crate::{
 /// The descriptor at which process 1 finds its socket.
 const INIT_SOCKET: i32 = 3;
 
-/// The executable that becomes process 1, where nothing can change it, and what every one of its
-/// processes needs; made once, as sandboxes are made many times.
+/// The executable that becomes process 1, where nothing can change it, and what every
+/// one of its processes needs; made once, as sandboxes are made many times.
 #[derive(Debug)]
 pub(super) struct Program {
     file: File,

@@ -69,7 +69,7 @@ pub(super) fn content(
         git,
         import,
         scanner,
-        git.diff_trees(import, base, new)?,
+        &git.diff_trees(import, base, new)?,
         &mut content,
     )?;
     Ok(content)
@@ -80,7 +80,7 @@ fn search(
     git: &Git,
     import: &GitDir,
     scanner: &Scanner,
-    changes: Vec<Change>,
+    changes: &[Change],
     content: &mut PushContent,
 ) -> Result<(), GitError> {
     let blob = |side: &Option<(FileMode, ObjectId)>| match side {
@@ -128,7 +128,7 @@ fn own_commits(
     let here = heads.iter().zip(sizes).filter(|(_, found)| found.is_some());
     let mut input = format!("{parent}\n");
     for (head, _) in here {
-        input.push_str(&format!("^{head}\n"));
+        input.extend(["^", head.as_str(), "\n"]);
     }
     let output = git
         .call(import, "rev-list")

@@ -63,15 +63,6 @@ pub struct Push {
     pub manifest_sha256: String,
 }
 
-/// How a push would go.
-#[derive(Debug)]
-pub enum PushPlan {
-    /// The remote's branch has all of it, or there is nothing.
-    Nothing,
-    /// It may go; this is what has to be approved.
-    Ready(Push, PushContent),
-}
-
 /// How a push went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
@@ -129,13 +120,14 @@ impl TaskSpace {
         })
     }
 
-    /// Makes the commit that would leave, in the host's own repository.
+    /// Makes the commit that would leave, in the host's own repository, and tells what
+    /// it brings; nothing if the remote's branch has all of it.
     pub fn plan_push(
         &self,
         git: &Git,
         repository: &Repository,
         request: &PushRequest<'_>,
-    ) -> Result<PushPlan, PushError> {
+    ) -> Result<Option<(Push, PushContent)>, PushError> {
         let _lock = self.lock()?;
         let import = self.import_repository(repository)?;
         let base = self.pool().base().commit.clone();
@@ -143,16 +135,15 @@ impl TaskSpace {
         let parent = parent(git, &import, &base, old, request)?;
         let tree = git.tree(&import, request.work.accepted)?;
         if tree == git.tree(&import, &parent)? {
-            return Ok(PushPlan::Nothing);
+            return Ok(None);
         }
         let mut planned = request.planned.iter();
         let same = |commit: &&ObjectId| is_commit_of(git, &import, commit, &tree, &parent);
-        let new = match planned.find(same) {
-            Some(commit) => commit.clone(),
-            None => {
-                let text = text(request);
-                self.commit(git, &import, &request.work, &tree, &parent, &text)?
-            }
+        let new = if let Some(commit) = planned.find(same) {
+            commit.clone()
+        } else {
+            let text = text(request);
+            self.commit(git, &import, &request.work, &tree, &parent, &text)?
         };
         let content = content::content(git, &import, request, &base, &parent, &new)?;
         let mut push = Push {
@@ -163,7 +154,7 @@ impl TaskSpace {
             manifest_sha256: String::new(),
         };
         push.manifest_sha256 = push.manifest(git, &import)?;
-        Ok(PushPlan::Ready(push, content))
+        Ok(Some((push, content)))
     }
 
     /// Sends exactly what was approved, if the branch there is where it was.

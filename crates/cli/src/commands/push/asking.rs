@@ -51,7 +51,7 @@ pub(super) fn ask(
         if let Some(waiting) = waiting {
             let have = waiting.people.1;
             missing = waiting.people.0.saturating_sub(have);
-            if let Some(more) = here(work, waiting, arguments, printer)? {
+            if let Some(more) = here(work, &waiting, arguments, printer)? {
                 missing = more;
                 outcome = approval::desk(&work.directory)?.ask(question.clone())?;
             }
@@ -86,7 +86,7 @@ pub(super) fn ask(
 /// Asks whoever is at this terminal; how many more must approve it, if they did.
 fn here(
     work: &Work,
-    waiting: Waiting,
+    waiting: &Waiting,
     arguments: &Push,
     printer: Printer,
 ) -> Result<Option<u8>, Failure> {
@@ -100,13 +100,13 @@ fn here(
         directory: work.directory.clone(),
         status: work.status.clone(),
     };
-    let (card, word) = approval::shown(&task, &waiting, printer);
+    let (card, word) = approval::shown(&task, waiting, printer);
     let question = format!("Type `{word}` to approve this push once, or nothing to leave it: ");
     if person.ask(&card, &question)?.trim() != word {
         return Ok(None);
     }
     let key = arguments.key.as_deref();
-    let (by, more) = approval::approve_once(&host::state()?, &task, &waiting, key)?;
+    let (by, more) = approval::approve_once(&host::state()?, &task, waiting, key)?;
     printer.line(&format!("approved by {by}"));
     Ok(Some(more))
 }

@@ -82,7 +82,7 @@ pub(super) fn judge(work: &Work, place: &Place, content: &PushContent) -> Result
             let (rule, reason) = rule(finding);
             let refused = place.refused(work, &rule, &reason, None)?;
             let instead = finding.instead.iter();
-            return Err(instead.fold(refused, |refused, instead| refused.hint(instead)));
+            return Err(instead.fold(refused, Failure::hint));
         }
         (_, None) => {
             let reason = "the policy does not know what this push would do";
