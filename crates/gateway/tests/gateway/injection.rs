@@ -110,20 +110,24 @@ async fn an_upstream_over_tls_is_verified_and_gets_no_key_when_it_is_not() {
         json(trusting.send(HOST, message(BODY)).await).await.1["held"],
         true
     );
-    let distrusting = Harness::start(settings(&url));
-    let (status, body) = json(distrusting.send(HOST, message(BODY)).await).await;
-    assert_eq!(status, StatusCode::BAD_GATEWAY);
-    assert!(
-        body["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("TLS with localhost failed"),
-        "{body}"
-    );
-    assert_eq!(
-        distrusting.event(EventKind::NetworkOutcome).await["ended"],
-        "upstream-failed"
-    );
+    let (_, other, unused) = tls_upstream(|_| text_reply("application/json", "{}")).await;
+    let mut others = RootCertStore::empty();
+    others.add(other).unwrap();
+    for (roots, told) in [
+        (others, "TLS with localhost failed"),
+        (RootCertStore::empty(), "ca-certificates"),
+    ] {
+        let distrusting = Harness::start_with_roots(settings(&url), roots);
+        let (status, body) = json(distrusting.send(HOST, message(BODY)).await).await;
+        assert_eq!(status, StatusCode::BAD_GATEWAY);
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains(told), "{body}");
+        assert_eq!(
+            distrusting.event(EventKind::NetworkOutcome).await["ended"],
+            "upstream-failed"
+        );
+    }
+    unused.abort();
     server.abort();
 }
 
