@@ -1,7 +1,10 @@
 //! How a task's supervisor starts: its parts in order, and what its commands share.
 
 use std::{
+    panic::resume_unwind,
+    process::Child,
     sync::{Arc, Mutex, OnceLock, mpsc::Sender},
+    thread,
     time::Duration,
 };
 
@@ -54,18 +57,19 @@ impl Supervisor {
         let ports = Ports::take(&plan.publish)?;
         let redactions = Redactions::of(&plan, keys)?;
         status.published = ports.published();
-        let (recorder, record) = recorder::start(&task, &redactions)?;
+        let gateway = GatewayProcess::start(&task, &plan, keys)?;
+        // The sandbox is built while the record waits for the disk; nothing runs in it
+        // before both are done.
+        let (recorded, built) = thread::scope(|scope| {
+            let recorded = scope.spawn(|| start_record(&task, &plan, &status, &redactions));
+            let built = start_sandbox(&plan, &gateway);
+            (recorded.join(), built)
+        });
+        let (recorder, record) = recorded.unwrap_or_else(|panic| resume_unwind(panic))?;
         watch_part(Part::Recorder, recorder, happenings.clone());
-        // It makes its authority while the start is being recorded.
-        let gateway = GatewayProcess::start(&task, &plan, keys);
-        note(
-            &record,
-            EventKind::TaskStarted,
-            json!({ "task": status, "contract": plan.contract }),
-        )?;
-
-        let gateway = gateway?;
-        let (sandbox, listeners) = start_sandbox(&plan, &gateway, &record)?;
+        let (sandbox, listeners) = built?;
+        let report = serde_json::to_value(sandbox.report()).unwrap_or_default();
+        note(&record, EventKind::SandboxVerified, report)?;
         let programs = if plan.sandbox.watch_execs {
             Some(ProgramRecord::start(&sandbox, &record, happenings)?)
         } else {
@@ -254,12 +258,23 @@ fn take_session(task: &TaskDirectory, plan: &mut Plan) -> Result<Option<Session>
     Ok(session)
 }
 
-/// The sandbox, which trusts the gateway's authority; what it found on is in the
-/// record.
+/// The task's record, with its start in it.
+fn start_record(
+    task: &TaskDirectory,
+    plan: &Plan,
+    status: &TaskStatus,
+    redactions: &Redactions,
+) -> Result<(Child, RecorderClient), SupervisorError> {
+    let (recorder, record) = recorder::start(task, redactions)?;
+    let started = json!({ "task": status, "contract": plan.contract });
+    note(&record, EventKind::TaskStarted, started)?;
+    Ok((recorder, record))
+}
+
+/// The sandbox, which trusts the gateway's authority.
 fn start_sandbox(
     plan: &Plan,
     gateway: &GatewayProcess,
-    record: &RecorderClient,
 ) -> Result<(Sandbox, Listeners), SupervisorError> {
     let mut spec = plan.sandbox.clone();
     let trust = files::trust(&gateway.authority()?, &spec.grants);
@@ -277,8 +292,6 @@ fn start_sandbox(
                 .to_owned(),
         }));
     }
-    let report = serde_json::to_value(sandbox.report()).unwrap_or_default();
-    note(record, EventKind::SandboxVerified, report)?;
     Ok((sandbox, listeners))
 }
 
@@ -304,7 +317,7 @@ impl Noted {
 /// Answers what the gateway asks, and records what it tells, for as long as it
 /// lives.
 fn answer_the_gateway(events: EventChannel, answers: Answerers, noted: Noted) {
-    std::thread::spawn(move || events.pump(&answers, |event| noted.note(event)));
+    thread::spawn(move || events.pump(&answers, |event| noted.note(event)));
 }
 
 /// Ends the task when its time is up, and watches its caps.
@@ -316,8 +329,8 @@ fn watch_caps(
 ) -> CapWatch {
     let seconds = plan.wall_seconds;
     let clock = happenings.clone();
-    std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(seconds));
+    thread::spawn(move || {
+        thread::sleep(Duration::from_secs(seconds));
         let _ = clock.send(Happening::TimeUp);
     });
     let own_disk = plan.disk_bytes.filter(|_| plan.own_disk);
@@ -334,16 +347,16 @@ fn watch_caps(
 
 /// Lets the supervisor look now and then whether the agent is quiet.
 fn tick(happenings: Sender<Happening>) {
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         while happenings.send(Happening::Tick).is_ok() {
-            std::thread::sleep(QUIET / 4);
+            thread::sleep(QUIET / 4);
         }
     });
 }
 
 fn watch_init(sandbox: &Sandbox, gate: Gate, happenings: Sender<Happening>) {
     let init = sandbox.init().clone();
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         while let Ok(Some(reply)) = init.receive() {
             if !gate.told(&reply) && happenings.send(Happening::Init(reply)).is_err() {
                 return;
