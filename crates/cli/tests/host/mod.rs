@@ -32,7 +32,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -377,12 +377,11 @@ impl Drop for Host {
         if state.exists() {
             let _ = finish_within(self.command(&["stop", "--all"]), LONGEST);
         }
-        let deadline = Instant::now() + LONGEST;
-        let mut left = processes::naming(&state);
-        while !left.is_empty() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
+        let mut left = Vec::new();
+        holds_within(LONGEST, || {
             left = processes::naming(&state);
-        }
+            left.is_empty()
+        });
         for process in &left {
             process.kill();
         }

@@ -9,6 +9,16 @@ use std::{
 
 use super::LONGEST;
 
+/// How many times longer everything may take, where that is set: on a machine that
+/// is emulated.
+const PATIENCE: &str = "STOCKADE_TEST_PATIENCE";
+
+/// When what may take `limit` on a usual machine has taken too long on this one.
+fn deadline(limit: Duration) -> Instant {
+    let times = std::env::var(PATIENCE).map_or(1, |text| text.parse().unwrap());
+    Instant::now() + limit * times
+}
+
 /// How a program ended.
 #[derive(Debug)]
 pub struct Outcome {
@@ -49,7 +59,7 @@ pub fn wait_within(mut child: Child, limit: Duration) -> Option<Outcome> {
     }
     drop(child.stdin.take());
     let readers = [reader(child.stdout.take()), reader(child.stderr.take())];
-    let deadline = Instant::now() + limit;
+    let deadline = deadline(limit);
     let status = loop {
         match child.try_wait().unwrap() {
             Some(status) => break status,
@@ -87,7 +97,7 @@ pub fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) -> D
 
 /// Whether `holds` does so before `limit` has passed.
 pub fn holds_within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + limit;
+    let deadline = deadline(limit);
     loop {
         if holds() {
             return true;

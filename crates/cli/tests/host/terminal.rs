@@ -6,7 +6,6 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
-    time::Duration,
 };
 
 use rustix::{
@@ -17,7 +16,7 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 
-use super::{LONGEST, Outcome, eventually};
+use super::{LONGEST, Outcome, eventually, holds_within};
 
 /// A program at a terminal, which keeps everything that was shown.
 #[derive(Debug)]
@@ -98,12 +97,8 @@ impl Terminal {
 
     /// Waits until `text` is shown.
     pub fn wait_for(&self, text: &str) {
-        let start = std::time::Instant::now();
-        while !self.shown().contains(text) {
-            let shown = self.shown();
-            assert!(start.elapsed() < LONGEST, "`{text}` not in: {shown}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let is_shown = holds_within(LONGEST, || self.shown().contains(text));
+        assert!(is_shown, "`{text}` not in: {}", self.shown());
     }
 
     /// Waits until `question` was shown `count` times, and answers the last.
