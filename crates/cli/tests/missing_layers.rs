@@ -20,7 +20,9 @@ use serde_json::Value;
 use self::host::{
     Host,
     failure::{REFUSED, WALL, nothing_is_left, sentence},
-    finish, is_root, skip,
+    finish, has, is_root,
+    server::{self, Server},
+    skip,
     without::{Refusal, always, lacking, takes_away, when, with_landlock, without},
 };
 
@@ -297,6 +299,43 @@ fn g8_without_nf_tables_the_contract_says_which_ports_are_served() {
     );
     let (layer, _) = doctor(without(&host, &gone, &DOCTOR), "capture of every port");
     assert_eq!(layer["outcome"], "weaker", "{layer}");
+}
+
+#[test]
+fn g2_without_nf_tables_the_web_ports_lead_to_the_gateway_and_others_nowhere() {
+    if !takes_away() {
+        return;
+    }
+    if !has("curl") {
+        return skip("requests without nf_tables", "curl is not installed");
+    }
+    let host = Host::new();
+    let server = Server::start("known.example");
+    let gone = [when(libc::SYS_socket, 2, 12, libc::EPROTONOSUPPORT)];
+    let asks = "ask() { curl -s -m 20 -o said -w '%{http_code} ' $1; echo $?; }
+        ask http://known.example/ok; cat said; echo
+        ask http://unknown.example/; ask http://127.0.0.1/; ask http://198.51.100.1/
+        ask http://known.example:8080/; ask https://198.51.100.1/";
+    let rules = ["--allow", "GET http://known.example", "--service"];
+    let run = [STOCKADE, "run", "--yes", "--accept", "reduced"];
+    let words = [
+        &run[..],
+        &rules,
+        &[&server.service, "--", "bash", "-c", asks],
+    ]
+    .concat();
+    let outcome = lacking(&host, &gone, &words);
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!(lines[..2], ["200 0", server::REPLY], "{outcome:?}");
+    assert_eq!(lines[2], "403 0", "{outcome:?}");
+    for refused in &lines[3..] {
+        assert!(
+            !refused.starts_with('2') && *refused != "000 28",
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(lines.len(), 7, "{outcome:?}");
+    assert_eq!(server.lines(), ["GET /ok HTTP/1.1"]);
 }
 
 /// A task of the same repository that has less than the last one.

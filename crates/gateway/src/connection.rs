@@ -63,14 +63,10 @@ impl Closed {
 
 /// Serves one connection from inside to its end.
 pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    // Without an original destination nobody was redirected: the listener
-    // itself was dialled, and passing that on would be a loop.
+    // Without one the listener itself was dialled, and passing that on would be a loop.
     let Ok(address) = shared.original_destination.of(stream.as_fd()) else {
         return;
     };
-    if stream.local_addr().map_or(true, |local| local == address) {
-        return;
-    }
     if address == SocketAddr::V4(hook::ADDRESS) {
         return shared.hooks.serve(stream, &shared.gatekeeper.record).await;
     }

@@ -32,11 +32,10 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 /// For the last outcomes to reach the record.
 const LAST_OUTCOMES: Duration = Duration::from_secs(5);
 
-/// Where a redirected connection wanted to go: `SO_ORIGINAL_DST` (option 80
-/// at level `IPPROTO_IP` or `IPPROTO_IPV6`) of an accepted socket.
+/// Where a captured connection wanted to go.
 pub trait OriginalDestination: Send + Sync {
-    /// The address that the client inside dialled. An error means that the
-    /// connection was not redirected; it is closed.
+    /// The address that the client inside dialled to get the accepted `socket`. An error
+    /// means that it dialled the listener itself; the connection is closed.
     fn of(&self, socket: BorrowedFd<'_>) -> io::Result<SocketAddr>;
 }
 

@@ -310,7 +310,7 @@ pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
 
 /// Where a redirected connection wanted to go: `SO_ORIGINAL_DST` of the
 /// connection tracker, in both its IPv4 and its IPv6 form.
-pub fn original_destination(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+pub(crate) fn original_destination(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     const SO_ORIGINAL_DST: libc::c_int = 80;
     fn option<T>(socket: BorrowedFd<'_>, level: libc::c_int) -> io::Result<T> {
         let mut value = MaybeUninit::<T>::zeroed();

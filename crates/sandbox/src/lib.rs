@@ -42,8 +42,8 @@ pub use self::{
     error::{Layer, SandboxError},
     execs::{ExecWatch, Ran, SeenExec, Words},
     handle::{ANCHOR_ARGUMENT, FreshSandbox, FreshSandboxes, InitChannel, InnerSockets, Sandbox},
-    kernel::{keep_descriptors_from_children, keep_ended_children, original_destination},
-    network::{CAPTURE_PORT, Capture, Listeners},
+    kernel::{keep_descriptors_from_children, keep_ended_children},
+    network::{CAPTURE_PORT, Capture, Listeners, original_destination},
     sight::Sight,
     spec::{
         Access, BuildReport, Cover, Grant, INSIDE_HOME, INSIDE_ID, Identity, InsideFile,

@@ -10,11 +10,15 @@
 mod netlink;
 
 use std::{
+    io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
 };
 
-use crate::error::{During, Layer, SandboxError};
+use crate::{
+    error::{During, Layer, SandboxError},
+    kernel,
+};
 
 /// The port to which connections are redirected.
 pub const CAPTURE_PORT: u16 = 15_001;
@@ -63,6 +67,25 @@ impl Listeners {
             tcp: descriptors.map(Into::into).collect(),
         })
     }
+}
+
+/// Where a connection wanted to go that arrived at one of [`Listeners::tcp`]. Of one that
+/// was redirected the kernel's connection tracker knows; one to a port that is served
+/// plainly arrived where it wanted to go.
+///
+/// # Errors
+///
+/// Who dialled the capture port itself was not redirected.
+pub fn original_destination(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let arrived = SocketAddr::try_from(rustix::net::getsockname(socket)?)?;
+    if arrived.port() != CAPTURE_PORT {
+        return Ok(arrived);
+    }
+    let wanted = kernel::original_destination(socket)?;
+    if wanted == arrived {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(wanted)
 }
 
 /// Sets up the current network namespace, which must be new, with nothing but

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{During, Layer, SandboxError},
-    kernel, layers,
+    layers,
     network::{self, Capture},
     spec::Identity,
 };
@@ -86,11 +86,8 @@ fn connect(
     let arrived = arrived
         .map_err(io::Error::from)
         .during(Layer::Network, "accept the connection")?;
-    let said = match capture {
-        Capture::EveryPort => kernel::original_destination(arrived.as_fd()),
-        Capture::WebPortsOnly => arrived.local_addr(),
-    };
-    let said = said.during(Layer::Network, "ask where the connection wanted to go")?;
+    let said = network::original_destination(arrived.as_fd())
+        .during(Layer::Network, "ask where the connection wanted to go")?;
     if said != wanted {
         return Err(io::Error::other(format!("it says {said}"))).during(Layer::Network, step);
     }

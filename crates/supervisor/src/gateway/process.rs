@@ -115,7 +115,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         policy: Arc::clone(&sink) as Arc<dyn Policy>,
         adviser: Arc::clone(&sink) as Arc<dyn Adviser>,
         sink,
-        original_destination: Arc::new(Tracked),
+        original_destination: Arc::new(Captured),
     };
     stockade_sandbox::code::give_back();
     runtime
@@ -125,10 +125,10 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         .map_err(io::Error::other)
 }
 
-/// Destinations as the kernel's connection tracker knows them.
-struct Tracked;
+/// Destinations as the sandbox's network tells them.
+struct Captured;
 
-impl OriginalDestination for Tracked {
+impl OriginalDestination for Captured {
     fn of(&self, socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
         stockade_sandbox::original_destination(socket)
     }
