@@ -36,16 +36,16 @@ fn called<'a>(programs: &'a [Value], name: &str) -> Vec<&'a Value> {
 #[test]
 fn each_program_that_starts_is_recorded_with_its_words_and_what_ran() {
     let host = Host::new();
-    // Each waits a moment, to be there when it is looked at.
-    let script = "ln -s \"$(command -v sleep)\" innocent; ./innocent 0.1; \
-                  (exec -a liar sleep 0.1); sleep 0.10";
+    // Each waits, to be there when it is looked at, on a busy machine too.
+    let script = "ln -s \"$(command -v sleep)\" innocent; ./innocent 0.7; \
+                  (exec -a liar sleep 0.7); sleep 0.70";
     let seen = programs(&run(&host, script));
     let innocent = called(&seen, "./innocent");
     assert_eq!(innocent.len(), 1, "{seen:?}");
     assert_eq!(innocent[0]["path"], "./innocent");
     assert_eq!(
         innocent[0]["argv"],
-        serde_json::json!(["./innocent", "0.1"])
+        serde_json::json!(["./innocent", "0.7"])
     );
     for name in ["./innocent", "liar", "sleep"] {
         for program in called(&seen, name) {
@@ -62,7 +62,7 @@ fn each_program_that_starts_is_recorded_with_its_words_and_what_ran() {
 fn a_call_that_fails_is_told_apart_from_one_that_starts_the_same_program_again() {
     let host = Host::new();
     let script = "shopt -s execfail; exec ./nowhere; echo > text; chmod +x text; \
-                  exec bash -c 'sleep 0.1; echo again'";
+                  exec bash -c 'sleep 0.7; echo again'";
     let seen = programs(&run(&host, script));
     let nowhere = called(&seen, "./nowhere");
     assert!(
@@ -96,7 +96,7 @@ fn commands_of_clients_are_recorded_in_every_kind_of_sandbox() {
     for kind in [&[][..], &["--fresh"], &["--tightened"]] {
         let mut words = vec!["exec", &task.id];
         words.extend(kind);
-        words.extend(["--", "/bin/sleep", "0.05"]);
+        words.extend(["--", "/bin/sleep", "0.7"]);
         let outcome = host.stockade(&words);
         assert_eq!(outcome.code, 0, "{kind:?}: {outcome:?}");
     }
