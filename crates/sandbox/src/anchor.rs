@@ -20,7 +20,6 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{Mode, OFlags},
     net::{AddressFamily, SocketFlags, SocketType, socket_with},
@@ -39,6 +38,7 @@ use crate::{
     identity, kernel,
     mounts::Detached,
     network::{self, Listeners},
+    readiness::Readiness,
     root,
     sources::Sources,
     spec::{BuildReport, Isolation, SandboxSpec},
@@ -46,6 +46,8 @@ use crate::{
 
 /// The largest message between anchor and supervisor.
 pub(crate) const MESSAGE_MAX: usize = 64 * 1024;
+/// The number of the channel among what is waited for; the others are process ids.
+const CHANNEL: i32 = 0;
 /// The largest specification.
 const SPEC_MAX: u64 = 16 << 20;
 
@@ -204,35 +206,26 @@ impl Anchor {
 
     /// Does what the supervisor asks for until it or process 1 is gone.
     fn wait(mut self, channel: &Channel) -> io::Result<()> {
+        let init = self.init.as_raw_pid();
+        let watched = Readiness::new()?;
+        watched.add(channel, CHANNEL)?;
+        watched.add(&self.ended, init)?;
         loop {
-            let ready = {
-                let mut events = vec![
-                    PollFd::new(channel, PollFlags::IN),
-                    PollFd::new(&self.ended, PollFlags::IN),
-                ];
-                events.extend(self.nursery.watched());
-                match poll(&mut events, None) {
-                    Err(rustix::io::Errno::INTR) => continue,
-                    other => other?,
-                };
-                let ready = events.iter().map(|event| !event.revents().is_empty());
-                ready.collect::<Vec<_>>()
-            };
-            let is_ready = |index| ready.get(index) == Some(&true);
-            if is_ready(1) {
+            let ready = watched.wait()?;
+            if ready.contains(&init) {
                 let _ = waitpid(Some(self.init), WaitOptions::empty());
                 return Ok(());
             }
-            if ready.iter().skip(2).any(|ready| *ready) {
-                self.nursery.reap();
+            for further in &ready {
+                self.nursery.reap(*further, &watched)?;
             }
-            if is_ready(0) {
+            if ready.contains(&CHANNEL) {
                 let Ok(Some(asked)) = channel.receive(MESSAGE_MAX) else {
                     return self.kill();
                 };
                 match serde_json::from_slice(&asked.bytes)? {
                     Ask::Terminal => self.open_terminal(channel)?,
-                    Ask::Fresh(isolation) => self.nursery.build(isolation, channel)?,
+                    Ask::Fresh(isolation) => self.nursery.build(isolation, channel, &watched)?,
                     Ask::Socket { v6 } => self.make_socket(v6, channel)?,
                 }
             }

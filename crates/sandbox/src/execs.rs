@@ -20,8 +20,9 @@ use std::{
 use rustix::{
     buffer::spare_capacity,
     event::{
-        Timespec,
+        PollFd, PollFlags, Timespec,
         epoll::{self, CreateFlags, EventData, EventFlags},
+        poll,
     },
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
@@ -29,7 +30,6 @@ use rustix::{
 
 pub use self::memory::Words;
 use self::{memory::Image, notification::Notification};
-use crate::handle::is_over;
 
 /// After how long a process that still runs what it ran is taken to go on
 /// with that.
@@ -243,4 +243,14 @@ impl Unsettled {
             None => {}
         }
     }
+}
+
+/// Whether the process of this pidfd has ended.
+fn is_over(process: &OwnedFd) -> bool {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut events = [PollFd::new(process, PollFlags::IN)];
+    matches!(poll(&mut events, Some(&now)), Ok(1))
 }

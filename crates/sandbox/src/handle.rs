@@ -11,8 +11,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-pub(crate) use self::fresh::is_over;
-use self::fresh::{Line, lock};
+use self::fresh::{Inits, Line, lock};
 pub use self::{
     fresh::{FreshSandbox, FreshSandboxes},
     sockets::InnerSockets,
@@ -20,7 +19,6 @@ pub use self::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, pidfd_open},
 };
 use stockade_types::wire::{REPLY_SIZE, Reply, Request};
 
@@ -94,24 +92,26 @@ impl Sandbox {
                 .and_then(|(init, listeners)| {
                     is_capped(group.as_ref(), report.init)?;
                     let seen_outside = verify::outside(report.init, spec)?;
-                    let ended = watch(report.init).during(Layer::Processes, "watch process 1")?;
+                    let inits = Inits::new()
+                        .and_then(|mut inits| inits.add(report.init).map(|()| inits))
+                        .during(Layer::Processes, "watch process 1")?;
                     let report = BuildReport {
                         seen_outside,
                         ..report
                     };
-                    Ok((report, init, ended, listeners))
+                    Ok((report, init, inits, listeners))
                 }),
             Ok((Told::Failed(error), _)) | Err(error) => Err(error),
             Ok(_) => Err(io::Error::other("an answer out of turn"))
                 .during(Layer::Processes, "hear the anchor"),
         };
         match outcome {
-            Ok((report, init, ended, listeners)) => Ok((
+            Ok((report, init, inits, listeners)) => Ok((
                 Self {
                     anchor,
                     line: Arc::new(Mutex::new(Line {
                         channel,
-                        inits: vec![ended],
+                        inits,
                         group,
                     })),
                     init: InitChannel(Arc::new(Channel::from_descriptor(init))),
@@ -176,7 +176,7 @@ impl Sandbox {
         let _ = self.anchor.kill();
         let _ = self.anchor.wait();
         let mut line = lock(&self.line);
-        for ended in std::mem::take(&mut line.inits) {
+        for ended in line.inits.take() {
             let mut events = [PollFd::new(&ended, PollFlags::IN)];
             while let Err(Errno::INTR) = poll(&mut events, Some(&LONGEST_END)) {}
         }
@@ -235,12 +235,6 @@ impl AsFd for InitChannel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
-}
-
-/// A pidfd of the process with this number, which the caller knows to live.
-fn watch(process: i32) -> io::Result<OwnedFd> {
-    let process = Pid::from_raw(process).ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(pidfd_open(process, PidfdFlags::empty())?)
 }
 
 /// Refuses a process 1 that is not in the task's group.

@@ -27,6 +27,7 @@ mod lockdown;
 mod mounts;
 mod network;
 pub mod probe;
+mod readiness;
 mod root;
 mod sealed;
 mod seccomp;

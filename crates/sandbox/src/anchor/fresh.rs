@@ -8,7 +8,6 @@
 use std::{io, path::Path};
 
 use rustix::{
-    event::{PollFd, PollFlags},
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{CWD, Mode, OFlags},
     process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid},
@@ -22,6 +21,7 @@ use crate::{
     kernel,
     mounts::{Detached, find},
     network::{self, Listeners},
+    readiness::Readiness,
     root,
     spec::{INSIDE_HOME, Isolation, SandboxSpec},
 };
@@ -64,26 +64,31 @@ impl Nursery {
         }
     }
 
-    /// What becomes readable when there is something to [`reap`](Self::reap).
-    pub(super) fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
-        let children = self.children.iter();
-        children.map(|child| PollFd::new(&child.ended, PollFlags::IN))
+    /// Lets go of the one whose process 1 is `init`, if it has ended; its network is free
+    /// again.
+    pub(super) fn reap(&mut self, init: i32, watched: &Readiness) -> io::Result<()> {
+        let mut children = self.children.iter().enumerate();
+        let Some((index, child)) = children.find(|(_, child)| child.init.as_raw_pid() == init)
+        else {
+            return Ok(());
+        };
+        if matches!(waitpid(Some(child.init), WaitOptions::NOHANG), Ok(None)) {
+            return Ok(());
+        }
+        let child = self.children.swap_remove(index);
+        watched.remove(&child.ended)?;
+        self.free.push(child.network);
+        Ok(())
     }
 
-    /// Lets go of those that have ended; their networks are free again.
-    pub(super) fn reap(&mut self) {
-        let children = std::mem::take(&mut self.children).into_iter();
-        let (ended, standing): (Vec<_>, Vec<_>) = children.partition(|child| {
-            matches!(waitpid(Some(child.init), WaitOptions::NOHANG), Ok(Some(_)))
-        });
-        self.children = standing;
-        self.free
-            .extend(ended.into_iter().map(|child| child.network));
-    }
-
-    /// Builds one and tells what became of it.
-    pub(super) fn build(&mut self, isolation: Isolation, channel: &Channel) -> io::Result<()> {
-        match self.try_build(isolation) {
+    /// Builds one and tells what became of it; `watched` tells when it has ended.
+    pub(super) fn build(
+        &mut self,
+        isolation: Isolation,
+        channel: &Channel,
+        watched: &Readiness,
+    ) -> io::Result<()> {
+        match self.try_build(isolation, watched) {
             Ok((init, socket, listeners)) => {
                 let mut descriptors = vec![socket.into_descriptor()];
                 descriptors.extend(listeners.map_or_else(Vec::new, Listeners::into_descriptors));
@@ -97,6 +102,7 @@ impl Nursery {
     fn try_build(
         &mut self,
         isolation: Isolation,
+        watched: &Readiness,
     ) -> Result<(Pid, Channel, Option<Listeners>), SandboxError> {
         let network = self.enter_network(isolation)?;
         let mounts = namespace(&format!("/proc/{}/ns/mnt", self.first.as_raw_pid()))
@@ -112,11 +118,13 @@ impl Nursery {
         let init = started.init;
         let ended =
             pidfd_open(init, PidfdFlags::empty()).during(Layer::Processes, "watch process 1")?;
+        let watching = watched.add(&ended, init.as_raw_pid());
         self.children.push(Child {
             init,
             ended,
             network,
         });
+        watching.during(Layer::Processes, "watch process 1")?;
         let (socket, _) = started.stands()?;
         let newest = self.children.last_mut();
         let listeners = newest.and_then(|child| child.network.listeners.take());

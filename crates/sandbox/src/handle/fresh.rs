@@ -1,20 +1,22 @@
 //! Further sandboxes of a task that runs, as the supervisor has them.
 
 use std::{
+    collections::HashMap,
     io,
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::{InitChannel, hear, is_capped, watch};
+use super::{InitChannel, hear, is_capped};
 use crate::{
     anchor::{Ask, Told},
     caps::Group,
     channel::Channel,
     error::{During, Layer, SandboxError},
     network::Listeners,
+    readiness::Readiness,
     spec::Isolation,
     verify,
 };
@@ -23,8 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) channel: Channel,
-    /// A pidfd of each process 1: readable once everything inside is gone.
-    pub(super) inits: Vec<OwnedFd>,
+    pub(super) inits: Inits,
     /// Removed after everything inside is gone.
     pub(super) group: Option<Group>,
 }
@@ -41,6 +42,49 @@ pub struct FreshSandbox {
     execs: Option<OwnedFd>,
 }
 
+/// The processes 1 that live, by their pidfds, and those that have ended since the last
+/// came.
+#[derive(Debug)]
+pub(super) struct Inits {
+    all: HashMap<i32, OwnedFd>,
+    ended: Readiness,
+}
+
+impl Inits {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            all: HashMap::new(),
+            ended: Readiness::new()?,
+        })
+    }
+
+    /// Adds one, and lets go of those that have ended, of many at once by and by.
+    pub(super) fn add(&mut self, init: i32) -> io::Result<()> {
+        let process = Pid::from_raw(init).ok_or(io::ErrorKind::InvalidInput)?;
+        let ended = pidfd_open(process, PidfdFlags::empty())?;
+        for over in self.ended.now()? {
+            self.remove(over)?;
+        }
+        // Who had the number before has ended meanwhile.
+        self.remove(init)?;
+        self.ended.add(&ended, init)?;
+        self.all.insert(init, ended);
+        Ok(())
+    }
+
+    fn remove(&mut self, init: i32) -> io::Result<()> {
+        match self.all.remove(&init) {
+            Some(ended) => self.ended.remove(&ended),
+            None => Ok(()),
+        }
+    }
+
+    /// All of them, once.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = OwnedFd> + use<> {
+        std::mem::take(&mut self.all).into_values()
+    }
+}
+
 impl Line {
     pub(super) fn ask(&self, ask: &Ask) -> io::Result<(Told, Vec<OwnedFd>)> {
         self.channel.send(&serde_json::to_vec(ask)?, &[])?;
@@ -50,10 +94,9 @@ impl Line {
     /// Remembers a new process 1, which has to be in the task's group.
     fn admit(&mut self, init: i32) -> Result<(), SandboxError> {
         is_capped(self.group.as_ref(), init)?;
-        let ended = watch(init).during(Layer::Processes, "watch process 1")?;
-        self.inits.retain(|init| !is_over(init));
-        self.inits.push(ended);
-        Ok(())
+        self.inits
+            .add(init)
+            .during(Layer::Processes, "watch process 1")
     }
 }
 
@@ -117,14 +160,4 @@ impl FreshSandbox {
 
 pub(super) fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
     line.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether the process of this pidfd has ended.
-pub(crate) fn is_over(process: &OwnedFd) -> bool {
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let mut events = [PollFd::new(process, PollFlags::IN)];
-    matches!(poll(&mut events, Some(&now)), Ok(1))
 }
