@@ -86,7 +86,8 @@ fn descriptors_beyond(process: &Process, name: &str, task: &Task) -> Vec<String>
             ("TASK/output.log", 1),
             ("TASK/supervisor.lock", 1),
             ("TASK/supervisor.log", 1),
-            ("anon_inode", 1),
+            // Process 1, and what tells which of several has ended.
+            ("anon_inode", 2),
             ("pipe", 3),
             ("socket", 5),
         ],
@@ -109,7 +110,8 @@ fn descriptors_beyond(process: &Process, name: &str, task: &Task) -> Vec<String>
             ("GROUP/cgroup.procs", 3),
             ("GROUP/tasks", 3),
             ("TASK/supervisor.log", 1),
-            ("anon_inode", 1),
+            // The same.
+            ("anon_inode", 2),
             // The executable of further sandboxes, and the network of the first.
             ("/memfd", 1),
             ("net", 1),
