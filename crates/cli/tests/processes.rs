@@ -18,6 +18,18 @@ use self::host::{
     wait_for_file,
 };
 
+/// Stops a task, of which everything `has_ended` within a second; the answer comes when
+/// the work is saved too.
+fn stop_ends_within_a_second(host: &Host, task: &Task, has_ended: impl FnMut() -> bool) {
+    let stopped = std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| host.stockade(&["stop", &task.id]));
+        host::within(Duration::from_secs(1), "all has ended", has_ended);
+        let ended = stopping.join();
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+}
+
 #[test]
 fn stop_ends_daemons_and_their_children_within_a_second() {
     let host = Host::new();
@@ -35,13 +47,8 @@ fn stop_ends_daemons_and_their_children_within_a_second() {
         all.into_iter().filter(named).count()
     };
     eventually("four of them run", || daemons() == 4);
-    let stopped = std::thread::scope(|scope| {
-        let stopping = scope.spawn(|| host.stockade(&["stop", &task.id]));
-        // It answers when the work is saved too.
-        host::within(Duration::from_secs(1), "all have ended", || daemons() == 0);
-        stopping.join().unwrap()
-    });
-    assert_eq!(stopped.code, 0, "{stopped:?}");
+    stop_ends_within_a_second(&host, &task, || daemons() == 0);
+    assert_eq!(daemons(), 0, "some live after `stop` has answered");
     let state = host.wait_for_state(&task, "stopped");
     assert_eq!(state["reason"], "by a person");
     task.wait_until_settled();
@@ -208,15 +215,10 @@ fn a_paused_task_makes_no_progress_until_it_is_resumed() {
     assert_eq!(host.status(&task)["state"]["name"], "running");
     let paused = host.stockade(&["pause", &task.id]);
     assert_eq!(paused.code, 0, "{paused:?}");
-    let stopped = std::thread::scope(|scope| {
-        let stopping = scope.spawn(|| host.stockade(&["stop", &task.id]));
-        host::within(Duration::from_secs(1), "all inside has ended", || {
-            let mut tree = processes::tree(&task.folder).into_iter();
-            tree.all(|process| process.words != ["init"])
-        });
-        stopping.join().unwrap()
+    stop_ends_within_a_second(&host, &task, || {
+        let mut tree = processes::tree(&task.folder).into_iter();
+        tree.all(|process| process.words != ["init"])
     });
-    assert_eq!(stopped.code, 0, "{stopped:?}");
     task.wait_until_settled();
     let events = task.last_events(100);
     let pauses = events.iter().filter(|kind| **kind == EventKind::Paused);
