@@ -12,6 +12,7 @@ mod host;
 use std::{
     fs,
     net::TcpListener,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -315,7 +316,8 @@ fn g2_without_nf_tables_the_web_ports_lead_to_the_gateway_and_others_nowhere() {
     let asks = "ask() { curl -s -m 20 -o said -w '%{http_code} ' $1; echo $?; }
         ask http://known.example/ok; cat said; echo
         ask http://unknown.example/; ask http://127.0.0.1/; ask http://198.51.100.1/
-        ask http://known.example:8080/; ask https://198.51.100.1/";
+        ask http://known.example:8080/; ask https://198.51.100.1/
+        ask 'http://[2001:db8::1]/'; ask 'http://[2001:db8::1]:8080/'";
     let rules = ["--allow", "GET http://known.example", "--service"];
     let run = [STOCKADE, "run", "--yes", "--accept", "reduced"];
     let words = [
@@ -334,7 +336,10 @@ fn g2_without_nf_tables_the_web_ports_lead_to_the_gateway_and_others_nowhere() {
             "{outcome:?}"
         );
     }
-    assert_eq!(lines.len(), 7, "{outcome:?}");
+    assert_eq!(lines.len(), 9, "{outcome:?}");
+    if Path::new("/proc/net/if_inet6").exists() {
+        assert_eq!(lines[7], "403 0", "{outcome:?}");
+    }
     assert_eq!(server.lines(), ["GET /ok HTTP/1.1"]);
 }
 

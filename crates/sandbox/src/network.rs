@@ -15,6 +15,8 @@ use std::{
     os::fd::{BorrowedFd, OwnedFd},
 };
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+
 use crate::{
     error::{During, Layer, SandboxError},
     kernel,
@@ -26,6 +28,9 @@ pub const CAPTURE_PORT: u16 = 15_001;
 const DNS_PORT: u16 = 53;
 /// Captured without nftables, where the kernel has none.
 const PLAIN_PORTS: [u16; 2] = [443, 80];
+
+/// Connections that wait to be accepted, as many as the standard library lets.
+const WAITING: i32 = 128;
 
 /// How connections are captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -128,11 +133,23 @@ fn redirected() -> Result<Vec<TcpListener>, SandboxError> {
 }
 
 fn plain() -> Result<Vec<TcpListener>, SandboxError> {
-    PLAIN_PORTS
-        .iter()
-        .map(|port| {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port))
-                .during(Layer::Network, format!("open the listener of port {port}"))
-        })
-        .collect()
+    let mut listeners = Vec::new();
+    for port in PLAIN_PORTS {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+            .during(Layer::Network, format!("open the listener of port {port}"));
+        listeners.push(listener?);
+        // A kernel without IPv6 has nothing to capture there.
+        listeners.extend(of_ipv6_alone(port).ok());
+    }
+    Ok(listeners)
+}
+
+/// A listener beside that of IPv4, which has the port already.
+fn of_ipv6_alone(port: u16) -> io::Result<TcpListener> {
+    let (family, kind) = (AddressFamily::INET6, SocketType::STREAM);
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_ipv6_v6only(&socket, true)?;
+    bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
+    listen(&socket, WAITING)?;
+    Ok(socket.into())
 }
