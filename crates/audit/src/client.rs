@@ -10,7 +10,7 @@ use serde::Serialize;
 use stockade_types::Event;
 
 use crate::{
-    frame::{REPLY_BYTES, Refusal, Reply, decode_reply},
+    frame::{REPLY_BYTES, Refusal, Reply, decode_reply, encode_event},
     merkle::TreeHead,
     record::{Appended, MAX_EVENT_BYTES},
     redact::{self, Redact},
@@ -138,7 +138,7 @@ impl RecorderClient {
     /// Hands over one event, to be recorded after those before it, so that others
     /// can follow before somebody waits for it.
     pub fn hand_over(&self, event: &Event) -> Result<Pending, RecordError> {
-        let frame = self.encode(event)?;
+        let frame = self.encode(event, true)?;
         let number = self.send(&frame)?;
         Ok(Pending {
             client: self.clone(),
@@ -147,12 +147,13 @@ impl RecorderClient {
     }
 
     /// Hands over one event, to be recorded after those before it, and does
-    /// not wait for the disk: after a crash of the machine the last of these
-    /// may be missing. For what acts on nothing outside the sandbox.
+    /// not wait for the disk, which it reaches a moment later: after a crash of the
+    /// machine the last of these may be missing. For what acts on nothing outside the
+    /// sandbox, and for what became of an action whose intent was waited for.
     ///
     /// If one is refused, nothing can be recorded through this client again.
     pub fn post(&self, event: &Event) -> Result<(), RecordError> {
-        let frame = self.encode(event)?;
+        let frame = self.encode(event, false)?;
         let number = self.send(&frame)?;
         let mut replies = lock(&self.shared.replies);
         if replies.posted.len() >= POSTED_MAX {
@@ -168,15 +169,11 @@ impl RecorderClient {
     }
 
     /// An event as it is sent: the one way to the recorder.
-    fn encode(&self, event: &Event) -> Result<Vec<u8>, RecordError> {
+    fn encode(&self, event: &Event, is_awaited: bool) -> Result<Vec<u8>, RecordError> {
         let event = redact::event(event, &*self.shared.secrets, MAX_EVENT_BYTES);
         let event = event.map_err(RecordError::Encode)?;
         let json = serde_json::to_vec(&*event).map_err(RecordError::Encode)?;
-        let length = u32::try_from(json.len())
-            .ok()
-            .filter(|_| json.len() <= MAX_EVENT_BYTES)
-            .ok_or(Refusal::TooLarge)?;
-        Ok([&length.to_le_bytes()[..], &json].concat())
+        Ok(encode_event(&json, is_awaited).ok_or(Refusal::TooLarge)?)
     }
 
     /// Writes one request; its number says which reply belongs to it.

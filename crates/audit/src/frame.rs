@@ -1,7 +1,7 @@
 //! What travels between a supervisor and its recorder: to the recorder, a
-//! four-byte little-endian length and an event as JSON; back, replies of one
-//! fixed size, in the order of the requests. The first reply comes unasked
-//! and says whether the log could be opened.
+//! four-byte little-endian length, whose highest bit says that nobody waits, and an
+//! event as JSON; back, replies of one fixed size, in the order of the requests. The
+//! first reply comes unasked and says whether the log could be opened.
 
 use crate::{
     hash::Hash,
@@ -10,6 +10,8 @@ use crate::{
 
 /// Bytes of the length in front of an event.
 pub(crate) const LENGTH_BYTES: usize = 4;
+/// The bit of the length that says that nobody waits for the event.
+const UNAWAITED: u32 = 1 << 31;
 /// Bytes of a reply: status, sequence number, root.
 pub(crate) const REPLY_BYTES: usize = 1 + 8 + 32;
 
@@ -97,21 +99,40 @@ pub(crate) fn decode_reply(bytes: &[u8; REPLY_BYTES]) -> Option<Reply> {
 /// What stands at the front of a buffer of received bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Front<'a> {
-    /// A whole event, and how many bytes it takes with its length.
-    Event(&'a [u8], usize),
+    /// A whole event.
+    Event {
+        json: &'a [u8],
+        /// Whether somebody waits until it is on the disk.
+        is_awaited: bool,
+        /// How many bytes it takes with its length.
+        taken: usize,
+    },
     /// More bytes must arrive first.
     Incomplete,
     /// A length beyond the cap: the stream cannot be followed any further.
     TooLarge,
 }
 
+/// An event as it is sent; `None` if it is too long.
+pub(crate) fn encode_event(json: &[u8], is_awaited: bool) -> Option<Vec<u8>> {
+    let length = u32::try_from(json.len()).ok()?;
+    let flag = if is_awaited { 0 } else { UNAWAITED };
+    (json.len() <= MAX_EVENT_BYTES).then(|| [&(length | flag).to_le_bytes()[..], json].concat())
+}
+
 pub(crate) fn front(buffer: &[u8]) -> Front<'_> {
     let Some((length, rest)) = buffer.split_first_chunk::<LENGTH_BYTES>() else {
         return Front::Incomplete;
     };
-    match usize::try_from(u32::from_le_bytes(*length)) {
+    let length = u32::from_le_bytes(*length);
+    let is_awaited = length & UNAWAITED == 0;
+    match usize::try_from(length & !UNAWAITED) {
         Ok(length) if length <= MAX_EVENT_BYTES => match rest.get(..length) {
-            Some(event) => Front::Event(event, LENGTH_BYTES + length),
+            Some(json) => Front::Event {
+                json,
+                is_awaited,
+                taken: LENGTH_BYTES + length,
+            },
             None => Front::Incomplete,
         },
         _ => Front::TooLarge,
@@ -146,10 +167,19 @@ mod tests {
 
     #[test]
     fn a_frame_is_taken_whole_or_not_at_all() {
-        let whole = [&3u32.to_le_bytes()[..], b"abcd"].concat();
-        assert_eq!(front(&whole), Front::Event(b"abc", 7));
-        assert_eq!(front(&whole[..6]), Front::Incomplete);
-        assert_eq!(front(&whole[..2]), Front::Incomplete);
+        for is_awaited in [true, false] {
+            let mut whole = encode_event(b"abc", is_awaited).unwrap();
+            whole.push(b'd');
+            let event = Front::Event {
+                json: b"abc",
+                is_awaited,
+                taken: 7,
+            };
+            assert_eq!(front(&whole), event);
+            assert_eq!(front(&whole[..6]), Front::Incomplete);
+            assert_eq!(front(&whole[..2]), Front::Incomplete);
+        }
+        assert_eq!(encode_event(&vec![b'x'; MAX_EVENT_BYTES + 1], true), None);
         assert_eq!(front(&u32::MAX.to_le_bytes()), Front::TooLarge);
     }
 }

@@ -95,6 +95,33 @@ impl Log {
         &mut self,
         events: &[Event],
     ) -> Result<Vec<Result<Appended, LogError>>, LogError> {
+        self.write_all(events, Store::append)
+    }
+
+    /// The same without waiting for the disk, which [`sync`](Self::sync) does.
+    pub fn add_all(
+        &mut self,
+        events: &[Event],
+    ) -> Result<Vec<Result<Appended, LogError>>, LogError> {
+        self.write_all(events, Store::add)
+    }
+
+    /// Waits until all that was added is on the disk. If that fails, nothing is
+    /// signed or written any more.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        self.store.sync()
+    }
+
+    /// Whether all that was added is on the disk.
+    pub fn is_synced(&self) -> bool {
+        self.store.is_synced()
+    }
+
+    fn write_all(
+        &mut self,
+        events: &[Event],
+        write: impl FnOnce(&mut Store, &[Vec<u8>], &mut Vec<TreeHead>) -> Result<(), LogError>,
+    ) -> Result<Vec<Result<Appended, LogError>>, LogError> {
         let mut entries = Vec::with_capacity(events.len());
         let mut outcomes = Vec::with_capacity(events.len());
         for event in events {
@@ -103,7 +130,7 @@ impl Log {
             outcomes.push(refused);
         }
         let mut heads = Vec::with_capacity(entries.len());
-        let appended = self.store.append(&entries, &mut heads);
+        let appended = write(&mut self.store, &entries, &mut heads);
         let written = entries.iter().take(heads.len());
         self.unbound
             .extend(written.map(|entry| Hash::of_leaf(entry)));

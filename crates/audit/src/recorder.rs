@@ -19,6 +19,8 @@ use crate::{
 /// can cover.
 const BUFFER_BYTES: usize = 4 * (MAX_EVENT_BYTES + LENGTH_BYTES);
 
+/// How soon an event that nobody waits for is on the disk.
+const SYNC_AFTER: Duration = Duration::from_millis(50);
 /// How soon after a record a checkpoint covers it,
 const BIND_AFTER: Duration = Duration::from_secs(1);
 /// and after how many records at the latest.
@@ -54,8 +56,9 @@ pub struct Place {
 /// `channel` until its other end is closed.
 ///
 /// All events that wait when a write begins share one `fdatasync`; each is
-/// acknowledged only after it. Soon after, and at the end, a checkpoint is
-/// signed and noted in the host log.
+/// acknowledged only after it, but for those that nobody waits for: their sync comes
+/// with the next one's that somebody does, or soon. Soon after, and at the end, a
+/// checkpoint is signed and noted in the host log.
 pub fn run_recorder(mut channel: UnixStream, place: &Place) -> Result<(), RecorderError> {
     let opened = Host::open(&place.host).and_then(|host| Log::open(&place.log, &place.name, host));
     let mut log = match opened {
@@ -84,22 +87,9 @@ pub fn run_recorder(mut channel: UnixStream, place: &Place) -> Result<(), Record
 fn serve(channel: &mut UnixStream, log: &mut Log) -> Result<(), RecorderError> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut filled = 0;
-    // When what is recorded must be bound at the latest.
-    let mut due: Option<Instant> = None;
+    let mut due = Due::default();
     loop {
-        if log.unbound() == 0 {
-            due = None;
-        } else {
-            let latest = *due.get_or_insert_with(|| Instant::now() + BIND_AFTER);
-            if log.unbound() >= BIND_AT || Instant::now() >= latest {
-                log.bind()?;
-                due = None;
-            }
-        }
-        let patience = due.map(|due| {
-            let left = due.saturating_duration_since(Instant::now());
-            left.max(Duration::from_millis(1))
-        });
+        let patience = due.do_what_is_due(log)?;
         channel
             .set_read_timeout(patience)
             .map_err(RecorderError::Channel)?;
@@ -112,11 +102,12 @@ fn serve(channel: &mut UnixStream, log: &mut Log) -> Result<(), RecorderError> {
         filled += read;
         let Batch {
             messages,
+            is_awaited,
             taken,
             oversized,
         } = split(&buffer[..filled]);
         let mut replies = Vec::new();
-        for reply in record(log, messages) {
+        for reply in record(log, messages, is_awaited) {
             replies.extend_from_slice(&encode_reply(&reply));
         }
         if oversized {
@@ -133,6 +124,39 @@ fn serve(channel: &mut UnixStream, log: &mut Log) -> Result<(), RecorderError> {
     }
 }
 
+/// When what was recorded must be on the disk, and bound, at the latest.
+#[derive(Default)]
+struct Due {
+    sync: Option<Instant>,
+    bind: Option<Instant>,
+}
+
+impl Due {
+    /// Syncs and binds what is due, and tells how long the rest has time.
+    fn do_what_is_due(&mut self, log: &mut Log) -> Result<Option<Duration>, LogError> {
+        let now = Instant::now();
+        if log.unbound() == 0 {
+            *self = Self::default();
+            return Ok(None);
+        }
+        let bind = *self.bind.get_or_insert(now + BIND_AFTER);
+        if log.unbound() >= BIND_AT || now >= bind {
+            log.bind()?;
+            *self = Self::default();
+            return Ok(None);
+        }
+        if log.is_synced() {
+            self.sync = None;
+        } else if now >= *self.sync.get_or_insert(now + SYNC_AFTER) {
+            log.sync()?;
+            self.sync = None;
+        }
+        let next = self.sync.map_or(bind, |sync| sync.min(bind));
+        let left = next.saturating_duration_since(Instant::now());
+        Ok(Some(left.max(Duration::from_millis(1))))
+    }
+}
+
 /// A read that a signal or the time ended.
 fn is_passing(error: &io::Error) -> bool {
     matches!(
@@ -144,6 +168,8 @@ fn is_passing(error: &io::Error) -> bool {
 /// The whole messages at the front of what has arrived.
 struct Batch {
     messages: Vec<Option<Event>>,
+    /// Whether somebody waits until one of them is on the disk.
+    is_awaited: bool,
     taken: usize,
     oversized: bool,
 }
@@ -151,14 +177,20 @@ struct Batch {
 fn split(received: &[u8]) -> Batch {
     let mut batch = Batch {
         messages: Vec::new(),
+        is_awaited: false,
         taken: 0,
         oversized: false,
     };
     loop {
         match front(&received[batch.taken..]) {
-            Front::Event(json, length) => {
+            Front::Event {
+                json,
+                is_awaited,
+                taken,
+            } => {
                 batch.messages.push(serde_json::from_slice(json).ok());
-                batch.taken += length;
+                batch.is_awaited |= is_awaited;
+                batch.taken += taken;
             }
             Front::Incomplete => return batch,
             Front::TooLarge => {
@@ -170,10 +202,15 @@ fn split(received: &[u8]) -> Batch {
 }
 
 /// Records the messages that are events; one reply each, in their order.
-fn record(log: &mut Log, messages: Vec<Option<Event>>) -> Vec<Reply> {
+fn record(log: &mut Log, messages: Vec<Option<Event>>, is_awaited: bool) -> Vec<Reply> {
     let are_events: Vec<bool> = messages.iter().map(Option::is_some).collect();
     let events: Vec<Event> = messages.into_iter().flatten().collect();
-    let mut outcomes = match log.append_all(&events) {
+    let recorded = if is_awaited {
+        log.append_all(&events)
+    } else {
+        log.add_all(&events)
+    };
+    let mut outcomes = match recorded {
         Ok(outcomes) => outcomes
             .into_iter()
             .map(|outcome| outcome.map_err(|error| refusal(&error)))
@@ -203,5 +240,35 @@ fn refusal(error: &LogError) -> Refusal {
         LogError::Encode(_) => Refusal::Malformed,
         LogError::Full { .. } => Refusal::Full,
         LogError::Write { .. } | LogError::Poisoned { .. } => Refusal::Write,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stockade_types::EventKind;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_is_synced_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = folder.path().join("host");
+        std::fs::create_dir(&host).unwrap();
+        let host = Host::open(&host).unwrap();
+        let mut log = Log::open(&folder.path().join("log"), "t-1", host).unwrap();
+        let mut due = Due::default();
+        assert_eq!(due.do_what_is_due(&mut log).unwrap(), None);
+
+        let event = Event::new(EventKind::ExecStarted, json!({}));
+        let begun = Instant::now();
+        record(&mut log, vec![Some(event)], false);
+        while !log.is_synced() {
+            if let Some(left) = due.do_what_is_due(&mut log).unwrap() {
+                assert!(left <= BIND_AFTER, "{left:?}");
+                std::thread::sleep(left);
+            }
+        }
+        assert!(begun.elapsed() >= SYNC_AFTER);
     }
 }

@@ -37,7 +37,16 @@ pub(crate) struct Store {
     tiles: Tiles,
     /// What the checkpoint covers.
     signed: u64,
+    /// Whether entries were written that may not be on the disk.
+    unsynced: bool,
     poisoned: bool,
+}
+
+/// Whether entries are on the disk when they have been written.
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    Synced,
+    Unsynced,
 }
 
 /// What the writer before this one left behind.
@@ -73,6 +82,7 @@ impl Store {
             tail,
             tiles,
             signed: head.size,
+            unsynced: false,
             poisoned: false,
         };
         Ok((store, leftover))
@@ -102,11 +112,57 @@ impl Store {
         entries: &[Vec<u8>],
         heads: &mut Vec<TreeHead>,
     ) -> Result<(), LogError> {
+        self.write_all(entries, Write::Synced, heads)?;
+        self.keep_names()
+    }
+
+    /// The same without waiting for the disk, which [`sync`](Self::sync) does.
+    pub(crate) fn add(
+        &mut self,
+        entries: &[Vec<u8>],
+        heads: &mut Vec<TreeHead>,
+    ) -> Result<(), LogError> {
+        self.write_all(entries, Write::Unsynced, heads)
+    }
+
+    /// Waits until all entries are on the disk. If that fails, nothing is signed or
+    /// written any more: which of them are there only opening the log again tells.
+    pub(crate) fn sync(&mut self) -> Result<(), LogError> {
+        self.sync_entries()?;
+        self.keep_names()
+    }
+
+    /// Whether all entries are on the disk.
+    pub(crate) fn is_synced(&self) -> bool {
+        !self.unsynced
+    }
+
+    fn sync_entries(&mut self) -> Result<(), LogError> {
+        if self.unsynced {
+            self.refuse_poisoned()?;
+            let synced = self.tail.file.sync_data();
+            self.poisoned = synced.is_err();
+            synced.map_err(LogError::write(&self.folder))?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    fn write_all(
+        &mut self,
+        entries: &[Vec<u8>],
+        write: Write,
+        heads: &mut Vec<TreeHead>,
+    ) -> Result<(), LogError> {
         let mut rest = entries;
         while !rest.is_empty() {
             let room = usize::try_from(WIDTH - self.tiles.unfinished()).unwrap_or_default();
             let (now, later) = rest.split_at(room.min(rest.len()));
-            self.write(now)?;
+            self.write(now, write)?;
+            if now.len() == room {
+                // The file of a whole bundle is not looked at again.
+                self.sync_entries()?;
+            }
             // From here on only opening the log again tells what it holds.
             self.poisoned = true;
             let failed = LogError::write(&self.folder);
@@ -126,7 +182,16 @@ impl Store {
             self.poisoned = false;
             rest = later;
         }
-        self.keep_names()
+        Ok(())
+    }
+
+    fn refuse_poisoned(&self) -> Result<(), LogError> {
+        if self.poisoned {
+            return Err(LogError::Poisoned {
+                path: self.folder.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// Makes the names of new bundles as durable as what is in them. Until that is
@@ -139,30 +204,32 @@ impl Store {
     }
 
     /// Writes whole entries at the end of the last bundle.
-    fn write(&mut self, entries: &[Vec<u8>]) -> Result<(), LogError> {
+    fn write(&mut self, entries: &[Vec<u8>], write: Write) -> Result<(), LogError> {
         let mut bytes = Vec::new();
         for entry in entries {
             layout::push_entry(&mut bytes, entry)
                 .ok_or(LogError::TooLarge { bytes: entry.len() })?;
         }
-        if self.poisoned {
-            return Err(LogError::Poisoned {
-                path: self.folder.clone(),
-            });
-        }
+        self.refuse_poisoned()?;
         let failed = LogError::write(&self.folder);
         if let Err(source) = self.tail.file.write_all_at(&bytes, self.tail.length) {
             // A part may have been written; without it the log is as before.
             self.poisoned = self.tail.file.set_len(self.tail.length).is_err();
             return Err(failed(source));
         }
-        if let Err(source) = self.tail.file.sync_data() {
-            // The kernel reports a lost page once and then forgets it, so a
-            // second sync would prove nothing.
-            self.poisoned = true;
-            // Opening the log again decides what is there; this only tidies up.
-            let _ = self.tail.file.set_len(self.tail.length);
-            return Err(failed(source));
+        match write {
+            Write::Unsynced => self.unsynced = true,
+            Write::Synced => {
+                if let Err(source) = self.tail.file.sync_data() {
+                    // The kernel reports a lost page once and then forgets it, so a
+                    // second sync would prove nothing.
+                    self.poisoned = true;
+                    // Opening the log again decides what is there; this only tidies up.
+                    let _ = self.tail.file.set_len(self.tail.length);
+                    return Err(failed(source));
+                }
+                self.unsynced = false;
+            }
         }
         self.tail.length += bytes.len() as u64;
         Ok(())
@@ -175,7 +242,7 @@ impl Store {
             head: self.head(),
         };
         if self.unsigned() > 0 {
-            self.keep_names()?;
+            self.sync()?;
             let failed = LogError::write(&self.folder);
             self.tail.name(self.tiles.unfinished()).map_err(&failed)?;
             self.tiles.publish().map_err(&failed)?;

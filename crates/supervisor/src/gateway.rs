@@ -242,6 +242,15 @@ pub(crate) struct Answerers {
     pub(crate) adviser: Adviser,
 }
 
+/// Where a gateway's events go.
+pub(crate) trait Events {
+    /// Has one recorded, for which the gateway waits.
+    fn record(&self, event: &Event) -> Result<Pending, RecordError>;
+
+    /// Has one recorded, for which nobody waits.
+    fn post(&self, event: &Event) -> Result<(), RecordError>;
+}
+
 /// The channel on which a sealed gateway tells events.
 pub(crate) struct EventChannel {
     channel: Arc<Channel>,
@@ -335,15 +344,11 @@ impl Waiters {
 }
 
 impl EventChannel {
-    /// Passes every event to `record` and everything that is asked to who answers it,
+    /// Passes every event to `events` and everything that is asked to who answers it,
     /// until the gateway is gone. What could not be recorded, reserved, got or asked is
     /// told, and does not happen. What may take time is answered by a thread of its
     /// own; so are events, of which those that come meanwhile reach the disk together.
-    pub(crate) fn pump(
-        &self,
-        answers: &Answerers,
-        mut record: impl FnMut(&Event) -> Result<Pending, RecordError>,
-    ) {
+    pub(crate) fn pump(&self, answers: &Answerers, events: &impl Events) {
         let Answerers {
             meter,
             secrets,
@@ -358,17 +363,16 @@ impl EventChannel {
         let mut space = vec![0; MESSAGE_MAX];
         loop {
             let answer = match hear(&self.channel, &mut space) {
-                Ok(Heard::Event { event, what }) => match record(&what) {
+                Ok(Heard::Event { event, what }) => match events.record(&what) {
                     Ok(pending) => {
-                        let _ = recording.send((Some(event), pending));
+                        let _ = recording.send((event, pending));
                         continue;
                     }
                     Err(_) => Told::NotRecorded { event },
                 },
                 Ok(Heard::Note { what }) => {
-                    if let Ok(pending) = record(&what) {
-                        let _ = recording.send((None, pending));
-                    }
+                    // The next event that is waited for finds the recorder gone.
+                    let _ = events.post(&what);
                     continue;
                 }
                 Ok(Heard::Reserve { ask, call }) => {
@@ -434,11 +438,9 @@ impl EventChannel {
 
 /// Tells of each event when it is on the disk, or that it will not be, as long as
 /// there is a gateway to be told.
-fn tell_recorded(channel: &Channel, waiting: &mpsc::Receiver<(Option<u64>, Pending)>) {
+fn tell_recorded(channel: &Channel, waiting: &mpsc::Receiver<(u64, Pending)>) {
     for (event, pending) in waiting {
-        let recorded = pending.wait();
-        let Some(event) = event else { continue };
-        let told = match recorded {
+        let told = match pending.wait() {
             Ok(_) => Told::Recorded { event },
             Err(_) => Told::NotRecorded { event },
         };

@@ -143,6 +143,31 @@ fn records_that_no_checkpoint_covered_are_kept_and_the_record_says_how_many() {
 }
 
 #[test]
+fn what_was_added_is_on_the_disk_after_a_sync_or_a_record_that_waits_and_before_it_is_signed() {
+    let place = Place::new();
+    let mut log = place.open();
+    let added: Vec<_> = (0..600).map(event).collect();
+    let receipts = log.add_all(&added[..300]).unwrap();
+    place.keep(receipts.into_iter().next_back().unwrap().unwrap());
+    assert!(!log.is_synced());
+    log.sync().unwrap();
+    assert!(log.is_synced());
+    for event in &added[300..400] {
+        log.add_all(std::slice::from_ref(event)).unwrap();
+    }
+    assert!(!log.is_synced());
+    log.append(&added[400]).unwrap();
+    assert!(log.is_synced());
+    log.add_all(&added[401..]).unwrap();
+    assert!(!log.is_synced());
+    log.bind().unwrap();
+    assert!(log.is_synced());
+    drop(log);
+    let verified = place.verify().unwrap();
+    assert_eq!((verified.records, verified.covered), (600, 600));
+}
+
+#[test]
 fn a_log_that_does_not_fit_its_checkpoint_is_not_written_to() {
     for (file, from, to) in [
         ("tile/entries/000.p/6", ":4}", ":9}"),

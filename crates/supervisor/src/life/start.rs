@@ -22,7 +22,7 @@ use crate::{
     error::SupervisorError,
     exec::{Command, Context, Execs, FreshPool, Gate, Refusals},
     fingerprints::Fingerprints,
-    gateway::{Answerers, EventChannel, GatewayProcess, Keys},
+    gateway::{Answerers, EventChannel, Events, GatewayProcess, Keys},
     happening::{Happening, watch_part},
     judge::{Judge, Person},
     meter::Meter,
@@ -303,13 +303,25 @@ struct Noted {
 }
 
 impl Noted {
-    /// Hands `event` to the recorder, and acts on what it tells.
-    fn note(&self, event: &Event) -> Result<Pending, RecordError> {
-        let recorded = self.record.hand_over(event);
+    /// Acts on what `event` tells.
+    fn heed(&self, event: &Event) {
         if event.body["honeytoken"] == true {
             let _ = self.alarms.send(Happening::HoneytokenSent);
         }
         self.refusals.note(event);
+    }
+}
+
+impl Events for Noted {
+    fn record(&self, event: &Event) -> Result<Pending, RecordError> {
+        let recorded = self.record.hand_over(event);
+        self.heed(event);
+        recorded
+    }
+
+    fn post(&self, event: &Event) -> Result<(), RecordError> {
+        let recorded = self.record.post(event);
+        self.heed(event);
         recorded
     }
 }
@@ -317,7 +329,7 @@ impl Noted {
 /// Answers what the gateway asks, and records what it tells, for as long as it
 /// lives.
 fn answer_the_gateway(events: EventChannel, answers: Answerers, noted: Noted) {
-    thread::spawn(move || events.pump(&answers, |event| noted.note(event)));
+    thread::spawn(move || events.pump(&answers, &noted));
 }
 
 /// Ends the task when its time is up, and watches its caps.
