@@ -32,7 +32,8 @@ enum Outcome {
 /// Commands a second, many at once.
 struct Rate {
     name: &'static str,
-    a_second: f64,
+    /// `None` if it is not here, or does not work.
+    a_second: Option<f64>,
 }
 
 pub(crate) fn run(arguments: &Bench, printer: Printer) -> Result<ExitCode, Failure> {
@@ -49,7 +50,11 @@ pub(crate) fn run(arguments: &Bench, printer: Printer) -> Result<ExitCode, Failu
         "load_after": load(),
         "rows": rows.collect::<Vec<_>>(),
         "at_once": rates
-            .map(|rate| json!({ "name": rate.name, "a_second": rate.a_second }))
+            .map(|rate| json!({
+                "name": rate.name,
+                "a_second": rate.a_second,
+                "ratio_to_spawns": ratio(rate, &measured.rates),
+            }))
             .collect::<Vec<_>>(),
     }));
     let note = format!("{}; load {before} before, {} after", machine(), load());
@@ -82,9 +87,22 @@ fn show(rows: &[Row], rates: &[Rate], printer: Printer) {
             Outcome::Missing(reason) => format!("{:43} {reason}", row.name),
         });
     }
+    let heading = format!("{:43} {:>9} {:>11}", "8 at once", "a second", "× a spawn");
+    printer.line(&printer.paint(Tone::Strong, &heading));
     for rate in rates {
-        printer.line(&format!("{:43} {:9.0} a second", rate.name, rate.a_second));
+        printer.line(&match (rate.a_second, ratio(rate, rates)) {
+            (Some(a_second), Some(ratio)) => {
+                format!("{:43} {a_second:9.0} {ratio:11.2}", rate.name)
+            }
+            _ => format!("{:43} does not work here", rate.name),
+        });
     }
+}
+
+/// Against the first one, which is of plain spawns.
+fn ratio(rate: &Rate, rates: &[Rate]) -> Option<f64> {
+    let spawns = rates.first().and_then(|rate| rate.a_second);
+    Some(rate.a_second? / spawns?)
 }
 
 fn to_json(row: &Row) -> Value {

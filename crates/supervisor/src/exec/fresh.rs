@@ -13,6 +13,9 @@ use crate::gateway::Networks;
 
 /// How many of a kind stand ready once one has been asked for.
 const READY: usize = 8;
+/// How many are built at once: one is laid out while another is looked at from outside
+/// and starts up.
+const BUILT_AT_ONCE: usize = 2;
 
 /// See the module's documentation. Clones share it.
 #[derive(Clone)]
@@ -39,6 +42,8 @@ struct Shelves {
 #[derive(Default)]
 struct Shelf {
     standing: VecDeque<FreshSandbox>,
+    /// How many are being built.
+    coming: usize,
     /// Why there are no more, until somebody asks again.
     failed: Option<SandboxError>,
     /// One was built or could not be, or there will be no more.
@@ -66,8 +71,10 @@ impl FreshPool {
         let mut shelves = pool.lock();
         if !shelves.filling {
             shelves.filling = true;
-            let pool = Arc::clone(pool);
-            std::thread::spawn(move || pool.fill());
+            for _ in 0..BUILT_AT_ONCE {
+                let pool = Arc::clone(pool);
+                std::thread::spawn(move || pool.fill());
+            }
         }
         loop {
             if shelves.closed {
@@ -103,16 +110,18 @@ impl Pool {
     fn fill(&self) {
         let mut shelves = self.lock();
         while !shelves.closed {
-            let mut kinds = shelves.kinds.iter();
-            let wanted = kinds.find(|(_, shelf)| shelf.is_short());
-            let Some(isolation) = wanted.map(|(isolation, _)| *isolation) else {
+            let mut kinds = shelves.kinds.iter_mut();
+            let Some((isolation, shelf)) = kinds.find(|(_, shelf)| shelf.is_short()) else {
                 shelves = wait(&self.taken, shelves);
                 continue;
             };
+            let isolation = *isolation;
+            shelf.coming += 1;
             drop(shelves);
             let built = self.build(isolation);
             shelves = self.lock();
             if let Some(shelf) = shelves.kinds.get_mut(&isolation) {
+                shelf.coming -= 1;
                 match built {
                     Ok(sandbox) => shelf.standing.push_back(sandbox),
                     Err(error) => shelf.failed = Some(error),
@@ -148,6 +157,6 @@ fn wait<'a>(condition: &Condvar, shelves: MutexGuard<'a, Shelves>) -> MutexGuard
 impl Shelf {
     /// Whether another should be built.
     fn is_short(&self) -> bool {
-        self.failed.is_none() && self.standing.len() < READY
+        self.failed.is_none() && self.standing.len() + self.coming < READY
     }
 }

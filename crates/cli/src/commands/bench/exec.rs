@@ -31,6 +31,10 @@ const SELDOM: u32 = 8;
 const BETWEEN: Duration = Duration::from_secs(1);
 /// The size of the large caller, in bytes.
 const LARGE: usize = 512 << 20;
+/// How many ask at once.
+const AT_ONCE: usize = 8;
+/// Peers are counted for a part of the time.
+const PEERS_SHARE: u32 = 4;
 /// So often a caller is large and small in turns.
 const TURNS: u32 = 10;
 
@@ -48,18 +52,7 @@ pub(super) fn measure(arguments: &BenchExec, printer: Printer) -> Result<Measure
     rows.extend(in_sandboxes_of_their_own(&stage, runs / SELDOM, printer)?);
     rows.extend(from_a_large_caller(&stage, runs / SELDOM, printer)?);
     let time = Duration::from_secs(arguments.seconds);
-    let mut rates = Vec::new();
-    for (name, isolation) in [
-        ("8 clients at once, in the task's sandbox", None),
-        (
-            "8 clients at once, in ones of their own",
-            Some(Isolation::Fresh),
-        ),
-    ] {
-        printer.note(&format!("{name}, for {} s", time.as_secs()));
-        let a_second = at_once(&stage, time, &request(Report::Collected, isolation))?;
-        rates.push(Rate { name, a_second });
-    }
+    let rates = many_at_once(&stage, time, printer)?;
     Ok(Measured { rows, rates })
 }
 
@@ -246,28 +239,65 @@ fn from_a_large_caller(stage: &Stage, runs: u32, printer: Printer) -> Result<[Ro
     ])
 }
 
-/// Commands a second while eight clients ask for one after another.
-fn at_once(stage: &Stage, time: Duration, kind: &Request) -> Result<f64, Failure> {
-    const CLIENTS: usize = 8;
+/// Commands a second by eight at once: plain spawns first, then in sandboxes.
+fn many_at_once(stage: &Stage, time: Duration, printer: Printer) -> Result<Vec<Rate>, Failure> {
+    let tell = |name: &str, time: Duration| {
+        printer.note(&format!(
+            "8 at once, {name}, for {:.0} s",
+            time.as_secs_f64()
+        ));
+    };
+    let peer = |name: &'static str, words: &'static [&'static str]| {
+        tell(name, time / PEERS_SHARE);
+        let run = |(): &mut ()| match peers::run(words) {
+            Ok(_) => Ok(()),
+            Err(reason) => Err(Failure::failed(reason)),
+        };
+        let a_second = at_once([(); AT_ONCE].into(), time / PEERS_SHARE, run).ok();
+        Rate { name, a_second }
+    };
+    let own = |name: &'static str, isolation| {
+        tell(name, time);
+        let request = request(Report::Collected, isolation);
+        let clients = (0..AT_ONCE).map(|_| stage.client());
+        let clients = clients.collect::<Result<Vec<_>, Failure>>()?;
+        let run = |client: &mut Client| client.run(&request).map(drop);
+        at_once(clients, time, run).map(|a_second| Rate {
+            name,
+            a_second: Some(a_second),
+        })
+    };
+    Ok(vec![
+        peer(SPAWN, &[]),
+        own("in the task's sandbox, output captured", None)?,
+        own("in sandboxes of their own", Some(Isolation::Fresh))?,
+        peer(SANDBOXES[0].0, SANDBOXES[0].1),
+    ])
+}
+
+/// How often `run` succeeds a second while all of `workers` do it one time after another.
+fn at_once<Worker: Send>(
+    workers: Vec<Worker>,
+    time: Duration,
+    run: impl Fn(&mut Worker) -> Result<(), Failure> + Sync,
+) -> Result<f64, Failure> {
     let done = AtomicU64::new(0);
     let started = Instant::now();
-    let clients = (0..CLIENTS).map(|_| stage.client());
-    let clients = clients.collect::<Result<Vec<_>, Failure>>()?;
+    let work = |mut worker: Worker| {
+        while started.elapsed() < time {
+            run(&mut worker)?;
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
     std::thread::scope(|scope| {
-        let work = |mut client: Client| {
-            while started.elapsed() < time {
-                client.run(kind)?;
-                done.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(())
-        };
-        let threads: Vec<_> = clients
+        let threads: Vec<_> = workers
             .into_iter()
-            .map(|client| scope.spawn(move || work(client)))
+            .map(|worker| scope.spawn(|| work(worker)))
             .collect();
         threads.into_iter().try_for_each(|thread| {
             let ended = thread.join();
-            ended.unwrap_or_else(|_| Err(Failure::failed("a client's thread ended")))
+            ended.unwrap_or_else(|_| Err(Failure::failed("a thread ended")))
         })
     })?;
     let done = u32::try_from(done.into_inner()).unwrap_or(u32::MAX);
