@@ -285,19 +285,43 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, SupervisorError>
 
 /// Writes a JSON file beside its place, syncs it and renames it there.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), SupervisorError> {
-    let beside = path.with_extension(format!("new{}", std::process::id()));
-    let write = || -> io::Result<()> {
-        let mut bytes = serde_json::to_vec_pretty(value)?;
-        bytes.push(b'\n');
-        fs::write(&beside, bytes)?;
-        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
-        File::open(&beside)?.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&beside);
-        SupervisorError::state(path)(error)
-    })
+    Beside::write(path.to_owned(), value)?.put_in_place()
+}
+
+/// A JSON file on the disk, beside its place.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    beside: PathBuf,
+    place: PathBuf,
+}
+
+impl Beside {
+    /// Writes and syncs it.
+    pub(crate) fn write(place: PathBuf, value: &impl Serialize) -> Result<Self, SupervisorError> {
+        let file = Self {
+            beside: place.with_extension(format!("new{}", std::process::id())),
+            place,
+        };
+        let write = || -> io::Result<()> {
+            let mut bytes = serde_json::to_vec_pretty(value)?;
+            bytes.push(b'\n');
+            fs::write(&file.beside, bytes)?;
+            fs::set_permissions(&file.beside, fs::Permissions::from_mode(0o600))?;
+            File::open(&file.beside)?.sync_all()
+        };
+        write().map_err(|error| file.remove(error))?;
+        Ok(file)
+    }
+
+    /// Replaces what is in its place.
+    pub(crate) fn put_in_place(self) -> Result<(), SupervisorError> {
+        fs::rename(&self.beside, &self.place).map_err(|error| self.remove(error))
+    }
+
+    fn remove(&self, error: io::Error) -> SupervisorError {
+        let _ = fs::remove_file(&self.beside);
+        SupervisorError::state(&self.place)(error)
+    }
 }
 
 #[cfg(test)]

@@ -69,7 +69,10 @@ impl Supervisor {
         watch_part(Part::Recorder, recorder, happenings.clone());
         let (sandbox, listeners) = built?;
         let report = serde_json::to_value(sandbox.report()).unwrap_or_default();
-        note(&record, EventKind::SandboxVerified, report)?;
+        // The record of the command's start, which is waited for, follows it to the disk.
+        let verified = Event::new(EventKind::SandboxVerified, report);
+        let posted = record.post(&verified);
+        posted.map_err(|error| SupervisorError::Record(error.to_string()))?;
         let programs = if plan.sandbox.watch_execs {
             Some(ProgramRecord::start(&sandbox, &record, happenings)?)
         } else {

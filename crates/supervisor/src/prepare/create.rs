@@ -3,7 +3,9 @@
 use std::{
     fs, io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    panic::resume_unwind,
     path::Path,
+    thread,
     time::Duration,
 };
 
@@ -18,7 +20,7 @@ use crate::{
     guarded::{HiddenValue, hidden_values},
     identities::Identities,
     policy::POLICY,
-    state::StateDirectory,
+    state::{Beside, StateDirectory},
     task::{PLAN, Plan, STATUS},
 };
 
@@ -92,15 +94,30 @@ impl Prepared {
             fs::set_permissions(self.task.path(), fs::Permissions::from_mode(0o711))
                 .map_err(SupervisorError::state(self.task.path()))?;
         }
-        self.task.write(POLICY, &self.policy)?;
-        self.task.write(PLAN, &self.plan)?;
-        self.task.write(STATUS, &self.status)?;
+        self.write_state()?;
         Ok(Made {
             back_end: created.back_end,
             tree: created.took,
             brought: brought.written.len(),
             hidden: brought.hidden.len(),
         })
+    }
+
+    /// Writes the files that tell of the task, whose syncs the disk does at once; its
+    /// status, by which it is found, comes last.
+    fn write_state(&self) -> Result<(), SupervisorError> {
+        let place = |name| self.task.join(name);
+        let (policy, plan, status) = thread::scope(|scope| {
+            let policy = scope.spawn(|| Beside::write(place(POLICY), &self.policy));
+            let plan = scope.spawn(|| Beside::write(place(PLAN), &self.plan));
+            let status = Beside::write(place(STATUS), &self.status);
+            (policy.join(), plan.join(), status)
+        });
+        for written in [policy, plan, Ok(status)] {
+            let written = written.unwrap_or_else(|panic| resume_unwind(panic));
+            written?.put_in_place()?;
+        }
+        Ok(())
     }
 
     /// Files that `.worktreeinclude` lists, and with `--with-dirty` whatever
