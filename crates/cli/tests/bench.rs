@@ -35,11 +35,24 @@ fn bench_exec_compares_every_kind_of_command_and_leaves_nothing() {
         assert!(rate["a_second"].as_f64().unwrap() > 0.0, "{rate}");
         assert!(rate["ratio_to_spawns"].as_f64().unwrap() > 0.0, "{rate}");
     }
-    let left = fs::read_dir(host.state()).unwrap();
-    let left = left.flatten().map(|entry| entry.file_name());
-    assert!(
-        left.into_iter()
-            .all(|name| !name.to_string_lossy().starts_with("bench-"))
-    );
-    assert_eq!(host.json(&["ls"]).as_array().unwrap().len(), 0);
+    leaves_nothing(&host);
+}
+
+#[test]
+fn bench_exec_fails_where_a_command_takes_more_spawns_than_it_may() {
+    let host = Host::new();
+    let few = ["bench", "exec", "--runs", "16", "--seconds", "1"];
+    let refused = host.stockade(&[&few[..], &["--most", "1000", "--most-fresh", "0.01"]].concat());
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let sentence = "a command in a sandbox of its own, ready (--fresh): ";
+    assert!(refused.stderr.contains(sentence), "{refused:?}");
+    leaves_nothing(&host);
+}
+
+fn leaves_nothing(host: &Host) {
+    let left = fs::read_dir(host.state()).into_iter().flatten().flatten();
+    let names = left.map(|entry| entry.file_name());
+    let of_benches = names.filter(|name| name.to_string_lossy().starts_with("bench-"));
+    assert_eq!(of_benches.count(), 0);
+    assert_eq!(host.json(&["ls"]), serde_json::json!([]));
 }

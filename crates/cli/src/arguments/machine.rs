@@ -50,7 +50,8 @@ pub(crate) enum Bench {
     /// A command inside, against a plain spawn, bubblewrap, nsjail and unshare
     #[command(after_help = "Examples:\n  \
         stockade bench exec\n  \
-        stockade bench exec --runs 500 --seconds 5 --json")]
+        stockade bench exec --runs 500 --seconds 5 --json\n  \
+        stockade bench exec --runs 500 --seconds 1 --most 2 --most-fresh 2.5")]
     Exec(BenchExec),
 }
 
@@ -64,4 +65,10 @@ pub(crate) struct BenchExec {
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
         value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) seconds: u64,
+    /// Fail if a captured command takes more than so many spawns, by tenth percentiles
+    #[arg(long, value_name = "SPAWNS")]
+    pub(crate) most: Option<f64>,
+    /// The same of a command in a sandbox of its own
+    #[arg(long, value_name = "SPAWNS")]
+    pub(crate) most_fresh: Option<f64>,
 }

@@ -23,6 +23,15 @@ struct Row {
     spawns: Samples,
 }
 
+impl Row {
+    fn ratio_of_p10(&self) -> Option<f64> {
+        match &self.outcome {
+            Outcome::Measured(samples) => Some(samples.percentile(10) / self.spawns.percentile(10)),
+            Outcome::Missing(_) => None,
+        }
+    }
+}
+
 enum Outcome {
     Measured(Samples),
     /// It is not here, or does not work, for this reason.
@@ -59,7 +68,27 @@ pub(crate) fn run(arguments: &Bench, printer: Printer) -> Result<ExitCode, Failu
     }));
     let note = format!("{}; load {before} before, {} after", machine(), load());
     printer.line(&printer.paint(Tone::Faint, &note));
+    for (name, most) in [
+        (exec::CAPTURED, arguments.most),
+        (exec::FRESH, arguments.most_fresh),
+    ] {
+        if let Some(most) = most {
+            refuse_above(most, name, &measured.rows)?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fails if the row of this name took longer than `most` spawns.
+fn refuse_above(most: f64, name: &str, rows: &[Row]) -> Result<(), Failure> {
+    let row = rows.iter().find(|row| row.name == name);
+    let ratio = row.and_then(Row::ratio_of_p10).unwrap_or(f64::INFINITY);
+    if ratio <= most {
+        return Ok(());
+    }
+    Err(Failure::failed(format!(
+        "a command {name}: {ratio:.2} spawns, more than {most}; try again with nothing beside it"
+    )))
 }
 
 fn show(rows: &[Row], rates: &[Rate], printer: Printer) {
@@ -112,7 +141,7 @@ fn to_json(row: &Row) -> Value {
             "milliseconds": samples.to_json(),
             "spawn_milliseconds": row.spawns.to_json(),
             "ratio_of_medians": samples.median() / row.spawns.median(),
-            "ratio_of_p10": samples.percentile(10) / row.spawns.percentile(10),
+            "ratio_of_p10": row.ratio_of_p10(),
         }),
         Outcome::Missing(reason) => json!({ "name": row.name, "missing": reason }),
     }

@@ -21,6 +21,10 @@ use crate::{arguments::BenchExec, failure::Failure, host, print::Printer};
 
 /// What is run, inside and outside.
 pub(super) const PROGRAM: &str = "/bin/true";
+/// The name of the usual way.
+pub(super) const CAPTURED: &str = "in the task's sandbox, output captured";
+/// And of the one with more walls.
+pub(super) const FRESH: &str = "in a sandbox of its own, ready (--fresh)";
 /// Seconds that the task may live.
 const LONGEST: u64 = 3600;
 /// For another sandbox to stand ready, where one is taken at a time.
@@ -161,7 +165,7 @@ fn one_after_another(
     };
     let mut rows = vec![
         row(SPAWN, Outcome::Measured(spawns.samples.clone())),
-        row("in the task's sandbox, output captured", captured),
+        row(CAPTURED, captured),
         row("in the task's sandbox, without output", silent),
         row("captured, and programs seen (--record exec)", noted),
     ];
@@ -203,7 +207,7 @@ fn in_sandboxes_of_their_own(
     let [fresh, tightened] = own.map(Outcome::Measured);
     Ok(vec![
         row(PAUSED, Outcome::Measured(spawns.samples.clone())),
-        row("in a sandbox of its own, ready (--fresh)", fresh),
+        row(FRESH, fresh),
         row("the same, workspace alone (--tightened)", tightened),
         row(RESTED_SANDBOX.0, bubblewrap.outcome()),
     ])
@@ -269,7 +273,7 @@ fn many_at_once(stage: &Stage, time: Duration, printer: Printer) -> Result<Vec<R
     };
     Ok(vec![
         peer(SPAWN, &[]),
-        own("in the task's sandbox, output captured", None)?,
+        own(CAPTURED, None)?,
         own("in sandboxes of their own", Some(Isolation::Fresh))?,
         peer(SANDBOXES[0].0, SANDBOXES[0].1),
     ])
