@@ -82,13 +82,13 @@ pub fn run(folder: &Path) -> Result<(), SupervisorError> {
         Err(error) => {
             let reason = error.to_string();
             if !matches!(error, SupervisorError::Running) {
-                let status = task.read::<TaskStatus>(STATUS)?;
-                task.write(
-                    STATUS,
-                    &status.in_state(TaskState::Failed {
-                        reason: reason.clone(),
-                    }),
-                )?;
+                let failed = TaskState::Failed {
+                    reason: reason.clone(),
+                };
+                // Where that cannot be written, who asked is told all the same.
+                let _ = task
+                    .read::<TaskStatus>(STATUS)
+                    .and_then(|status| task.write(STATUS, &status.in_state(failed)));
             }
             tell(&match &error {
                 SupervisorError::Sandbox(missing) => Started::NoWall(missing.clone()),

@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::fs::{FallocateFlags, fallocate};
+
 use crate::{
     caps::{CapMet, Capped, Known},
     contract::Strength,
@@ -22,6 +24,8 @@ use crate::{
 /// The most that a log file takes, in bytes. What comes after is shown to
 /// those who keep up and counted, but not kept.
 pub(crate) const LOG_MAX: u64 = 64 << 20;
+/// How much of it has its room on the disk before anything is printed, in bytes.
+const RESERVED: u64 = 64 * 1024;
 /// How much is held in memory, in bytes; what a new viewer sees of what came
 /// before.
 const RECENT_MAX: usize = 64 * 1024;
@@ -68,10 +72,13 @@ struct Inner {
 }
 
 impl Output {
-    /// Output that is kept in `log`, appended to what is there.
+    /// Output that is kept in `log`, appended to what is there. Its beginning has room
+    /// on the disk from now on, so that whoever prints may fill the rest.
     pub(crate) fn logged(log: &Path) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
         let start = file.metadata()?.len();
+        // Some file systems promise no room.
+        let _ = fallocate(&file, FallocateFlags::KEEP_SIZE, start, RESERVED);
         let inner = Inner {
             log: Some(file),
             start,
@@ -111,7 +118,13 @@ impl Output {
                 Err(_) => break,
             }
         }
-        self.lock().drained = true;
+        let mut inner = self.lock();
+        inner.drained = true;
+        if let Some(log) = &inner.log {
+            // Room that is left over is given back, which changes nothing else.
+            let _ = log.metadata().and_then(|found| log.set_len(found.len()));
+        }
+        drop(inner);
         self.finish();
     }
 

@@ -145,10 +145,11 @@ impl Supervisor {
         };
         let ports = ports.serve(&supervisor.sandbox.sockets(), &supervisor.record)?;
         supervisor.ports = Some(ports);
-        supervisor.main = supervisor.start_main()?;
-        supervisor.task.write(STATUS, &supervisor.status)?;
         let commands = supervisor.context(keys, refusals, happenings);
+        // A command may fill the disk at once: before it starts, all is there.
         let listener = control::listen(&supervisor.task)?;
+        supervisor.note_running()?;
+        supervisor.main = supervisor.start_main()?;
         control::serve(listener, happenings.clone(), Arc::new(commands));
         Ok(supervisor)
     }
@@ -185,15 +186,25 @@ impl Supervisor {
         }
     }
 
+    /// Tells of the main command in the record and of the task in its status; the disk
+    /// does both at once.
+    fn note_running(&self) -> Result<(), SupervisorError> {
+        let main = self.command();
+        let body = json!({ "main": true, "argv": shortened(&main.argv), "cwd": main.cwd });
+        let (task, status) = (&self.task, &self.status);
+        let (written, noted) = thread::scope(|scope| {
+            let written = scope.spawn(|| task.write(STATUS, status));
+            let noted = note(&self.record, EventKind::ExecStarted, body);
+            (written.join(), noted)
+        });
+        noted?;
+        written.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
     fn start_main(&mut self) -> Result<u32, SupervisorError> {
         let main = self.command().clone();
         let log = self.task.output();
         let env = self.environment();
-        note(
-            &self.record,
-            EventKind::ExecStarted,
-            json!({ "main": true, "argv": shortened(&main.argv), "cwd": main.cwd }),
-        )?;
         let command = Command {
             argv: &main.argv,
             env: &env,
