@@ -9,25 +9,26 @@ mod host;
 
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, time::Duration};
 
-use self::host::{Host, Task, is_root, processes, processes::Process, skip};
+use self::host::{Host, Task, eventually, is_root, processes, processes::Process, skip};
+
+/// Whether a process is one of Stockade's own, outside or inside.
+fn is_stockades(process: &Process) -> bool {
+    let second = process.words.get(1);
+    process.words == ["init"] || second.is_some_and(|word| word.starts_with("__"))
+}
 
 #[test]
 fn processes_of_stockade_are_closed_to_others_and_hold_only_what_they_need() {
     let host = Host::new();
     let task = host.start("sleep 1000");
-    let tree = processes::tree(&task.folder);
-    let own: Vec<&Process> = tree
-        .iter()
-        .filter(|process| {
-            process.words == ["init"]
-                || process
-                    .words
-                    .get(1)
-                    .is_some_and(|word| word.starts_with("__"))
-        })
-        .collect();
-    assert_eq!(own.len(), 5, "{tree:?}");
-    for process in own {
+    let mut own = Vec::new();
+    // Until it is executed, the command has the words of process 1.
+    eventually("there are five, and the command is none of them", || {
+        own = processes::tree(&task.folder);
+        own.retain(is_stockades);
+        own.len() == 5
+    });
+    for process in &own {
         let name = process.words.get(1).unwrap_or(&process.words[0]);
         // Files of a process that cannot be dumped belong to root (proc(5)).
         let owner = fs::metadata(process.file("environ")).unwrap().uid();
