@@ -116,7 +116,12 @@ fn show(rows: &[Row], rates: &[Rate], printer: Printer) {
             Outcome::Missing(reason) => format!("{:43} {reason}", row.name),
         });
     }
-    let heading = format!("{:43} {:>9} {:>11}", "8 at once", "a second", "× a spawn");
+    let heading = format!(
+        "{:43} {:>9} {:>11}",
+        format!("{} at once", exec::AT_ONCE),
+        "a second",
+        "× a spawn"
+    );
     printer.line(&printer.paint(Tone::Strong, &heading));
     for rate in rates {
         printer.line(&match (rate.a_second, ratio(rate, rates)) {

@@ -36,7 +36,7 @@ const BETWEEN: Duration = Duration::from_secs(1);
 /// The size of the large caller, in bytes.
 const LARGE: usize = 512 << 20;
 /// How many ask at once.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 /// Peers are counted for a part of the time.
 const PEERS_SHARE: u32 = 4;
 /// So often a caller is large and small in turns.
@@ -247,7 +247,7 @@ fn from_a_large_caller(stage: &Stage, runs: u32, printer: Printer) -> Result<[Ro
 fn many_at_once(stage: &Stage, time: Duration, printer: Printer) -> Result<Vec<Rate>, Failure> {
     let tell = |name: &str, time: Duration| {
         printer.note(&format!(
-            "8 at once, {name}, for {:.0} s",
+            "{AT_ONCE} at once, {name}, for {} s",
             time.as_secs_f64()
         ));
     };
