@@ -1,12 +1,16 @@
 //! Sandboxes: how they start, are found and end.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+};
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use crate::{
     Server, exec,
-    host::{self, Host, Task},
+    host::{self, Host, Task, files::state_of},
     standing,
 };
 
@@ -63,15 +67,44 @@ fn a_sandbox_starts_once_its_contract_is_agreed_to_by_its_digest() {
     assert_eq!(server.exec(&task, "cat README.md")["exit"], 0);
 }
 
+/// Takes the only base tree of a host's pool away, and locks its place: what wants it
+/// waits until the lock is dropped.
+fn hold_base(host: &Host) -> File {
+    let files = state_of(&host.state().join("pool"));
+    let mut files = files.into_keys();
+    let lock = files.find(|path| path.extension() == Some("lock".as_ref()));
+    let lock = lock.unwrap();
+    fs::rename(lock.with_extension(""), host.path("taken")).unwrap();
+    let lock = File::open(lock).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    lock
+}
+
+/// Whether somebody waits for a lock (`proc_locks(5)`).
+fn is_waited_for(lock: &File) -> bool {
+    let place = format!(":{} ", lock.metadata().unwrap().ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    let mut locks = locks.lines();
+    locks.any(|line| line.contains("-> FLOCK") && line.contains(&place))
+}
+
 #[test]
 fn a_sandbox_whose_client_went_before_it_ran_is_ended_again() {
     let host = Host::new();
     let server = Server::start(&host);
-    let (_, wish) = agreed(&server, json!({ "repository": host.repository() }));
-    drop(server.open("/v1/sandboxes", &wish, &[]));
+    let wish = json!({ "repository": host.repository() });
+    start(&host, &server, wish.clone());
+    host.json(&["stop", "--all"]);
+    let (_, wish) = agreed(&server, wish);
+    let lock = hold_base(&host);
+    let client = server.open("/v1/sandboxes", &wish, &[]);
+    host::eventually("it begins", || is_waited_for(&lock));
+    drop(client);
+    drop(lock);
     host::eventually("it was ended", || {
         let tasks = host.json(&["ls"]);
-        tasks[0]["state"]["name"] == "stopped"
+        let mut tasks = tasks.as_array().unwrap().iter();
+        tasks.len() == 2 && tasks.all(|task| task["state"]["name"] == "stopped")
     });
     assert!(listed(&server).is_empty());
 }
