@@ -20,6 +20,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -45,7 +46,7 @@ const ATTEMPTS_MAX: usize = 4;
 /// The root certificates that this host trusts, read once; call it before the
 /// process is sealed.
 pub fn system_roots() -> Result<RootCertStore, GatewayError> {
-    let loaded = rustls_native_certs::load_native_certs();
+    let loaded = system_certificates();
     let mut roots = RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(loaded.certs);
     if usable == 0 {
@@ -60,6 +61,22 @@ pub fn system_roots() -> Result<RootCertStore, GatewayError> {
         });
     }
     Ok(roots)
+}
+
+/// The folder of certificates has what the bundle has, by two names each
+/// (`update-ca-certificates(8)`); reading both takes ten times as long. What the
+/// user chose by a variable is read as `OpenSSL` reads it.
+fn system_certificates() -> CertificateResult {
+    let is_chosen = [openssl_probe::ENV_CERT_FILE, openssl_probe::ENV_CERT_DIR]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
+    if !is_chosen && let Some(bundle) = openssl_probe::probe().cert_file {
+        let loaded = load_certs_from_paths(Some(&bundle), None);
+        if !loaded.certs.is_empty() {
+            return loaded;
+        }
+    }
+    load_native_certs()
 }
 
 /// Everything needed to reach an upstream, gathered before the process is

@@ -28,9 +28,10 @@ const ANY_USAGE: &[u8] = &[0x55, 0x1d, 0x25, 0];
 /// The certificates of `bundle` (PEM) as a PKCS #12 file. What cannot be read
 /// is left out, as other programs do.
 pub(crate) fn pkcs12(bundle: &str) -> Vec<u8> {
-    let bags: Vec<u8> = certificates(bundle)
-        .flat_map(|certificate| bag(&certificate))
-        .collect();
+    let mut bags = Vec::with_capacity(bundle.len());
+    for certificate in certificates(bundle) {
+        bags.extend(bag(&certificate));
+    }
     let safes = tlv(SEQUENCE, &data(&tlv(SEQUENCE, &bags)));
     tlv(SEQUENCE, &[tlv(INTEGER, &[3]), data(&safes)].concat())
 }
@@ -40,7 +41,7 @@ fn certificates(bundle: &str) -> impl Iterator<Item = Vec<u8>> {
     let parts = bundle.split("-----BEGIN CERTIFICATE-----").skip(1);
     parts.filter_map(|part| {
         let (text, _) = part.split_once("-----END CERTIFICATE-----")?;
-        let text: String = text.split_whitespace().collect();
+        let text: String = text.lines().map(str::trim).collect();
         STANDARD.decode(text).ok()
     })
 }
