@@ -72,11 +72,11 @@ impl TextCleaner {
         tails.dedup_by(|one, other| one.0 == other.0);
         Ok(Self {
             formats: Formats::new()?,
-            known: KnownValues::new(each().map(|(owner, value)| (owner, *value)))?,
+            known: KnownValues::small(each().map(|(owner, value)| (owner, *value)))?,
             longest: tails.iter().map(|(form, _)| form.len()).max().unwrap_or(0),
             tails,
             names,
-            harmless: KnownValues::new(harmless.into_iter().map(|text| ((), text)))?,
+            harmless: KnownValues::small(harmless.into_iter().map(|text| ((), text)))?,
         })
     }
 

@@ -55,9 +55,10 @@ impl Supervisor {
         let mut status: TaskStatus = task.read(STATUS)?;
         // A port that is taken is told before anything is built.
         let ports = Ports::take(&plan.publish)?;
-        let redactions = Redactions::of(&plan, keys)?;
         status.published = ports.published();
         let gateway = GatewayProcess::start(&task, &plan, keys)?;
+        // While the gateway makes its authority, which the sandbox needs.
+        let redactions = Redactions::of(&plan, keys)?;
         // The sandbox is built while the record waits for the disk; nothing runs in it
         // before both are done.
         let (recorded, built) = thread::scope(|scope| {
