@@ -5,8 +5,9 @@
 //! says that it is in a sandbox. With `-p` a failed API request is exit code
 //! 1 after minutes of retries; 0 says nothing about the tool calls.
 
+use std::iter;
+
 use serde_json::{Value, json};
-use stockade_types::env;
 
 use crate::{
     error::AgentError,
@@ -15,7 +16,7 @@ use crate::{
     host_config::{HostConfig, name},
     kind::Agent,
     launch::{HomeFile, Launch, LaunchRequest, ManagedFile, Mode},
-    route::Api,
+    route::{Api, RouteTemplate},
 };
 
 #[derive(Debug)]
@@ -57,6 +58,16 @@ impl Agent for Claude {
         }
     }
 
+    fn routes(&self, model: Option<&str>) -> Vec<RouteTemplate> {
+        let api = self.api(model);
+        let subscription = (api == Api::Anthropic).then(RouteTemplate::claude_subscription);
+        iter::once(api.route()).chain(subscription).collect()
+    }
+
+    fn subscription(&self) -> Option<&'static str> {
+        Some("what `claude setup-token` prints, as CLAUDE_CODE_OAUTH_TOKEN")
+    }
+
     fn configured_model(&self, config: &mut HostConfig<'_>) -> Option<String> {
         name(config.json(".claude", "settings.json")["model"].as_str())
     }
@@ -85,7 +96,7 @@ impl Agent for Claude {
             launch.amazon(request);
             launch.variables([("CLAUDE_CODE_USE_BEDROCK", "1")]);
         } else {
-            launch.variables([(env::ANTHROPIC_API_KEY, request.placeholder)]);
+            launch.variables([(request.key_variable, request.placeholder)]);
         }
         launch.variables([
             ("IS_SANDBOX", "1"),

@@ -11,7 +11,7 @@ use crate::{
     host_config::HostConfig,
     launch::{Launch, LaunchRequest, ManagedFile},
     opencode::Opencode,
-    route::Api,
+    route::{Api, RouteTemplate},
 };
 
 /// The agents that can be started by name. Any other program runs too, as a
@@ -44,6 +44,17 @@ pub(crate) trait Agent: fmt::Debug + Sync {
     /// The API that it will talk to when it runs `model`.
     fn api(&self, model: Option<&str>) -> Api;
 
+    /// Where its requests for `model` can go, by what it takes for a key: what it
+    /// would take first comes first.
+    fn routes(&self, model: Option<&str>) -> Vec<RouteTemplate> {
+        vec![self.api(model).route()]
+    }
+
+    /// What people who have a subscription give instead of a key.
+    fn subscription(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The model that the user's own configuration names.
     fn configured_model(&self, config: &mut HostConfig<'_>) -> Option<String>;
 
@@ -72,6 +83,12 @@ impl AgentKind {
             Self::Gemini => &Gemini,
             Self::Opencode => &Opencode,
         }
+    }
+
+    /// What people who have a subscription give instead of a key, if it takes that: a
+    /// part of a sentence.
+    pub fn subscription(self) -> Option<&'static str> {
+        self.agent().subscription()
     }
 
     /// The name on the command line, which is the program's as well.

@@ -31,8 +31,9 @@ pub struct LaunchRequest<'a> {
     pub resume: bool,
     /// The model; without one the user's configuration decides, then the agent.
     pub model: Option<&'a str>,
-    /// What stands for the API key inside, or for its id where requests are
-    /// signed.
+    /// The host's variable with the key, of the route.
+    pub key_variable: &'a str,
+    /// What stands for that key inside, or for its id where requests are signed.
     pub placeholder: &'a str,
     /// The region of a model host that has one.
     pub region: Option<&'a str>,
@@ -120,8 +121,6 @@ pub struct Launch {
     pub managed: Vec<ManagedFile>,
     /// Which of the agent's own guards are off, for the contract.
     pub inner_switches: Vec<String>,
-    /// Where its model requests go.
-    pub routes: Vec<RouteTemplate>,
     /// Variables, besides the usual ones, that must name the CA bundle.
     pub ca_variables: Vec<&'static str>,
     /// Whether it takes what arrives on its standard input as part of the
@@ -165,7 +164,6 @@ pub fn launch(found: &Found, request: &LaunchRequest<'_>) -> Result<Launch, Agen
     let model = chosen_model(found.kind, request.model, &mut config)?;
     let mut launch = Launch {
         argv: found.program.clone(),
-        routes: vec![agent.api(model.as_deref()).route()],
         reads_stdin: request.mode == Mode::Headless,
         ..Launch::default()
     };
@@ -177,15 +175,20 @@ pub fn launch(found: &Found, request: &LaunchRequest<'_>) -> Result<Launch, Agen
     Ok(launch)
 }
 
-/// The route of [`launch`] for the same model and configuration, before there
-/// is a placeholder.
+/// Where the agent's requests go, for the model and configuration of [`launch`]: of
+/// what it takes for a key the first that `is_set` says the host's variable of has a
+/// value, and the first of all if none has.
 pub fn route(
     kind: AgentKind,
     model: Option<&str>,
     host_config: Option<&Path>,
+    is_set: impl Fn(&str) -> bool,
 ) -> Result<RouteTemplate, AgentError> {
     let model = chosen_model(kind, model, &mut HostConfig::new(host_config))?;
-    Ok(kind.agent().api(model.as_deref()).route())
+    let agent = kind.agent();
+    let mut routes = agent.routes(model.as_deref()).into_iter();
+    let set = routes.find(|route| is_set(route.key_variable));
+    Ok(set.unwrap_or_else(|| agent.api(model.as_deref()).route()))
 }
 
 /// Says how any other program is started: as it is written, with no route, no

@@ -46,6 +46,22 @@ impl RouteTemplate {
         self.host.replace("{region}", region)
     }
 
+    /// Anthropic's host for Claude Code on a subscription, with the token that
+    /// `claude setup-token` gives for a year.
+    pub(crate) fn claude_subscription() -> Self {
+        let api = Api::Anthropic.route();
+        Self {
+            header: "authorization",
+            prefix: "Bearer ",
+            key_variable: env::CLAUDE_CODE_OAUTH_TOKEN,
+            shape: Shape {
+                prefix: "sk-ant-oat01-".into(),
+                ..api.shape
+            },
+            ..api
+        }
+    }
+
     /// The variables that a client of Amazon's finds its key in, with what stands
     /// for it.
     pub(crate) fn amazon_variables(placeholder: &str, region: &str) -> [(&'static str, String); 4] {

@@ -7,7 +7,8 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use stockade_agents::{
-    AgentError, AgentKind, Api, Found, Launch, LaunchRequest, Mode, command, launch, route,
+    AgentError, AgentKind, Api, Found, Launch, LaunchRequest, Mode, RouteTemplate, command, launch,
+    route,
 };
 use tempfile::TempDir;
 
@@ -31,6 +32,7 @@ fn request<'a>() -> LaunchRequest<'a> {
         mode: Mode::Headless,
         resume: false,
         model: None,
+        key_variable: "ANTHROPIC_API_KEY",
         placeholder: KEY,
         region: None,
         home: Path::new("/home/agent"),
@@ -42,6 +44,11 @@ fn request<'a>() -> LaunchRequest<'a> {
 
 fn start(kind: AgentKind, request: &LaunchRequest<'_>) -> Launch {
     launch(&found(kind), request).unwrap()
+}
+
+/// Where its requests go, with every key there.
+fn way(kind: AgentKind, model: Option<&str>, home: Option<&Path>) -> RouteTemplate {
+    route(kind, model, home, |_| true).unwrap()
 }
 
 fn arguments(launch: &Launch) -> Vec<&str> {
@@ -171,7 +178,7 @@ fn no_setting_sends_an_agent_to_another_host_than_its_makers() {
             for (place, _) in String::from_utf8_lossy(&file.content).match_indices("://") {
                 let text = String::from_utf8_lossy(&file.content);
                 let host = text[place + 3..].split(['/', '"']).next().unwrap();
-                assert_eq!(host, launch.routes[0].host, "{kind}");
+                assert_eq!(host, way(kind, None, None).host, "{kind}");
             }
         }
     }
@@ -307,7 +314,7 @@ fn a_model_on_bedrock_is_reached_with_a_key_that_signs_in_one_region() {
             ..request()
         };
         let launch = start(kind, &request);
-        assert_eq!(launch.routes[0].api, Api::Bedrock);
+        assert_eq!(way(kind, Some(model), None).api, Api::Bedrock);
         let variable = |name: &str| {
             let found = launch.env.iter().find(|(own, _)| own == name);
             found.map(|(_, value)| value.as_str())
@@ -318,14 +325,8 @@ fn a_model_on_bedrock_is_reached_with_a_key_that_signs_in_one_region() {
         assert_eq!(variable("AWS_REGION"), Some("eu-west-1"));
         assert_eq!(variable("ANTHROPIC_API_KEY"), None);
     }
-    let plain = LaunchRequest {
-        model: Some("claude-sonnet-4-5"),
-        ..request()
-    };
-    assert_eq!(
-        start(AgentKind::Claude, &plain).routes[0].api,
-        Api::Anthropic
-    );
+    let plain = way(AgentKind::Claude, Some("claude-sonnet-4-5"), None);
+    assert_eq!(plain.api, Api::Anthropic);
 }
 
 #[test]
@@ -386,11 +387,7 @@ fn of_the_users_configuration_only_model_theme_and_instructions_come_along() {
 #[test]
 fn the_model_asked_for_wins_over_the_configured_one_and_decides_the_route() {
     let home = user();
-    let api = |model| {
-        route(AgentKind::Opencode, model, Some(home.path()))
-            .unwrap()
-            .api
-    };
+    let api = |model| way(AgentKind::Opencode, model, Some(home.path())).api;
     assert_eq!(api(None), Api::OpenAi, "as configured");
     assert_eq!(api(Some("google/gemini-x")), Api::Gemini);
     let request = LaunchRequest {
@@ -399,7 +396,6 @@ fn the_model_asked_for_wins_over_the_configured_one_and_decides_the_route() {
         ..request()
     };
     let launch = start(AgentKind::Opencode, &request);
-    assert_eq!(launch.routes, [Api::Gemini.route()]);
     let settings = json_file(&launch, ".config/opencode/opencode.json");
     assert_eq!(settings["enabled_providers"], json!(["google"]));
     assert!(
@@ -526,7 +522,7 @@ fn any_other_command_runs_as_it_is_written() {
 
 #[test]
 fn a_placeholder_for_the_route_passes_for_the_real_thing() {
-    let route = route(AgentKind::Claude, None, None).unwrap();
+    let route = way(AgentKind::Claude, None, None);
     assert_eq!(
         (route.host, route.header),
         ("api.anthropic.com", "x-api-key")
@@ -537,6 +533,32 @@ fn a_placeholder_for_the_route_passes_for_the_real_thing() {
             .placeholder([7; 16])
             .starts_with("sk-ant-api03-")
     );
+}
+
+#[test]
+fn claude_code_works_on_a_subscription_where_its_token_is_what_there_is() {
+    const TOKEN: &str = "CLAUDE_CODE_OAUTH_TOKEN";
+    let with = |model, there: &[&str]| {
+        let route = route(AgentKind::Claude, model, None, |name| there.contains(&name));
+        let route = route.unwrap();
+        (route.key_variable, route.header, route.prefix)
+    };
+    let key = ("ANTHROPIC_API_KEY", "x-api-key", "");
+    assert_eq!(with(None, &[TOKEN]), (TOKEN, "authorization", "Bearer "));
+    assert_eq!(with(None, &["ANTHROPIC_API_KEY", TOKEN]), key);
+    assert_eq!(with(None, &[]), key);
+    let amazon = with(Some("us.anthropic.claude-sonnet-4-5-v1:0"), &[TOKEN]);
+    assert_eq!(amazon.0, "AWS_SECRET_ACCESS_KEY");
+    let opencode = route(AgentKind::Opencode, None, None, |name| name == TOKEN);
+    assert_eq!(opencode.unwrap().key_variable, "ANTHROPIC_API_KEY");
+
+    let request = LaunchRequest {
+        key_variable: TOKEN,
+        ..request()
+    };
+    let launch = start(AgentKind::Claude, &request);
+    let has = |name: &str| launch.env.iter().any(|(own, _)| own == name);
+    assert!(has(TOKEN) && !has("ANTHROPIC_API_KEY"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the command line takes from its environment, and which task is meant.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use stockade_policy::Source;
 use stockade_supervisor::{
@@ -127,8 +127,16 @@ pub(crate) fn host() -> Result<Host, Failure> {
         rules: rules()?,
         rustup_home: path_variable("RUSTUP_HOME"),
         caches: caches(),
+        variables: variables(),
         passed,
     })
+}
+
+/// Names of the variables that have a value.
+fn variables() -> BTreeSet<String> {
+    let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    set.filter_map(|(name, _)| name.into_string().ok())
+        .collect()
 }
 
 /// Where the package managers of this user keep what they have downloaded.

@@ -493,6 +493,41 @@ fn g3_claude_code_works_with_a_model_on_bedrock_and_holds_no_key_that_signs() {
 }
 
 #[test]
+fn g3_claude_code_works_on_a_subscription_and_holds_a_placeholder_for_its_token() {
+    let Some(mut host) = CLAUDE.host() else {
+        return;
+    };
+    host.set("ANTHROPIC_API_KEY", "");
+    let without = host.stockade(&["run", "claude", "work", "--yes"]);
+    assert_ne!(without.code, 0, "{without:?}");
+    assert!(without.stderr.contains("claude setup-token"), "{without:?}");
+
+    host.set("CLAUDE_CODE_OAUTH_TOKEN", KEY);
+    let model = Model::play(
+        &host,
+        // Of every process, because Claude Code keeps its token from what it starts.
+        &json!([
+            { "shell": "cat /proc/[0-9]*/environ | tr '\\0' '\\n' > variables; echo worked" },
+            { "text": "Done." },
+        ]),
+    );
+    let outcome = CLAUDE.run(&host, &model, "work");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let asked = |request: &&Value| request["path"] == "/v1/messages";
+    let requests = model.requests();
+    let requests: Vec<_> = requests.iter().filter(asked).collect();
+    assert!(requests.len() >= 2, "{requests:#?}");
+    assert!(requests.iter().all(|request| request["key"] == "accepted"));
+    let variables = in_snapshot(&host, "variables");
+    assert!(!variables.contains(KEY), "{variables}");
+    assert!(!variables.contains("ANTHROPIC_API_KEY"), "{variables}");
+    let stands_in = "CLAUDE_CODE_OAUTH_TOKEN=sk-ant-oat01-";
+    assert!(variables.contains(stands_in), "{variables}");
+    let used = events(&host, EventKind::SecretUsed);
+    assert_eq!(used[0]["secret"], "CLAUDE_CODE_OAUTH_TOKEN");
+}
+
+#[test]
 fn g7_claude_code_stops_at_its_cap_and_shows_how_to_allow_more() {
     stops_at_its_cap(&CLAUDE);
 }

@@ -21,6 +21,7 @@ pub use self::{
 };
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     path::{Path, PathBuf},
 };
@@ -81,6 +82,8 @@ pub struct Host {
     pub catalogue: Catalogue,
     /// The rules of the administrator and the user.
     pub rules: Vec<Source>,
+    /// Names of the variables that the caller has set: what of a key is there.
+    pub variables: BTreeSet<String>,
     /// Variables that are handed inside as they are.
     pub passed: Vec<(String, String)>,
 }
@@ -467,7 +470,12 @@ impl Agent {
     ) -> Result<Self, SupervisorError> {
         let mut digests = DigestCache::open(&host.state.path().join("digests.json"));
         let found = stockade_agents::find_cached(kind, &host.search_path, &mut digests)?;
-        let template = stockade_agents::route(kind, wish.model.as_deref(), host.home.as_deref())?;
+        let template = stockade_agents::route(
+            kind,
+            wish.model.as_deref(),
+            host.home.as_deref(),
+            |variable| host.variables.contains(variable),
+        )?;
         let region = region(host, &template)?;
         let placeholder = template.shape.placeholder(rand::rng().random());
         let mode = if interactive {
@@ -482,6 +490,7 @@ impl Agent {
                 mode,
                 resume: false,
                 model: wish.model.as_deref(),
+                key_variable: template.key_variable,
                 placeholder: &placeholder,
                 region,
                 home: Path::new(INSIDE_HOME),

@@ -142,6 +142,13 @@ impl Plan {
         let signing = self.routes.iter().find_map(|route| route.signing.as_ref());
         signing.map(|signing| signing.region.as_str())
     }
+
+    /// What people who have a subscription give instead of the key of its model: a
+    /// part of a sentence.
+    pub fn subscription(&self) -> Option<&'static str> {
+        let kind: AgentKind = self.contract.agent.name.parse().ok()?;
+        kind.subscription().filter(|_| self.region().is_none())
+    }
 }
 
 /// What requests are signed with beside the secret key.

@@ -9,6 +9,9 @@ pub const PASSPHRASE_FILE: &str = "STOCKADE_PASSPHRASE_FILE";
 pub const NO_COLOR: &str = "NO_COLOR";
 /// The Anthropic API key, read on the host, never passed inside.
 pub const ANTHROPIC_API_KEY: &str = "ANTHROPIC_API_KEY";
+/// The token of a Claude subscription, as `claude setup-token` gives it, read on the
+/// host, never passed inside.
+pub const CLAUDE_CODE_OAUTH_TOKEN: &str = "CLAUDE_CODE_OAUTH_TOKEN";
 /// The OpenAI API key, read on the host, never passed inside.
 pub const OPENAI_API_KEY: &str = "OPENAI_API_KEY";
 /// The Gemini API key, read on the host, never passed inside.

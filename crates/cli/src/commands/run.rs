@@ -177,8 +177,11 @@ pub(crate) fn model_keys(plan: &Plan) -> Result<Keys, Failure> {
     Keys::of_models(plan, key).map_err(|name| {
         let reason =
             format!("{name} is not set, and a login of the agent's own cannot be used inside");
+        let subscription = plan.subscription();
+        let subscription = subscription.map(|what| format!(", or with a subscription {what}"));
         Failure::new(Kind::Refused, reason).hint(format!(
-            "export {name}=…  (it stays outside; the agent gets a placeholder)"
+            "export {name}=…{} (it stays outside; the agent gets a placeholder)",
+            subscription.unwrap_or_default()
         ))
     })
 }

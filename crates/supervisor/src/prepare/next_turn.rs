@@ -31,6 +31,7 @@ pub fn next_turn(
         .first()
         .map(|route| route.placeholder.clone())
         .unwrap_or_default();
+    let key_variable = plan.routes.first().map(|route| route.key.clone());
     let mode = if plan.main.terminal {
         Mode::Interactive
     } else {
@@ -43,6 +44,7 @@ pub fn next_turn(
             mode,
             resume: true,
             model: status.model.as_deref(),
+            key_variable: key_variable.as_deref().unwrap_or_default(),
             placeholder: &placeholder,
             region: plan.region(),
             home: Path::new(INSIDE_HOME),
