@@ -10,7 +10,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
-use stockade_supervisor::{ExecRequest, Stdin, TaskDirectory, Typed};
+use stockade_supervisor::{Connection, ExecRequest, Stdin, TaskDirectory, Typed};
 use stockade_workspace::{Pool, Risk};
 
 use crate::{
@@ -171,7 +171,6 @@ const WRITE: &str = r#"to=$0; [ ! -d "$to" ] || to=$to/$1
 
 /// The file is written inside, by a shell that reads its standard input.
 fn into(task: &TaskDirectory, source: &Path, target: &str) -> Result<(), Failure> {
-    const PIECE: usize = 256 * 1024;
     let unreadable =
         |error: io::Error| Failure::new(Kind::NotFound, format!("{}: {error}", source.display()));
     let mut file = fs::File::open(source).map_err(unreadable)?;
@@ -187,23 +186,36 @@ fn into(task: &TaskDirectory, source: &Path, target: &str) -> Result<(), Failure
         ..ExecRequest::default()
     };
     let mut inside = Inside::ask(task, request)?;
-    let mut typing = inside.connection.typing()?;
-    let mut piece = vec![0; PIECE];
-    loop {
-        let length = file.read(&mut piece).map_err(unreadable)?;
-        if length == 0 {
-            break;
-        }
-        typing(&Typed::Input {
-            bytes: STANDARD.encode(piece.get(..length).unwrap_or_default()),
-        })?;
-    }
-    typing(&Typed::EndOfInput)?;
+    let typed = type_in(&mut file, &inside.connection).map_err(unreadable)?;
     match gather(&mut inside.connection)? {
-        (0, _) => Ok(()),
+        (0, _) => Ok(typed?),
         (_, said) => {
             let reason = stockade_workspace::visible::line(said.trim_ascii());
             Err(Failure::failed(format!("{target} inside: {reason}")))
+        }
+    }
+}
+
+/// Types the rest of `file` for the command that `connection` watches; what comes of
+/// that. A command that ends before it has read everything says why, so that its failure
+/// is no failure here.
+///
+/// # Errors
+/// If the file cannot be read.
+fn type_in(file: &mut fs::File, connection: &Connection) -> io::Result<io::Result<()>> {
+    const PIECE: usize = 256 * 1024;
+    let mut typing = connection.typing()?;
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            return Ok(typing(&Typed::EndOfInput));
+        }
+        let typed = typing(&Typed::Input {
+            bytes: STANDARD.encode(piece.get(..length).unwrap_or_default()),
+        });
+        if typed.is_err() {
+            return Ok(typed);
         }
     }
 }
