@@ -5,8 +5,6 @@
 //! says that it is in a sandbox. With `-p` a failed API request is exit code
 //! 1 after minutes of retries; 0 says nothing about the tool calls.
 
-use std::iter;
-
 use serde_json::{Value, json};
 
 use crate::{
@@ -58,10 +56,8 @@ impl Agent for Claude {
         }
     }
 
-    fn routes(&self, model: Option<&str>) -> Vec<RouteTemplate> {
-        let api = self.api(model);
-        let subscription = (api == Api::Anthropic).then(RouteTemplate::claude_subscription);
-        iter::once(api.route()).chain(subscription).collect()
+    fn subscription_route(&self, api: Api) -> Option<RouteTemplate> {
+        (api == Api::Anthropic).then(RouteTemplate::claude_subscription)
     }
 
     fn subscription(&self) -> Option<&'static str> {

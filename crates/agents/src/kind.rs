@@ -44,10 +44,9 @@ pub(crate) trait Agent: fmt::Debug + Sync {
     /// The API that it will talk to when it runs `model`.
     fn api(&self, model: Option<&str>) -> Api;
 
-    /// Where its requests for `model` can go, by what it takes for a key: what it
-    /// would take first comes first.
-    fn routes(&self, model: Option<&str>) -> Vec<RouteTemplate> {
-        vec![self.api(model).route()]
+    /// Where its requests to `api` go by a subscription, if it takes that.
+    fn subscription_route(&self, _api: Api) -> Option<RouteTemplate> {
+        None
     }
 
     /// What people who have a subscription give instead of a key.

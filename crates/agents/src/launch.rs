@@ -175,9 +175,8 @@ pub fn launch(found: &Found, request: &LaunchRequest<'_>) -> Result<Launch, Agen
     Ok(launch)
 }
 
-/// Where the agent's requests go, for the model and configuration of [`launch`]: of
-/// what it takes for a key the first that `is_set` says the host's variable of has a
-/// value, and the first of all if none has.
+/// Where the agent's requests go, for the model and configuration of [`launch`]: by a
+/// key, or by a subscription where of the host's variables only that one is set.
 pub fn route(
     kind: AgentKind,
     model: Option<&str>,
@@ -186,9 +185,13 @@ pub fn route(
 ) -> Result<RouteTemplate, AgentError> {
     let model = chosen_model(kind, model, &mut HostConfig::new(host_config))?;
     let agent = kind.agent();
-    let mut routes = agent.routes(model.as_deref()).into_iter();
-    let set = routes.find(|route| is_set(route.key_variable));
-    Ok(set.unwrap_or_else(|| agent.api(model.as_deref()).route()))
+    let by_key = agent.api(model.as_deref()).route();
+    if is_set(by_key.key_variable) {
+        return Ok(by_key);
+    }
+    let subscription = agent.subscription_route(by_key.api);
+    let subscription = subscription.filter(|route| is_set(route.key_variable));
+    Ok(subscription.unwrap_or(by_key))
 }
 
 /// Says how any other program is started: as it is written, with no route, no

@@ -7,7 +7,7 @@ use stockade_supervisor::{
     Cache, Config, Host, PASSED, StateDirectory, SupervisorError, TaskDirectory, TaskStatus,
     find_git, rules_of_people,
 };
-use stockade_types::env;
+use stockade_types::{Redacted, env};
 use stockade_vault::Catalogue;
 use stockade_workspace::{CONFIG_VARIABLES, GIT_VARIABLES, Git, UserEnvironment};
 
@@ -130,6 +130,12 @@ pub(crate) fn host() -> Result<Host, Failure> {
         variables: variables(),
         passed,
     })
+}
+
+/// The key in the variable `name`, if that has a value.
+pub(crate) fn key(name: &str) -> Option<Redacted<String>> {
+    let key = std::env::var(name).ok().filter(|key| !key.is_empty());
+    key.map(Redacted::new)
 }
 
 /// Names of the variables that have a value.

@@ -41,8 +41,8 @@ fn certificates(bundle: &str) -> impl Iterator<Item = Vec<u8>> {
     let parts = bundle.split("-----BEGIN CERTIFICATE-----").skip(1);
     parts.filter_map(|part| {
         let (text, _) = part.split_once("-----END CERTIFICATE-----")?;
-        let text: String = text.lines().map(str::trim).collect();
-        STANDARD.decode(text).ok()
+        let text = text.bytes().filter(|byte| !byte.is_ascii_whitespace());
+        STANDARD.decode(text.collect::<Vec<_>>()).ok()
     })
 }
 

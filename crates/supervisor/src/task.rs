@@ -143,11 +143,14 @@ impl Plan {
         signing.map(|signing| signing.region.as_str())
     }
 
-    /// What people who have a subscription give instead of the key of its model: a
-    /// part of a sentence.
-    pub fn subscription(&self) -> Option<&'static str> {
-        let kind: AgentKind = self.contract.agent.name.parse().ok()?;
-        kind.subscription().filter(|_| self.region().is_none())
+    /// How to give the key `name` of its model: the beginning of a sentence.
+    pub fn key_advice(&self, name: &str) -> String {
+        let kind = self.contract.agent.name.parse::<AgentKind>().ok();
+        let subscription = kind.and_then(AgentKind::subscription);
+        match subscription.filter(|_| self.region().is_none()) {
+            Some(what) => format!("export {name}=…, or with a subscription {what}"),
+            None => format!("export {name}=…"),
+        }
     }
 }
 

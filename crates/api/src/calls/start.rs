@@ -251,14 +251,12 @@ fn not_started(error: SupervisorError) -> Problem {
 /// from where they are.
 fn keys(settings: &Settings, host: &Host, prepared: &Prepared) -> Result<Keys, Problem> {
     let plan = &prepared.plan;
-    let subscription = plan.subscription();
-    let subscription = subscription.map(|what| format!(" (with a subscription {what})"));
     let keys = Keys::of_models(plan, |name| (settings.key)(name));
     let mut keys = keys.map_err(|name| {
         let detail = format!("{name} is not set where `stockade serve` runs");
         Problem::new(Kind::Refused, detail).fix(format!(
-            "export {name}=…{} and start the server again; it stays outside the sandbox",
-            subscription.unwrap_or_default()
+            "{} and start the server again; the key stays outside the sandbox",
+            plan.key_advice(name)
         ))
     })?;
     (settings.unlock)(host, plan, &mut keys).map_err(|reason| {

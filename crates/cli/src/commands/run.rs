@@ -8,7 +8,7 @@ use stockade_supervisor::{
     Assurance, ExtraPaths, Host, Plan, Prepared, Runs, STATUS, SupervisorError, TaskStatus, Times,
     Wish, begin, gateway::Keys, prepare, unlock,
 };
-use stockade_types::{Denial, Redacted};
+use stockade_types::Denial;
 use stockade_workspace::BackEnd;
 
 use crate::{
@@ -170,18 +170,12 @@ fn keys(host: &Host, prepared: &Prepared) -> Result<Keys, Failure> {
 
 /// The keys of models that `plan` needs, from the caller's environment.
 pub(crate) fn model_keys(plan: &Plan) -> Result<Keys, Failure> {
-    let key = |name: &str| {
-        let key = std::env::var(name).ok().filter(|key| !key.is_empty());
-        key.map(Redacted::new)
-    };
-    Keys::of_models(plan, key).map_err(|name| {
+    Keys::of_models(plan, host::key).map_err(|name| {
         let reason =
             format!("{name} is not set, and a login of the agent's own cannot be used inside");
-        let subscription = plan.subscription();
-        let subscription = subscription.map(|what| format!(", or with a subscription {what}"));
         Failure::new(Kind::Refused, reason).hint(format!(
-            "export {name}=…{} (it stays outside; the agent gets a placeholder)",
-            subscription.unwrap_or_default()
+            "{}  (it stays outside; the agent gets a placeholder)",
+            plan.key_advice(name)
         ))
     })
 }

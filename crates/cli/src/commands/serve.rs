@@ -6,7 +6,6 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 use stockade_api::{ListenError, Listener, ServeError, Settings, description, serve};
 use stockade_supervisor::unlock;
-use stockade_types::Redacted;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -32,10 +31,7 @@ pub(crate) fn run(arguments: &Serve, printer: Printer) -> Result<ExitCode, Failu
     let settings = Settings {
         state,
         host: Box::new(|| host::host().map_err(|failure| failure.message)),
-        key: Box::new(|name| {
-            let key = std::env::var(name).ok().filter(|key| !key.is_empty());
-            key.map(Redacted::new)
-        }),
+        key: Box::new(host::key),
         unlock: Box::new(|host, plan, keys| {
             let unlocked = unlock(
                 plan,

@@ -6,7 +6,7 @@ use stockade_supervisor::{
     HiddenValue, PLAN, Plan, Redactions, StateDirectory, TaskDirectory, TaskState, TaskStatus,
     gateway::Keys, hidden_values, recorder, with_disk,
 };
-use stockade_types::{Denial, Event, EventKind, Redacted};
+use stockade_types::{Denial, Event, EventKind};
 use stockade_vault::Source;
 use stockade_workspace::{
     FileDiff, Git, Hunk, Imported, Repository, Review, Skipped, Snapshot, SnapshotLimits, TaskSpace,
@@ -175,10 +175,9 @@ fn scanner(plan: &Plan, hidden: Vec<HiddenValue>) -> Result<Scanner, Failure> {
 
 /// The keys of models that the caller's environment has.
 fn model_keys(plan: &Plan) -> impl Iterator<Item = HiddenValue> {
-    plan.routes.iter().filter_map(|route| {
-        let key = std::env::var(&route.key).ok().filter(|key| !key.is_empty());
-        Some((route.key.clone(), Redacted::new(key?)))
-    })
+    plan.routes
+        .iter()
+        .filter_map(|route| Some((route.key.clone(), host::key(&route.key)?)))
 }
 
 /// What stays out of what a look into an ended task records and prints, as far as it

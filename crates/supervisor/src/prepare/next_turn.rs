@@ -26,12 +26,9 @@ pub fn next_turn(
             "{kind} is another program than when the task began; start a new task to use it"
         )));
     }
-    let placeholder = plan
-        .routes
-        .first()
-        .map(|route| route.placeholder.clone())
-        .unwrap_or_default();
-    let key_variable = plan.routes.first().map(|route| route.key.clone());
+    let route = plan.routes.first();
+    let route = route.map(|route| (&*route.key, &*route.placeholder));
+    let (key_variable, placeholder) = route.unwrap_or_default();
     let mode = if plan.main.terminal {
         Mode::Interactive
     } else {
@@ -44,8 +41,8 @@ pub fn next_turn(
             mode,
             resume: true,
             model: status.model.as_deref(),
-            key_variable: key_variable.as_deref().unwrap_or_default(),
-            placeholder: &placeholder,
+            key_variable,
+            placeholder,
             region: plan.region(),
             home: Path::new(INSIDE_HOME),
             workspace: Path::new(&plan.main.cwd),
