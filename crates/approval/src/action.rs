@@ -2,8 +2,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use stockade_audit::{Hash, canonical};
-use stockade_types::{Effect, EffectKind, HostName, Reversible, TaskId};
+use stockade_audit::Hash;
+use stockade_types::{Effect, EffectKind, HostName, Reversible, TaskId, canonical_json};
 
 /// The form in which actions are digested; another form is another version.
 const VERSION: u8 = 1;
@@ -111,7 +111,7 @@ impl Action {
     /// the one spelling of RFC 8785.
     pub fn digest(&self, task: &TaskId) -> ActionDigest {
         let form = json!({ "version": VERSION, "task": task, "action": self });
-        ActionDigest(Hash::of(canonical(&form).as_bytes()))
+        ActionDigest(Hash::of(canonical_json(&form).as_bytes()))
     }
 
     /// Whether it changes or tells something outside the machine, beyond asking

@@ -8,7 +8,9 @@ mod syslog;
 use serde_json::{Value, json};
 
 use self::{ocsf::Chain, otlp::Spans};
-use crate::{canonical, record::Record};
+use stockade_types::canonical_json;
+
+use crate::record::Record;
 
 /// A form of export, in lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,7 @@ impl Exporter {
             Form::Jsonl => {
                 let mut value = serde_json::to_value(record)?;
                 value["log"] = json!(log);
-                Some(canonical(&value))
+                Some(canonical_json(&value))
             }
             Form::Csv => Some(csv(log, record)?),
             Form::Syslog => Some(syslog::message(log, record)?),
@@ -107,7 +109,7 @@ impl Exporter {
 fn csv(log: &str, record: &Record) -> Result<String, serde_json::Error> {
     let value = serde_json::to_value(record)?;
     let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-    let body = canonical(&record.body);
+    let body = canonical_json(&record.body);
     let seq = record.seq.to_string();
     let cells = [log, &seq, &text("at"), &text("kind"), &body];
     Ok(cells.map(cell).join(","))

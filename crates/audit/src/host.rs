@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{
-    canonical,
     error::LogError,
     files,
     hash::Hash,
@@ -23,6 +22,7 @@ use crate::{
     record::timestamp,
     store::{self, Store},
 };
+use stockade_types::write_canonical_json;
 
 /// The secret key, in the host's folder.
 const KEY: &str = "key";
@@ -208,7 +208,7 @@ impl Host {
         };
         let value = serde_json::to_value(&binding).map_err(LogError::Encode)?;
         let mut entry = String::new();
-        canonical::write_value(&value, &mut entry);
+        write_canonical_json(&value, &mut entry);
         let folder = self.folder.join(LOG);
         let origin = self.signer.key().name();
         let (mut store, _) = Store::open(&folder, origin, &self.signer, PATIENCE)?;

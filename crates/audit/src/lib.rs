@@ -15,7 +15,6 @@
 //! asks ([`Redact`]): nothing is sent to a recorder before that. What is recorded
 //! is hashed, and cannot be unsaid.
 
-mod canonical;
 mod chain;
 mod client;
 mod error;
@@ -40,7 +39,6 @@ mod tiles;
 mod verify;
 
 pub use self::{
-    canonical::canonical,
     client::{Pending, RecordError, RecorderClient},
     error::LogError,
     evidence::{Evidence, key, verify_host},

@@ -23,6 +23,9 @@ use crate::{
 
 /// How many records of the first form are taken over with one sync.
 const MIGRATED_AT_ONCE: usize = 1024;
+/// How long a log may still be held: a program that its last writer was starting has
+/// a copy of the lock until it runs.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The record of a task, open for writing by this process alone.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl Log {
         }
         let origin = host.origin(name);
         let is_new = !path.exists();
-        let (store, leftover) = Store::open(path, &origin, host.signer(), Duration::ZERO)?;
+        let (store, leftover) = Store::open(path, &origin, host.signer(), PATIENCE)?;
         let mut log = Self {
             store,
             host,

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
-use stockade_types::EventKind;
+use stockade_types::{EventKind, write_canonical_json};
 use time::OffsetDateTime;
 
-use crate::{canonical, hash::Hash, layout::MAX_ENTRY_BYTES};
+use crate::{hash::Hash, layout::MAX_ENTRY_BYTES};
 
 /// The longest event, as JSON, that is recorded: 63 KiB.
 pub const MAX_EVENT_BYTES: usize = 63 * 1024;
@@ -101,7 +101,7 @@ impl Record {
     pub(crate) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         let value = serde_json::to_value(self)?;
         let mut text = String::with_capacity(256);
-        canonical::write_value(&value, &mut text);
+        write_canonical_json(&value, &mut text);
         Ok(text.into_bytes())
     }
 

@@ -4,10 +4,9 @@
 
 use serde_json::Value;
 
-use crate::{
-    canonical::write_value,
-    record::{Record, RecordKind},
-};
+use stockade_types::write_canonical_json;
+
+use crate::record::{Record, RecordKind};
 
 /// What an entry of today's form begins with, and how long its time is.
 const BEGINNING: &[u8] = b"{\"at\":\"";
@@ -117,7 +116,7 @@ fn spelled(text: &str) -> Option<String> {
         return None;
     }
     let mut quoted = String::new();
-    write_value(&Value::String(text.to_owned()), &mut quoted);
+    write_canonical_json(&Value::String(text.to_owned()), &mut quoted);
     Some(quoted[1..quoted.len() - 1].to_owned())
 }
 

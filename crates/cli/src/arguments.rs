@@ -5,6 +5,7 @@ mod audit;
 #[cfg(test)]
 mod examples;
 mod machine;
+mod mcp;
 mod network;
 mod policy;
 mod review;
@@ -24,6 +25,7 @@ pub(crate) use self::{
         VerifyCommit,
     },
     machine::{Attack, Bench, BenchExec, Demo, Doctor},
+    mcp::{Add, Consent, FailOn, Mcp, McpVerb, Scan, Shown, Wrap},
     network::{Allow, NetworkArguments},
     policy::{Hook, Policy, PolicyReplay, PolicyTest, PolicyVerb},
     review::{Checkout, Diff, Merge, Push, Review},
@@ -267,6 +269,12 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:\n  stockade policy test -- npm publish\n  \
         stockade policy explain git.push-force\n  stockade policy check my-rules.cedar")]
     Policy(Policy),
+    /// MCP servers: run them in sandboxes, pin what they offer, find what they should not say
+    #[command(
+        after_help = "Examples:\n  stockade mcp add notes --rw ./notes -- python3 notes_server.py\n  \
+        stockade mcp wrap notes\n  stockade mcp verify"
+    )]
+    Mcp(Mcp),
     /// Tell an agent what the rules say of the tool call on standard input; set it as the
     /// agent's hook before tools
     #[command(after_help = "Examples:\n  \

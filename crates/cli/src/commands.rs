@@ -14,6 +14,7 @@ mod doctor;
 mod exec;
 mod hook;
 mod keep;
+mod mcp;
 mod merge;
 mod model_server;
 mod policy;
@@ -77,6 +78,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Approve(approve) => approval::approve(&approve, printer),
         Verb::Deny(deny) => approval::deny(&deny, printer),
         Verb::Approver(verb) => approval::approver::run(&verb, printer),
+        Verb::Mcp(mcp) => mcp::run(&mcp, printer),
         Verb::Budget(budget) => budget::run(&budget, printer),
         Verb::Hook(hook) => hook::run(&hook, printer),
         Verb::Policy(policy) => policy::run(&policy, printer),

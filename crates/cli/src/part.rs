@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, path::PathBuf, process::ExitCode};
 
 use stockade_supervisor::{
-    BUILT_IN_ARGUMENT, Part, gateway, github_app, hashicorp, life, recorder,
+    BUILT_IN_ARGUMENT, Part, gateway, github_app, hashicorp, life, mcp, recorder,
 };
 use stockade_vault::{GITHUB_APP_ARGUMENT, GITHUB_GIVE_BACK_ARGUMENT, HASHICORP_ARGUMENT};
 
@@ -19,6 +19,8 @@ pub(crate) fn run() -> Option<ExitCode> {
             recorder::run(&path).map_err(Into::into)
         } else if first == OsStr::new(Part::Gateway.argument()) {
             gateway::run().map_err(Into::into)
+        } else if first == OsStr::new(Part::McpFirewall.argument()) {
+            mcp::run().map_err(Into::into)
         } else if first == OsStr::new(stockade_sandbox::ANCHOR_ARGUMENT) {
             stockade_sandbox::anchor::run().map_err(Into::into)
         } else if first == OsStr::new(stockade_sandbox::probe::PROBE_ARGUMENT) {

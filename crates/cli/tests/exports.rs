@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use stockade_audit::{Record, canonical};
+use stockade_audit::Record;
+use stockade_types::canonical_json;
 
 use self::host::{Host, Task};
 
@@ -165,7 +166,7 @@ fn an_ocsf_export_attests_each_event_and_a_filtered_one_says_the_same_of_it() {
         let attestation = rest["attestation_list"][0].as_object_mut().unwrap();
         let fingerprint = attestation.remove("fingerprint").unwrap();
         let named = attestation.get("prev_event").cloned().unwrap_or_default();
-        let digest = hex::encode(Sha256::digest(canonical(&rest)));
+        let digest = hex::encode(Sha256::digest(canonical_json(&rest)));
         assert_eq!(fingerprint["value"], digest);
         assert_eq!(
             (

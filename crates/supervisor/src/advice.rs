@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 use stockade_agents::{AgentKind, Opinion, Tool, ToolCall};
 use stockade_audit::{RecordError, RecorderClient};
-use stockade_types::{Event, EventKind, Verdict};
-use stockade_workspace::visible;
+use stockade_types::{Event, EventKind, Verdict, visible};
 
 use crate::{
     judge::{Advice, Judge, in_words},

@@ -70,6 +70,12 @@ pub enum SupervisorError {
     /// The gateway did not start.
     #[error("the gateway: {0}")]
     Gateway(String),
+    /// The firewall of an MCP server did not start, or ended.
+    #[error("the firewall of the MCP server: {0}")]
+    McpFirewall(String),
+    /// An MCP server does not do what one does.
+    #[error("the MCP server: {0}")]
+    McpServer(String),
     /// The task runs already.
     #[error("the task runs already; `stockade attach` shows it")]
     Running,

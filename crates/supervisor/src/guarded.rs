@@ -3,9 +3,9 @@
 
 use stockade_gateway::{GuardedValue, SecretText};
 use stockade_scan::is_distinctive;
-use stockade_types::Redacted;
+use stockade_types::{Redacted, visible};
 use stockade_vault::variables;
-use stockade_workspace::{Git, PoolEntry, Repository, SecretPatterns, visible};
+use stockade_workspace::{Git, PoolEntry, Repository, SecretPatterns};
 
 use crate::{error::SupervisorError, gateway::Keys, task::Plan};
 

@@ -17,8 +17,7 @@ use stockade_gateway::{Outgoing, PolicyAnswer, PolicyRule};
 use stockade_policy::{
     Asked, Decision, Dialogue, Finding, Policy, PolicyError, Surroundings, effects_of_request,
 };
-use stockade_types::{Denial, Effect, EffectKind, TaskId, Verdict};
-use stockade_workspace::visible;
+use stockade_types::{Denial, Effect, EffectKind, TaskId, Verdict, visible};
 
 use crate::{approvals::Approvals, error::SupervisorError, exec::Stdin, policy::TaskPolicy};
 

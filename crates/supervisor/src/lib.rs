@@ -30,6 +30,7 @@ mod identities;
 mod judge;
 mod launch;
 pub mod life;
+pub mod mcp;
 mod meter;
 mod network;
 mod output;

@@ -264,7 +264,7 @@ impl Supervisor {
                 Ok(Some(TaskState::Failed {
                     reason: format!(
                         "`{}` could not be started inside: {error}",
-                        stockade_workspace::visible::line(program.as_bytes())
+                        stockade_types::visible::line(program.as_bytes())
                     ),
                 }))
             }

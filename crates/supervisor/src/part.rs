@@ -18,6 +18,8 @@ pub enum Part {
     Recorder,
     /// Its way out.
     Gateway,
+    /// What stands between an MCP server and its client.
+    McpFirewall,
 }
 
 impl Part {
@@ -27,6 +29,7 @@ impl Part {
             Self::Supervisor => "__supervisor",
             Self::Recorder => "__recorder",
             Self::Gateway => "__gateway",
+            Self::McpFirewall => "__mcp-firewall",
         }
     }
 }

@@ -12,7 +12,7 @@ mod links;
 mod next_turn;
 pub(crate) mod overlay;
 
-pub(crate) use self::create::hand_over;
+pub(crate) use self::{create::hand_over, environment::of_program};
 pub use self::{
     create::{Made, give_tree},
     environment::PASSED,
@@ -37,11 +37,11 @@ use stockade_sandbox::{
     Access, Cover, Grant, INSIDE_HOME, InsideFile, Limits, SandboxSpec, Tree, WORKSPACES,
     WorkspaceMount, files, layers,
 };
-use stockade_types::{TaskId, hook};
+use stockade_types::{TaskId, hook, visible};
 use stockade_vault::Catalogue;
 use stockade_workspace::{
     AGENT_GIT_INSIDE, BTRFS, BackEnd, Git, POOL_GIT_INSIDE, Pool, PoolEntry, Repository,
-    SecretPatterns, Slug, visible,
+    SecretPatterns, Slug,
 };
 
 use crate::{
@@ -666,7 +666,7 @@ fn back_end(host: &Host, wish: &Wish, pool: &PoolEntry) -> Result<BackEnd, Super
 }
 
 /// The toolchains of the caller's `PATH`, secrets in them hidden.
-fn toolchains(host: &Host, home: &Path) -> files::Toolchains {
+pub(crate) fn toolchains(host: &Host, home: &Path) -> files::Toolchains {
     let hidden = host.config.hidden_paths();
     files::find_toolchains(
         &host.search_path,

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use stockade_gateway::{BoundSecret, HostRule, SecretSlot, SecretText};
-use stockade_types::Redacted;
+use stockade_types::{Redacted, visible};
 use stockade_vault::{
     Binding, Catalogue, Entry, Environment, SecretName, Source, Store, VaultError,
 };
-use stockade_workspace::{StandIns, visible};
+use stockade_workspace::StandIns;
 
 pub(crate) use self::held::{GivenBack, HeldSecrets};
 use crate::{

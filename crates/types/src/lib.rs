@@ -6,6 +6,8 @@ pub mod hook;
 pub mod wire;
 
 #[cfg(feature = "std-vocabulary")]
+mod canonical_json;
+#[cfg(feature = "std-vocabulary")]
 mod denial;
 #[cfg(feature = "std-vocabulary")]
 mod effect;
@@ -24,10 +26,13 @@ mod task;
 #[cfg(feature = "std-vocabulary")]
 mod usage;
 #[cfg(feature = "std-vocabulary")]
+pub mod visible;
+#[cfg(feature = "std-vocabulary")]
 mod word;
 
 #[cfg(feature = "std-vocabulary")]
 pub use self::{
+    canonical_json::{canonical_json, write_canonical_json},
     denial::Denial,
     effect::{Confidence, Effect, EffectKind, FileClass, Mark, Reversible, Scope, Verdict},
     event::{Event, EventKind},

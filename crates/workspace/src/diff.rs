@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 use similar::{Algorithm, ChangeTag, DiffOp, TextDiff};
 use stockade_scan::{Finding, Scanner};
 
+use stockade_types::visible;
+
 use crate::{
     files::FileError,
     git::{Change, Git, GitDir, GitError},
@@ -16,7 +18,6 @@ use crate::{
     repository::Repository,
     risk::{self, Mark, Risk, RiskRules},
     task::TaskSpace,
-    visible,
 };
 
 /// Larger files are not compared line by line.

@@ -284,7 +284,7 @@ impl Carrier<'_> {
     }
 
     fn skip(&mut self, path: TreePath, reason: impl std::fmt::Display) {
-        let reason = crate::visible::line(reason.to_string().as_bytes());
+        let reason = stockade_types::visible::line(reason.to_string().as_bytes());
         self.brought.skipped.push(Skipped { path, reason });
     }
 }

@@ -37,7 +37,6 @@ mod size;
 mod snapshot;
 mod task;
 mod trash;
-pub mod visible;
 
 pub use self::{
     decision::{Accepted, Choice, Decisions, Undecided},

@@ -50,7 +50,7 @@ pub struct ObjectId(String);
 pub struct ObjectIdError(String);
 
 fn visible(text: &str) -> String {
-    crate::visible::line(text.as_bytes())
+    stockade_types::visible::line(text.as_bytes())
 }
 
 impl ObjectId {

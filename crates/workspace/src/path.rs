@@ -23,7 +23,7 @@ impl TreePath {
         let bytes = bytes.into();
         let valid = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
         if bytes.contains(&0) || !bytes.split(|byte| *byte == b'/').all(valid) {
-            return Err(TreePathError(crate::visible::line(&bytes)));
+            return Err(TreePathError(stockade_types::visible::line(&bytes)));
         }
         Ok(Self(bytes))
     }
@@ -140,14 +140,14 @@ pub(crate) fn names_git_directory(component: &[u8]) -> bool {
 fn plain(name: &[u8]) -> String {
     String::from_utf8_lossy(name)
         .chars()
-        .filter(|c| !crate::visible::is_deceptive(*c))
+        .filter(|c| !stockade_types::visible::is_deceptive(*c))
         .collect::<String>()
         .to_ascii_lowercase()
 }
 
 impl fmt::Display for TreePath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&crate::visible::line(&self.0))
+        formatter.write_str(&stockade_types::visible::line(&self.0))
     }
 }
 
@@ -174,7 +174,7 @@ impl TryFrom<String> for TreePath {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         if text.starts_with('"') {
             let bytes = Self::unquoted(&text)
-                .ok_or_else(|| TreePathError(crate::visible::line(text.as_bytes())))?;
+                .ok_or_else(|| TreePathError(stockade_types::visible::line(text.as_bytes())))?;
             return Self::new(bytes);
         }
         Self::new(text.into_bytes())

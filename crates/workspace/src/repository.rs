@@ -121,7 +121,7 @@ impl Repository {
             }
             Err(GitError::Failed { .. } | GitError::Unexpected { .. }) => {
                 Err(RepositoryError::NoSuchCommit {
-                    name: crate::visible::line(revision.as_bytes()),
+                    name: stockade_types::visible::line(revision.as_bytes()),
                     path: self.worktree.clone(),
                 })
             }

@@ -166,7 +166,7 @@ impl Trash {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
-        let reason = crate::visible::line(reason.as_bytes());
+        let reason = stockade_types::visible::line(reason.as_bytes());
         let removed = Removed {
             id: space.id().clone(),
             time,

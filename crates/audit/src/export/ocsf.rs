@@ -2,11 +2,10 @@
 //! profile `record_integrity` each event attests itself and names the one before.
 
 use serde_json::{Value, json};
-use stockade_types::EventKind;
+use stockade_types::{EventKind, canonical_json};
 
 use super::{kind, words};
 use crate::{
-    canonical,
     hash::Hash,
     record::{Record, RecordKind},
 };
@@ -79,12 +78,12 @@ impl Chain {
         }
         event["attestation_list"] = json!([attestation]);
         // Over the whole event but the fingerprint itself.
-        let fingerprint = fingerprint(&canonical(&event), JCS);
+        let fingerprint = fingerprint(&canonical_json(&event), JCS);
         self.before = Some(json!({
             "fingerprint": fingerprint, "type_uid": event["type_uid"], "uid": uid,
         }));
         event["attestation_list"][0]["fingerprint"] = fingerprint;
-        Ok(canonical(&event))
+        Ok(canonical_json(&event))
     }
 }
 
@@ -275,8 +274,8 @@ mod tests {
                 let attestation = event["attestation_list"][0].as_object_mut().unwrap();
                 let said = attestation.remove("fingerprint").unwrap();
                 let named = attestation.get("prev_event").cloned().unwrap_or_default();
-                let fits =
-                    said == fingerprint(&canonical(&event), JCS) && named["fingerprint"] == before;
+                let fits = said == fingerprint(&canonical_json(&event), JCS)
+                    && named["fingerprint"] == before;
                 before = said;
                 fits
             })

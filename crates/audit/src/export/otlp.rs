@@ -6,11 +6,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use stockade_types::EventKind;
+use stockade_types::{EventKind, canonical_json};
 
 use super::{kind, words};
 use crate::{
-    canonical,
     hash::Hash,
     record::{Record, RecordKind},
 };
@@ -201,7 +200,7 @@ impl Spans {
         }
         let attributes = [
             text("stockade.record", &record.seq.to_string()),
-            text("stockade.body", &canonical(&record.body)),
+            text("stockade.body", &canonical_json(&record.body)),
         ];
         root.events.push(json!({
             "timeUnixNano": at.to_string(),
@@ -292,7 +291,7 @@ impl Spans {
             text("service.version", env!("CARGO_PKG_VERSION")),
             text("stockade.log", &format!("{}/{}", self.machine, self.log)),
         ];
-        canonical(&json!({ "resourceSpans": [{
+        canonical_json(&json!({ "resourceSpans": [{
             "resource": { "attributes": resource },
             "scopeSpans": [{
                 "scope": { "name": "stockade", "version": env!("CARGO_PKG_VERSION") },

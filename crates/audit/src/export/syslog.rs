@@ -2,13 +2,10 @@
 
 use std::fmt::Write as _;
 
-use stockade_types::EventKind;
+use stockade_types::{EventKind, canonical_json};
 
 use super::kind;
-use crate::{
-    canonical,
-    record::{Record, RecordKind},
-};
+use crate::record::{Record, RecordKind};
 
 /// `log audit`.
 const FACILITY: u8 = 13;
@@ -38,7 +35,7 @@ pub(super) fn message(log: &str, record: &Record) -> Result<String, serde_json::
     let (process, kind) = (name(log, PROCESS_MAX), name(&kind(record)?, MESSAGE_MAX));
     let software = env!("CARGO_PKG_VERSION");
     let (log, seq) = (parameter(log), record.seq);
-    let body = canonical(&record.body);
+    let body = canonical_json(&record.body);
     Ok(format!(
         "<{priority}>1 {at} - stockade {process} {kind} \
          [origin software=\"stockade\" swVersion=\"{software}\"]\

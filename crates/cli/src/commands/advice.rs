@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::Value;
 use stockade_audit::{Record, RecordKind};
-use stockade_types::EventKind;
-use stockade_workspace::visible;
+use stockade_types::{EventKind, visible};
 
 use crate::{
     arguments::TaskName,

@@ -135,7 +135,7 @@ fn row(verdict: &Verdict, [held, escaped, skipped]: [&str; 3], printer: Printer)
 
 /// A reason may name files as an attempt found them.
 fn visible(reason: &str) -> String {
-    stockade_workspace::visible::line(reason.as_bytes())
+    stockade_types::visible::line(reason.as_bytes())
 }
 
 fn judge(report: &Report) -> Result<ExitCode, Failure> {

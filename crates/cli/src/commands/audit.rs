@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use stockade_audit::{ProofError, Record, Records};
 use stockade_supervisor::StateDirectory;
-use stockade_workspace::visible;
+use stockade_types::visible;
 
 pub(crate) use self::verify::describe;
 use crate::{

@@ -153,7 +153,7 @@ fn out(task: &TaskDirectory, source: &str, to: &Path) -> Result<(), Failure> {
     let mut inside = Inside::ask(task, request)?;
     let (exit, bytes) = gather(&mut inside.connection)?;
     if exit != 0 {
-        let reason = stockade_workspace::visible::line(bytes.trim_ascii());
+        let reason = stockade_types::visible::line(bytes.trim_ascii());
         return Err(Failure::new(Kind::NotFound, reason));
     }
     let mut file = fs::File::options()
@@ -190,7 +190,7 @@ fn into(task: &TaskDirectory, source: &Path, target: &str) -> Result<(), Failure
     match gather(&mut inside.connection)? {
         (0, _) => Ok(typed?),
         (_, said) => {
-            let reason = stockade_workspace::visible::line(said.trim_ascii());
+            let reason = stockade_types::visible::line(said.trim_ascii());
             Err(Failure::failed(format!("{target} inside: {reason}")))
         }
     }

@@ -193,7 +193,7 @@ fn show_finding(finding: &Finding, printer: Printer) {
 /// An effect in one line. Its words come from a command: what would hide in them
 /// is spelled out.
 fn described(effect: &Effect) -> String {
-    let visible = |text: &str| stockade_workspace::visible::line(text.as_bytes());
+    let visible = |text: &str| stockade_types::visible::line(text.as_bytes());
     let mut text = format!("{} by {}", effect.kind, visible(&effect.program));
     if !effect.target.is_empty() {
         let _ = write!(text, " on {}", visible(&effect.target));

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use stockade_audit::{Record, RecordKind};
 use stockade_supervisor::TaskDirectory;
-use stockade_types::EventKind;
-use stockade_workspace::visible;
+use stockade_types::{EventKind, visible};
 
 use crate::{
     arguments::TaskName,

@@ -10,10 +10,10 @@ use std::process::ExitCode;
 use serde_json::json;
 use stockade_approval::{Action, AskId, Departure};
 use stockade_audit::RecordKind;
-use stockade_types::{Denial, EventKind};
+use stockade_types::{Denial, EventKind, visible};
 use stockade_workspace::{
     Accepted, MergeError, MergeRequest, ObjectId, Push as Planned, PushContent, PushEnd, PushError,
-    PushRequest, visible,
+    PushRequest,
 };
 
 use self::{asking::Approved, place::Place};

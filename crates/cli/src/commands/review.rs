@@ -4,8 +4,8 @@
 use std::{io::Write, process::ExitCode};
 
 use serde_json::json;
-use stockade_types::EventKind;
-use stockade_workspace::{Choice, FileDiff, Hunk, Risk, Status, TreePath, visible};
+use stockade_types::{EventKind, visible};
+use stockade_workspace::{Choice, FileDiff, Hunk, Risk, Status, TreePath};
 
 use crate::{
     arguments::{Diff, Resume, Review, TaskName},

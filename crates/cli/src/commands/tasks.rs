@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stockade_supervisor::{
     Answer, Connection, PLAN, Plan, Request, TaskState, resume as start_again, unlock,
 };
-use stockade_workspace::visible;
+use stockade_types::visible;
 
 use crate::{
     arguments::{Resume, Stop, TaskName},

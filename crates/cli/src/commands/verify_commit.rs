@@ -299,7 +299,7 @@ fn show(origin: &Origin, printer: Printer) {
         ("answers", &list(&origin.answers)),
         ("cost", &origin.cost.to_string()),
     ] {
-        let value = stockade_workspace::visible::line(value.as_bytes());
+        let value = stockade_types::visible::line(value.as_bytes());
         printer.line(&format!("  {name:<9} {value}"));
     }
     printer.json(origin);

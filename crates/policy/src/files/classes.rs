@@ -48,6 +48,8 @@ const NAMES: &[(FileClass, &[&str])] = &[
             ".opencode/",
             "opencode.json",
             ".mcp.json",
+            ".stockade/",
+            "stockade-mcp.lock",
             ".aider.conf.yml",
             ".windsurfrules",
             "AGENTS.md",

@@ -14,8 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
 use stockade_approval::{Action, AskId, LocalKey};
-use stockade_audit::canonical;
-use stockade_types::TaskId;
+use stockade_types::{TaskId, canonical_json};
 use stockade_vault::Environment;
 
 /// What signatures of notices are for.
@@ -64,7 +63,7 @@ impl Notices {
         let Some(key) = key() else {
             return;
         };
-        let notice = canonical(&json!({
+        let notice = canonical_json(&json!({
             "task": task, "ask": id, "action": action, "outward": action.outward(),
             "reversible": action.reversible(), "expires": expires,
             "answer": format!("stockade approve {}", id.short()),

@@ -3,7 +3,8 @@
 use stockade_budget::{Breakers, Scope, Unit};
 use stockade_gateway::{HostRule, Upstream};
 use stockade_sandbox::{Access, Grant, Keeper, layers};
-use stockade_workspace::{BackEnd, PoolEntry, visible};
+use stockade_types::visible;
+use stockade_workspace::{BackEnd, PoolEntry};
 
 use super::{Agent, groups, links};
 use crate::{

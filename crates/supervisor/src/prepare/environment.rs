@@ -39,6 +39,21 @@ pub(super) fn inside(
         let variables = secret.variables.iter();
         variables.map(|name| (name.clone(), secret.bound.placeholder.clone()))
     });
+    let of_task = [
+        (env::TASK, task.id().to_string()),
+        (env::PORT_BASE, port_base(task).to_string()),
+    ];
+    let of_task = of_task.map(|(name, value)| (name.to_owned(), value));
+    let more = of_task.into_iter().chain(placeholders);
+    of_program(host, more.chain(launch.env.iter().cloned()))
+}
+
+/// The environment of any program inside, and `more`; of a name that stands twice the
+/// last counts.
+pub(crate) fn of_program(
+    host: &Host,
+    more: impl IntoIterator<Item = (String, String)>,
+) -> Vec<(String, String)> {
     let home = host.home.clone().unwrap_or_default();
     let toolchains = super::toolchains(host, &home);
     let mut path = toolchains.path;
@@ -50,17 +65,14 @@ pub(super) fn inside(
         ("LOGNAME", "agent".to_owned()),
         ("SHELL", "/bin/bash".to_owned()),
         ("TMPDIR", "/tmp".to_owned()),
-        (env::TASK, task.id().to_string()),
-        (env::PORT_BASE, port_base(task).to_string()),
     ];
+    let own = own.map(|(name, value)| (name.to_owned(), value));
     let mut variables: Vec<(String, String)> = vec![("TERM".into(), "xterm-256color".into())];
     for (name, value) in own
         .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
         .chain(host.passed.iter().cloned())
         .chain(toolchains.variables)
-        .chain(placeholders)
-        .chain(launch.env.iter().cloned())
+        .chain(more)
     {
         variables.retain(|(known, _)| *known != name);
         variables.push((name, value));

@@ -50,7 +50,15 @@ impl ExtraPaths {
         repository: &Repository,
     ) -> Result<Self, SupervisorError> {
         let whole = |paths: &[PathBuf]| {
-            let paths = paths.iter().map(|path| check(path, host, repository));
+            let paths = paths.iter().map(|path| {
+                let real = check(path, host)?;
+                if touch(&real, repository.worktree()) {
+                    let reason = "the task works on a copy of that repository, which comes back \
+                                  by review";
+                    return Err(cannot_be_shown(path, reason));
+                }
+                Ok(real)
+            });
             paths.collect::<Result<Vec<_>, _>>()
         };
         let merged = |mut old: Vec<PathBuf>, new: Vec<PathBuf>| {
@@ -92,13 +100,34 @@ impl ExtraPaths {
         })
     }
 
+    /// What a program is shown that belongs to no task: nothing of it is remembered.
+    pub(crate) fn alone(
+        read: &[PathBuf],
+        write: &[PathBuf],
+        host: &Host,
+    ) -> Result<Self, SupervisorError> {
+        let whole = |paths: &[PathBuf]| {
+            let paths = paths.iter().map(|path| check(path, host));
+            paths.collect::<Result<Vec<_>, _>>()
+        };
+        let write = whole(write)?;
+        let mut read = whole(read)?;
+        read.retain(|path| !write.contains(path));
+        Ok(Self {
+            format: FORMAT,
+            read,
+            write,
+            ..Self::default()
+        })
+    }
+
     fn asks_to_read(&self, path: &Path) -> bool {
         let same = |asked: &PathBuf| fs::canonicalize(asked).is_ok_and(|asked| asked == path);
         self.read.iter().any(same) && !self.write.iter().any(same)
     }
 
     /// The grants, at the same paths inside, known secrets in them hidden.
-    pub(super) fn grants(&self, hidden: &[PathBuf]) -> Vec<Grant> {
+    pub(crate) fn grants(&self, hidden: &[PathBuf]) -> Vec<Grant> {
         let grant = |path: &PathBuf, access| Grant {
             source: path.clone(),
             target: path.clone(),
@@ -152,12 +181,20 @@ fn no_cache(cache: Cache, host: &Host) -> SupervisorError {
     ))
 }
 
-/// A path that a task may be shown, as it really is.
-fn check(path: &Path, host: &Host, repository: &Repository) -> Result<PathBuf, SupervisorError> {
-    let refuse = |reason: &str| {
-        let text = format!("`{}` cannot be shown to a task: {reason}", path.display());
-        Err(SupervisorError::Refused(text))
-    };
+fn cannot_be_shown(path: &Path, reason: &str) -> SupervisorError {
+    let path = path.display();
+    SupervisorError::Refused(format!("`{path}` cannot be shown inside: {reason}"))
+}
+
+/// Whether one of the paths is in the other.
+fn touch(real: &Path, other: &Path) -> bool {
+    let other = fs::canonicalize(other).unwrap_or_else(|_| other.to_owned());
+    other.starts_with(real) || real.starts_with(&other)
+}
+
+/// A path that may be shown inside, as it really is.
+fn check(path: &Path, host: &Host) -> Result<PathBuf, SupervisorError> {
+    let refuse = |reason: &str| Err(cannot_be_shown(path, reason));
     let real = match fs::canonicalize(path) {
         Ok(real) => real,
         Err(error) => return refuse(&error.to_string()),
@@ -179,15 +216,8 @@ fn check(path: &Path, host: &Host, repository: &Repository) -> Result<PathBuf, S
     if home.is_some_and(|home| home.starts_with(&real)) {
         return refuse("your home is in it; name the folders that are needed");
     }
-    let touches = |other: &Path| {
-        let other = fs::canonicalize(other).unwrap_or_else(|_| other.to_owned());
-        other.starts_with(&real) || real.starts_with(&other)
-    };
-    if touches(host.state.path()) {
+    if touch(&real, host.state.path()) {
         return refuse("Stockade keeps its own state there");
-    }
-    if touches(repository.worktree()) {
-        return refuse("the task works on a copy of that repository, which comes back by review");
     }
     Ok(real)
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use stockade_sandbox::{Access, Grant};
-use stockade_workspace::visible;
+use stockade_types::visible;
 
 /// The most files and folders of all grants that are looked at.
 const MOST: usize = 200_000;

@@ -205,7 +205,7 @@ impl<'a> Call<'a> {
         let output = self.run()?;
         String::from_utf8(output.trim_ascii_end().to_vec()).map_err(|error| GitError::Unexpected {
             command,
-            detail: crate::visible::line(error.as_bytes()),
+            detail: stockade_types::visible::line(error.as_bytes()),
         })
     }
 
@@ -448,7 +448,10 @@ fn failure(
         .strip_prefix(b"fatal: ")
         .or(line.strip_prefix(b"error: "))
         .unwrap_or(line);
-    let mut message: String = crate::visible::line(line).chars().take(500).collect();
+    let mut message: String = stockade_types::visible::line(line)
+        .chars()
+        .take(500)
+        .collect();
     if !message.contains(NO_SPACE) && written.iter().any(|folder| is_full(folder)) {
         message = format!("{message}: {NO_SPACE}");
     }

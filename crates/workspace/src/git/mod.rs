@@ -175,7 +175,7 @@ impl Git {
     /// What `git --version` says, without the words before the number.
     pub fn version(&self) -> Result<String, GitError> {
         let output = Call::new(self, None, "version").run()?;
-        let text = crate::visible::line(output.trim_ascii());
+        let text = stockade_types::visible::line(output.trim_ascii());
         Ok(text.trim_start_matches("git version ").to_owned())
     }
 

@@ -33,7 +33,10 @@ pub(super) fn lines<'a>(ids: impl IntoIterator<Item = &'a ObjectId>) -> String {
 }
 
 fn unexpected(command: &'static str, bytes: &[u8]) -> GitError {
-    let detail = crate::visible::line(bytes).chars().take(300).collect();
+    let detail = stockade_types::visible::line(bytes)
+        .chars()
+        .take(300)
+        .collect();
     GitError::Unexpected { command, detail }
 }
 
@@ -289,7 +292,7 @@ fn object_header(stdout: &mut dyn BufRead, kind: &str) -> io::Result<u64> {
         (Some(found), Some(size)) if found == kind => Ok(size),
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            crate::visible::line(&header),
+            stockade_types::visible::line(&header),
         )),
     }
 }

@@ -233,7 +233,7 @@ fn header(bundle: &mut impl BufRead, limits: &BundleLimits) -> Result<Header, Bu
         let id = id
             .parse()
             .map_err(|_| BundleError::Malformed("an object id is malformed"))?;
-        references.push((id, crate::visible::line(name.as_bytes())));
+        references.push((id, stockade_types::visible::line(name.as_bytes())));
     }
     Err(BundleError::TooLarge {
         what: "more references",

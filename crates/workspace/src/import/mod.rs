@@ -349,7 +349,7 @@ pub(crate) fn compose(
     let answer = call.stream(feed, read)?;
     answer.trim_end().parse().map_err(|_| GitError::Unexpected {
         command: "fast-import",
-        detail: crate::visible::line(answer.as_bytes()),
+        detail: stockade_types::visible::line(answer.as_bytes()),
     })
 }
 

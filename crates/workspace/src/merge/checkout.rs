@@ -1,11 +1,12 @@
 use std::{os::unix::ffi::OsStrExt, path::Path};
 
 use super::{Approval, MergeError, swap};
+use stockade_types::visible;
+
 use crate::{
     git::{Call, Git, GitDir, GitError},
     object::ObjectId,
     repository::Repository,
-    visible,
 };
 
 /// Moves the branch that is checked out, and the checkout with it.

@@ -69,7 +69,7 @@ const RESERVED: &[&str] = &[
 pub(crate) fn with_trailers(text: &str, provenance: &Provenance) -> String {
     let mut message = String::new();
     for line in text.trim().lines() {
-        let shown = crate::visible::line(line.trim_end().as_bytes());
+        let shown = stockade_types::visible::line(line.trim_end().as_bytes());
         if is_reserved(&shown) {
             message.push_str("> ");
         }
@@ -94,7 +94,7 @@ pub(crate) fn with_trailers(text: &str, provenance: &Provenance) -> String {
         ("Policy", policy),
         ("Record", record),
     ] {
-        let value = crate::visible::line(value.trim().as_bytes());
+        let value = stockade_types::visible::line(value.trim().as_bytes());
         let value = if value.is_empty() {
             UNKNOWN.to_owned()
         } else {

@@ -311,7 +311,7 @@ impl Approval {
 
 /// The full name of an existing branch.
 fn branch(git: &Git, repository: &Repository, name: &str) -> Result<String, MergeError> {
-    let unknown = || MergeError::NoSuchBranch(crate::visible::line(name.as_bytes()));
+    let unknown = || MergeError::NoSuchBranch(stockade_types::visible::line(name.as_bytes()));
     let short = name.strip_prefix("refs/heads/").unwrap_or(name);
     let full = format!("refs/heads/{short}");
     if short.is_empty() || short.starts_with('-') {
@@ -346,7 +346,10 @@ pub(crate) fn merge_trees(
         .filter(|part| !part.is_empty());
     let unexpected = || GitError::Unexpected {
         command: "merge-tree",
-        detail: crate::visible::line(&output).chars().take(300).collect(),
+        detail: stockade_types::visible::line(&output)
+            .chars()
+            .take(300)
+            .collect(),
     };
     let tree = parts
         .next()
@@ -395,7 +398,7 @@ fn swap(git: &Git, repository: &Repository, approval: &Approval) -> Result<(), M
 
 /// A name that git accepts in a commit's header.
 fn clean(text: &str, otherwise: &str) -> String {
-    let text = crate::visible::line(text.as_bytes()).replace(['<', '>'], "");
+    let text = stockade_types::visible::line(text.as_bytes()).replace(['<', '>'], "");
     let text = text.trim();
     if text.is_empty() {
         otherwise.to_owned()

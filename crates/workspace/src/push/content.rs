@@ -137,6 +137,6 @@ fn own_commits(
     let text = String::from_utf8_lossy(&output);
     text.trim().parse().map_err(|_| GitError::Unexpected {
         command: "rev-list",
-        detail: crate::visible::line(text.trim().as_bytes()),
+        detail: stockade_types::visible::line(text.trim().as_bytes()),
     })
 }

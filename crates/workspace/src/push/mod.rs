@@ -290,7 +290,7 @@ fn is_commit_of(
 fn text(request: &PushRequest<'_>) -> String {
     let mut text = message::with_trailers(request.work.message, request.work.provenance);
     if let Some(line) = request.disclosure {
-        text.push_str(&crate::visible::line(line.as_bytes()));
+        text.push_str(&stockade_types::visible::line(line.as_bytes()));
         text.push('\n');
     }
     text
@@ -351,7 +351,7 @@ fn told(ran: &Ran, push: &Push) -> Option<PushEnd> {
             Some(PushEnd::Moved)
         }
         '!' => Some(PushEnd::Refused {
-            reason: crate::visible::line(summary.as_bytes()),
+            reason: stockade_types::visible::line(summary.as_bytes()),
         }),
         _ => None,
     }

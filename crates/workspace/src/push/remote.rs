@@ -9,13 +9,14 @@ use std::{
 };
 
 use super::PushError;
+use stockade_types::visible;
+
 use crate::{
     git::{Git, GitError},
     object::ObjectId,
     reach::Reach,
     repository::Repository,
     settings::{Scope, Setting, UserEnvironment, UserSettings},
-    visible,
 };
 
 /// What it is called where nothing else is said.

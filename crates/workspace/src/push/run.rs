@@ -11,12 +11,13 @@ use std::{
 };
 
 use super::{PushError, Remote};
+use stockade_types::visible;
+
 use crate::{
     attended,
     files::{FileError, failed},
     git::{Git, GitDir},
     settings::UserEnvironment,
-    visible,
 };
 
 /// Long enough for a slow line, and for a person to find their token.

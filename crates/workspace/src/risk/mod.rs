@@ -88,7 +88,7 @@ impl RiskRules {
         // As a tool might read it that ignores what does not show.
         let plain: String = text
             .chars()
-            .filter(|c| !crate::visible::is_deceptive(*c))
+            .filter(|c| !stockade_types::visible::is_deceptive(*c))
             .collect();
         for (matchers, (risk, held, reason, _)) in &self.0 {
             if matchers.iter().any(|matcher| matcher.is_match(&plain)) {
@@ -118,7 +118,10 @@ pub(crate) fn by_findings(findings: &[Finding]) -> Vec<Mark> {
     let mut marks: Vec<_> = named
         .map(|found| {
             let reason = format!("Line {} holds {}.", found.line, found.what);
-            mark(Risk::Credential, crate::visible::line(reason.as_bytes()))
+            mark(
+                Risk::Credential,
+                stockade_types::visible::line(reason.as_bytes()),
+            )
         })
         .collect();
     if let Some(more @ 1..) = findings.len().checked_sub(FINDINGS_NAMED) {
@@ -163,8 +166,9 @@ pub(crate) fn by_text(path: &TreePath, old: &[u8], new: &[u8]) -> Vec<Mark> {
         let text = String::from_utf8_lossy(text);
         // Line ends are not news; a mark at the very start is an encoding's.
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let odd =
-            |c: &char| crate::visible::is_deceptive(*c) && !matches!(c, '\n' | '\r' | '\u{c}');
+        let odd = |c: &char| {
+            stockade_types::visible::is_deceptive(*c) && !matches!(c, '\n' | '\r' | '\u{c}')
+        };
         text.chars().filter(odd).collect()
     };
     let known = odd(old);
@@ -200,7 +204,7 @@ pub(crate) fn by_text(path: &TreePath, old: &[u8], new: &[u8]) -> Vec<Mark> {
             .take(5)
             .collect();
         if !fresh.is_empty() {
-            let list = crate::visible::line(fresh.join(", ").as_bytes());
+            let list = stockade_types::visible::line(fresh.join(", ").as_bytes());
             let reason = format!("Packages would now be downloaded from: {list}.");
             marks.push(mark(Risk::Dependencies, reason));
         }

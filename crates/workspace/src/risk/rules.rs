@@ -42,7 +42,7 @@ pub(super) const RULES: &[Rule] = &[
             ".mcp.json", "mcp.json", ".claude/**", ".codex/**", ".agents/**", ".gemini/**",
             ".cursor/**", ".kiro/**", ".opencode/**", "opencode.json", "opencode.jsonc",
             ".copilot/**", ".windsurf/**", ".continue/**", ".aider.conf.yml", ".roo/**",
-            ".amp/**", ".stockade/**", "stockade.toml",
+            ".amp/**", ".stockade/**", "stockade.toml", "stockade-mcp.lock",
         ],
     ),
     (

@@ -17,6 +17,8 @@ use std::{
 
 use serde::Serialize;
 
+use stockade_types::visible;
+
 use crate::{
     files::FileError,
     git::{Git, GitError},
@@ -24,7 +26,6 @@ use crate::{
     reach::Reach,
     repository::Repository,
     settings::{Scope, Setting, UserEnvironment, UserSettings},
-    visible,
 };
 
 /// Why a commit could not be signed.

@@ -10,12 +10,14 @@ use std::{
 };
 
 use super::{Key, SignatureFormat, Signer, SigningError};
+use stockade_types::visible;
+
 use crate::{
     attended,
     files::{FileError, failed},
     git::{Git, GitDir},
     object::{ObjectFormat, ObjectId},
-    remove, visible,
+    remove,
 };
 
 /// Long enough for a person to find the token and remember the passphrase.

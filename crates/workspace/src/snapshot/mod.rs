@@ -149,7 +149,7 @@ impl TaskSpace {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
-        let label = crate::visible::line(label.as_bytes())
+        let label = stockade_types::visible::line(label.as_bytes())
             .chars()
             .take(200)
             .collect::<String>();

@@ -14,13 +14,14 @@ use super::{
     baseline::{Baseline, Tracked},
     walk::is_whiteout,
 };
+use stockade_types::visible;
+
 use crate::{
     beneath::{self, Beneath},
     files::failed,
     manifest::Stamp,
     path::TreePath,
     task::TaskSpace,
-    visible,
 };
 
 /// The most files, links and folders that are looked at.

@@ -64,7 +64,7 @@ pub(super) fn save(
             with_ignored,
         });
     }
-    let detail = crate::visible::line(answers.as_bytes());
+    let detail = stockade_types::visible::line(answers.as_bytes());
     Err(GitError::Unexpected {
         command: "fast-import",
         detail,

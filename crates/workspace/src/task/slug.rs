@@ -52,7 +52,7 @@ impl FromStr for Slug {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let ends = text.starts_with('-') || text.ends_with('-');
         if text.is_empty() || text.len() > LONGEST || ends || !text.bytes().all(allowed) {
-            return Err(SlugError(crate::visible::line(text.as_bytes())));
+            return Err(SlugError(stockade_types::visible::line(text.as_bytes())));
         }
         Ok(Self(text.to_owned()))
     }

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 
 use stockade_approval::{Action, Departure, Input};
 use stockade_gateway::Looks;
-use stockade_types::Reversible;
-use stockade_workspace::visible;
+use stockade_types::{Reversible, visible};
 
 use super::{Asked, now};
 use crate::print::{Printer, Tone};

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use stockade_audit::{Record, RecordKind};
 use stockade_policy::{Asked, Decision, Policy, Surroundings, effects_of_text, effects_of_words};
 use stockade_supervisor::{decide_about_request, is_shortened};
-use stockade_types::{EventKind, Verdict};
-use stockade_workspace::visible;
+use stockade_types::{EventKind, Verdict, visible};
 
 use super::{policy, tone};
 use crate::{

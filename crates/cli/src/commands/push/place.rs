@@ -1,9 +1,8 @@
 //! Where a push goes: the remote, the branch there, and what it has now.
 
 use stockade_supervisor::PushSection;
-use stockade_workspace::{
-    ObjectId, PushError, Remote, RemoteState, TaskSpace, UserEnvironment, visible,
-};
+use stockade_types::visible;
+use stockade_workspace::{ObjectId, PushError, Remote, RemoteState, TaskSpace, UserEnvironment};
 
 use super::denial;
 use crate::{

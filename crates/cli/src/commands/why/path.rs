@@ -6,8 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 use stockade_sandbox::{Access, Grant, Sight, files::DEFAULT_SECRET_PATHS};
 use stockade_supervisor::{PLAN, Plan};
-use stockade_types::Denial;
-use stockade_workspace::visible;
+use stockade_types::{Denial, visible};
 
 use crate::{
     failure::Failure,

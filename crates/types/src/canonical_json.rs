@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 use serde_json::{Number, Value};
 
 /// The one spelling of `value`.
-pub fn canonical(value: &Value) -> String {
+pub fn canonical_json(value: &Value) -> String {
     let mut text = String::new();
-    write_value(value, &mut text);
+    write_canonical_json(value, &mut text);
     text
 }
 
 /// Appends the canonical form of `value`.
-pub(crate) fn write_value(value: &Value, text: &mut String) {
+pub fn write_canonical_json(value: &Value, text: &mut String) {
     match value {
         Value::Null => text.push_str("null"),
         Value::Bool(true) => text.push_str("true"),
@@ -26,7 +26,7 @@ pub(crate) fn write_value(value: &Value, text: &mut String) {
                 if index > 0 {
                     text.push(',');
                 }
-                write_value(item, text);
+                write_canonical_json(item, text);
             }
             text.push(']');
         }
@@ -40,7 +40,7 @@ pub(crate) fn write_value(value: &Value, text: &mut String) {
                 }
                 write_string(name, text);
                 text.push(':');
-                write_value(member, text);
+                write_canonical_json(member, text);
             }
             text.push('}');
         }
@@ -96,12 +96,6 @@ mod tests {
 
     use super::*;
 
-    fn canonical(value: &Value) -> String {
-        let mut text = String::new();
-        write_value(value, &mut text);
-        text
-    }
-
     #[test]
     fn the_example_of_rfc_8785_comes_out() {
         let value = json!({
@@ -110,7 +104,7 @@ mod tests {
             "literals": [null, true, false],
         });
         assert_eq!(
-            canonical(&value),
+            canonical_json(&value),
             "{\"literals\":[null,true,false],\
              \"numbers\":[333333333.3333333,1e+30,4.5,0.002,1e-27],\
              \"string\":\"€$\\u000f\\nA'B\\\"\\\\\\\\\\\"/\"}"
@@ -121,7 +115,7 @@ mod tests {
     fn names_are_sorted_by_their_utf_16_units() {
         let value = json!({ "\u{20ac}": 1, "\r": 2, "\u{fb33}": 3, "1": 4, "\u{1f600}": 5, "\u{80}": 6, "\u{f6}": 7 });
         assert_eq!(
-            canonical(&value),
+            canonical_json(&value),
             "{\"\\r\":2,\"1\":4,\"\u{80}\":6,\"\u{f6}\":7,\"\u{20ac}\":1,\"\u{1f600}\":5,\"\u{fb33}\":3}"
         );
     }
@@ -129,7 +123,7 @@ mod tests {
     #[test]
     fn whole_numbers_keep_all_their_digits() {
         assert_eq!(
-            canonical(&json!([u64::MAX, i64::MIN, 1.0, -0.0])),
+            canonical_json(&json!([u64::MAX, i64::MIN, 1.0, -0.0])),
             "[18446744073709551615,-9223372036854775808,1,0]"
         );
     }
@@ -138,8 +132,8 @@ mod tests {
         #[test]
         fn what_is_written_reads_back_as_it_was(text in ".*", number: i64, float in -1e30..1e30_f64) {
             let value = json!({ text.clone(): [text, number, null] });
-            prop_assert_eq!(serde_json::from_str::<Value>(&canonical(&value)).unwrap(), value);
-            let back: f64 = serde_json::from_str(&canonical(&json!(float))).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Value>(&canonical_json(&value)).unwrap(), value);
+            let back: f64 = serde_json::from_str(&canonical_json(&json!(float))).unwrap();
             // Reading may be off by the last bit; writing is not.
             prop_assert!((back - float).abs() <= f64::EPSILON * float.abs());
         }

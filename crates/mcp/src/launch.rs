@@ -1,0 +1,173 @@
+//! How a server is started, and what of that must stay as it was approved.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsStr,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::lock::LockError;
+
+/// How a server is started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Launch {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Names of the variables that it is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// What of the host it may read; relative to the lock's folder, if it is in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<PathBuf>,
+    /// What of the host it may change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub write: Vec<PathBuf>,
+    /// SHA-256 of what is run: the program, and each argument that names a file.
+    pub files: BTreeMap<String, String>,
+}
+
+impl Launch {
+    /// Digests what `self` runs, from `folder`; programs are looked for in `search_path`.
+    pub fn digested(mut self, folder: &Path, search_path: &OsStr) -> Result<Self, LockError> {
+        self.files = files(&self.argv, folder, search_path)?;
+        Ok(self)
+    }
+
+    /// What of it is not as it was approved, in words.
+    pub fn changes(&self, folder: &Path, search_path: &OsStr) -> Result<Vec<String>, LockError> {
+        let now = files(&self.argv, folder, search_path)?;
+        let mut changes = Vec::new();
+        for (word, digest) in &self.files {
+            match now.get(word) {
+                Some(found) if found == digest => {}
+                Some(_) => changes.push(format!("`{word}` is another file than was approved")),
+                None => changes.push(format!("`{word}` is no file any more")),
+            }
+        }
+        let new = now.keys().filter(|word| !self.files.contains_key(*word));
+        changes.extend(new.map(|word| format!("`{word}` was no file when it was approved")));
+        Ok(changes)
+    }
+}
+
+/// A package that is run without saying which version, if `argv` runs one.
+pub fn unpinned(argv: &[String]) -> Option<String> {
+    let program = Path::new(argv.first()?).file_name()?.to_str()?;
+    let mut words = argv.iter().skip(1).map(String::as_str);
+    let runner = match program {
+        "npx" | "bunx" | "uvx" | "pnpx" => true,
+        "npm" | "pnpm" | "yarn" => matches!(words.next(), Some("exec" | "dlx" | "x")),
+        "uv" | "pipx" | "bun" => matches!(words.next(), Some("run" | "tool" | "x")),
+        _ => false,
+    };
+    let mut package = words.find(|word| !word.starts_with('-') && *word != "run")?;
+    if let Some(rest) = package.strip_prefix("npm:") {
+        package = rest;
+    }
+    // The first sign of a scoped package is no version.
+    let version = package
+        .get(1..)?
+        .split_once('@')
+        .map(|(_, version)| version);
+    let exact = |version: &str| {
+        version.starts_with(|c: char| c.is_ascii_digit()) && !version.contains(['x', '*', ' ', '|'])
+    };
+    let pinned = version.is_some_and(exact) || package.contains("==");
+    (runner && !pinned).then(|| package.to_owned())
+}
+
+fn files(
+    argv: &[String],
+    folder: &Path,
+    search_path: &OsStr,
+) -> Result<BTreeMap<String, String>, LockError> {
+    let mut files = BTreeMap::new();
+    for (index, word) in argv.iter().enumerate() {
+        let path = if index == 0 && !word.contains('/') {
+            let found = env::split_paths(search_path).map(|place| place.join(word));
+            let found = found.into_iter().find(|path| path.is_file());
+            let missing = || LockError::File {
+                path: word.into(),
+                cause: io::Error::new(io::ErrorKind::NotFound, "there is no such program on PATH"),
+            };
+            found.ok_or_else(missing)?
+        } else {
+            folder.join(word)
+        };
+        // What is a link today may be another tomorrow: the file counts.
+        if fs::metadata(&path).is_ok_and(|found| found.is_file()) {
+            files.insert(word.clone(), digest(&path)?);
+        }
+    }
+    Ok(files)
+}
+
+fn digest(path: &Path) -> Result<String, LockError> {
+    let file = |cause| LockError::File {
+        path: path.to_owned(),
+        cause,
+    };
+    let mut hash = Sha256::new();
+    io::copy(&mut File::open(path).map_err(file)?, &mut hash).map_err(file)?;
+    Ok(format!("sha256:{}", hex::encode(hash.finalize())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argv(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_package_without_an_exact_version_is_named() {
+        for (line, package) in [
+            ("npx -y @scope/server", "@scope/server"),
+            ("npx @scope/server@latest", "@scope/server@latest"),
+            ("/usr/bin/npx server@^1.2.3", "server@^1.2.3"),
+            ("uvx mcp-server", "mcp-server"),
+            ("npm exec -- server", "server"),
+            ("uv tool run server", "server"),
+            ("npx server@1.x", "server@1.x"),
+        ] {
+            assert_eq!(unpinned(&argv(line)).as_deref(), Some(package), "{line}");
+        }
+        for line in [
+            "npx -y @scope/server@1.2.3",
+            "uvx mcp-server==1.2.3",
+            "python3 server.py",
+            "npm start",
+        ] {
+            assert_eq!(unpinned(&argv(line)), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_run_is_another_when_its_file_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        fs::write(at.join("server"), "one").unwrap();
+        fs::write(at.join("data"), "x").unwrap();
+        let launch = Launch {
+            argv: argv("server data --flag"),
+            ..Launch::default()
+        };
+        let launch = launch.digested(at, at.as_os_str()).unwrap();
+        assert_eq!(launch.files.len(), 2);
+        assert!(launch.changes(at, at.as_os_str()).unwrap().is_empty());
+        fs::write(at.join("data"), "y").unwrap();
+        fs::write(at.join("--flag"), "y").unwrap();
+        let changes = launch.changes(at, at.as_os_str()).unwrap();
+        assert_eq!(changes.len(), 2, "{changes:?}");
+        fs::remove_file(at.join("server")).unwrap();
+        assert!(launch.changes(at, at.as_os_str()).is_err());
+    }
+}
