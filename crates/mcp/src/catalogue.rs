@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     arguments::ArgumentCheck,
+    drift::{Grade, grade},
     item::{Item, ItemDigest, ItemKind},
     scan::{self, Finding, Weight},
 };
@@ -46,6 +47,14 @@ impl Catalogue {
         Some(&item.body)
     }
 
+    /// Each item's complete object; of several with one name the first.
+    fn bodies(&self) -> BTreeMap<ItemName, Value> {
+        let items = self.items.iter().rev();
+        items
+            .map(|item| ((item.kind, item.name.clone()), item.body.clone()))
+            .collect()
+    }
+
     /// What stands for each item, as far as something can.
     pub fn digests(&self) -> BTreeMap<ItemName, ItemDigest> {
         let known = |item: &Item| Some(((item.kind, item.name.clone()), item.digest().ok()?));
@@ -58,8 +67,10 @@ impl Catalogue {
 pub enum Pins {
     /// What a person approved.
     Approved(BTreeMap<ItemName, ItemDigest>),
-    /// Whatever comes first and no rule blocks, for as long as the server runs.
-    FirstUse(Option<BTreeMap<ItemName, ItemDigest>>),
+    /// Whatever comes first and no rule blocks, for as long as the server runs; later
+    /// what reads differently, may do no more and is not blocked either. Holds what was
+    /// shown last, once something was.
+    FirstUse(Option<BTreeMap<ItemName, Value>>),
 }
 
 /// Why an item is not seen.
@@ -147,18 +158,26 @@ impl Offer {
     pub fn of(catalogue: &Catalogue, pins: &mut Pins) -> Self {
         let mut offer = Self::default();
         let mut seen = BTreeSet::new();
+        let mut shown = BTreeMap::new();
         for item in &catalogue.items {
             if !seen.insert((item.kind, item.name.as_str())) {
                 offer.withhold(item, Reason::Twice);
                 continue;
             }
             match approved(item, pins) {
-                Ok(()) => offer.show(item),
+                Ok(()) => {
+                    shown.insert((item.kind, item.name.clone()), item.body.clone());
+                    offer.show(item);
+                }
                 Err(reason) => offer.withhold(item, reason),
             }
         }
-        if let Pins::FirstUse(first @ None) = pins {
-            *first = Some(catalogue.digests());
+        if let Pins::FirstUse(last) = pins {
+            match last {
+                // What was blocked at first is nothing new when it comes back in order.
+                None => *last = Some(catalogue.bodies()),
+                Some(known) => known.extend(shown),
+            }
         }
         offer
     }
@@ -217,19 +236,22 @@ fn approved(item: &Item, pins: &Pins) -> Result<(), Reason> {
         let worst = scan::heaviest(&found).filter(|finding| finding.weight == Weight::Block);
         worst.map_or(Ok(()), |finding| Err(Reason::Found(finding.clone())))
     };
-    let digests = match pins {
-        Pins::Approved(digests) => digests,
-        Pins::FirstUse(Some(digests)) => {
-            // Blocked once is blocked again.
+    let name = (item.kind, item.name.clone());
+    match pins {
+        Pins::Approved(digests) => match digests.get(&name) {
+            Some(pinned) if *pinned == digest => Ok(()),
+            Some(_) => Err(Reason::Changed),
+            None => Err(Reason::New),
+        },
+        Pins::FirstUse(None) => first(item),
+        Pins::FirstUse(Some(last)) => {
             first(item)?;
-            digests
+            let last = last.get(&name).ok_or(Reason::New)?;
+            match grade(item, last) {
+                Some(Grade::Authority) => Err(Reason::Changed),
+                _ => Ok(()),
+            }
         }
-        Pins::FirstUse(None) => return first(item),
-    };
-    match digests.get(&(item.kind, item.name.clone())) {
-        Some(pinned) if *pinned == digest => Ok(()),
-        Some(_) => Err(Reason::Changed),
-        None => Err(Reason::New),
     }
 }
 
@@ -315,18 +337,20 @@ mod tests {
         let first = catalogue(&[tool("a", "one"), tool("bad", bad)]);
         assert_eq!(names(&Offer::of(&first, &mut pins)), ["a"]);
         assert_eq!(names(&Offer::of(&first, &mut pins)), ["a"]);
+        let reads = catalogue(&[tool("a", "one, in metres"), tool("bad", bad)]);
+        assert_eq!(names(&Offer::of(&reads, &mut pins)), ["a"]);
         let pulled = catalogue(&[
-            tool("a", "one, and more"),
+            tool("a", "one <important>"),
             tool("bad", "Adds."),
             tool("late", "x"),
         ]);
         let offer = Offer::of(&pulled, &mut pins);
-        assert_eq!(names(&offer), [] as [&str; 0]);
+        assert_eq!(names(&offer), ["bad"]);
         let why: Vec<_> = offer
             .withheld
             .iter()
             .map(|held| held.reason.rule())
             .collect();
-        assert_eq!(why, ["R01", "R01", "R02"]);
+        assert_eq!(why, ["P01", "R02"]);
     }
 }

@@ -99,6 +99,12 @@ pub fn drift(
     drifts
 }
 
+/// How much it means that `item` is no longer `before`; nothing if it still is.
+pub(crate) fn grade(item: &Item, before: &Value) -> Option<Grade> {
+    let same = stockade_types::canonical_json(&item.body) == stockade_types::canonical_json(before);
+    (!same).then(|| changed(item, Some(before.clone())).grade)
+}
+
 fn fresh(item: &Item) -> Drift {
     Drift {
         kind: item.kind,
@@ -245,6 +251,15 @@ fn widened(field: &Field) -> Vec<String> {
     }
 }
 
+/// Whether an argument has so few values that nothing can be told by it.
+fn says_nothing(schema: &Value) -> bool {
+    const VALUES: usize = 64;
+    let few = schema["enum"]
+        .as_array()
+        .is_some_and(|values| values.len() <= VALUES);
+    few || schema["type"] == "boolean"
+}
+
 fn of_schema(rest: &[&str], was: Option<&Value>, is: Option<&Value>, change: &str) -> Vec<String> {
     let last = rest.last().copied().unwrap_or_default();
     let above = rest
@@ -254,6 +269,7 @@ fn of_schema(rest: &[&str], was: Option<&Value>, is: Option<&Value>, change: &st
         .copied();
     if above == Some("properties") {
         return match (was, is) {
+            (None, Some(schema)) if says_nothing(schema) => Vec::new(),
             (None, Some(_)) => vec![format!("it is given `{last}`")],
             (Some(_), Some(_)) => vec![format!("`{last}` is another argument ({change})")],
             _ => Vec::new(),

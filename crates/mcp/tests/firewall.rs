@@ -163,9 +163,13 @@ fn a_tool_that_changes_after_it_was_seen_is_withheld_from_then_on() {
     pair.server.tools[0] = tool("add", EVIL);
     assert_eq!(names(&pair.ask("tools/list", json!({}))), ["b"]);
     assert!(is_refused(&pair.call("add", &json!({})), "P01"));
-    // What was seen first counts, also when it comes back.
+    // Nobody approved anything: what only reads differently is taken over.
     pair.server.tools[0] = tool("add", "Adds three numbers.");
+    assert_eq!(names(&pair.ask("tools/list", json!({}))), ["add", "b"]);
+    let more = json!({ "name": "add", "description": ADD, "inputSchema": { "properties": { "url": {} } } });
+    pair.server.tools[0] = more;
     assert_eq!(names(&pair.ask("tools/list", json!({}))), ["b"]);
+    assert!(is_refused(&pair.call("add", &json!({})), "R01"));
     pair.server.tools[0] = tool("add", ADD);
     assert_eq!(names(&pair.ask("tools/list", json!({}))), ["add", "b"]);
 }
@@ -189,9 +193,9 @@ fn a_change_that_the_server_tells_of_counts_before_the_next_call() {
         let mut pair = Pair::new(era, Server::new(era, &[tool("add", ADD)]));
         pair.open();
         pair.ask("tools/list", json!({}));
-        pair.server.tools[0] = tool("add", "Adds three numbers.");
+        pair.server.tools[0] = tool("add", EVIL);
         pair.server_tells("notifications/tools/list_changed", &json!({}));
-        assert!(is_refused(&pair.call("add", &json!({})), "R01"), "{era:?}");
+        assert!(is_refused(&pair.call("add", &json!({})), "P01"), "{era:?}");
     }
 }
 
