@@ -13,6 +13,7 @@ mod text;
 
 use serde_json::Value;
 
+pub(crate) use self::names::words;
 pub use self::{
     names::look_alike,
     phrases::Phrases,
@@ -72,7 +73,7 @@ pub fn heaviest(findings: &[Finding]) -> Option<&Finding> {
 /// Reads every text in `value`, names of members too.
 fn texts(value: &Value, place: &str, findings: &mut Vec<Finding>) {
     match value {
-        Value::String(text) => words(text, place, findings),
+        Value::String(text) => text_at(text, place, findings),
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 texts(item, &format!("{place}/{index}"), findings);
@@ -81,7 +82,7 @@ fn texts(value: &Value, place: &str, findings: &mut Vec<Finding>) {
         Value::Object(members) => {
             for (name, member) in members {
                 let below = format!("{place}/{}", name.replace('~', "~0").replace('/', "~1"));
-                words(name, &below, findings);
+                text_at(name, &below, findings);
                 texts(member, &below, findings);
             }
         }
@@ -89,7 +90,7 @@ fn texts(value: &Value, place: &str, findings: &mut Vec<Finding>) {
     }
 }
 
-fn words(text: &str, place: &str, findings: &mut Vec<Finding>) {
+fn text_at(text: &str, place: &str, findings: &mut Vec<Finding>) {
     if let Some(hidden) = text::hidden(text) {
         let detail = format!("invisible characters: {hidden}");
         findings.push(Finding::new("P02", place, detail));
@@ -113,19 +114,18 @@ fn words(text: &str, place: &str, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Verbs of tools that change something.
+pub(crate) const CHANGING: [&str; 16] = [
+    "delete", "remove", "drop", "write", "send", "execute", "exec", "run", "pay", "purchase",
+    "update", "create", "insert", "upload", "publish", "kill",
+];
+
 /// Hints that the tool's own name contradicts.
 fn annotations(item: &Item, findings: &mut Vec<Finding>) {
-    const CHANGES: [&str; 16] = [
-        "delete", "remove", "drop", "write", "send", "execute", "exec", "run", "pay", "purchase",
-        "update", "create", "insert", "upload", "publish", "kill",
-    ];
     let hints = &item.body["annotations"];
     let harmless = hints["readOnlyHint"] == true;
-    let verb = names::words(&item.name)
-        .into_iter()
-        .next()
-        .unwrap_or_default();
-    if harmless && CHANGES.contains(&verb.as_str()) {
+    let verb = words(&item.name).into_iter().next().unwrap_or_default();
+    if harmless && CHANGING.contains(&verb.as_str()) {
         let detail = format!("`{verb}` changes something, and the tool says that it only reads");
         findings.push(Finding::new("P08", "/annotations/readOnlyHint", detail));
     }

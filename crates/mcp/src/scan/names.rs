@@ -81,7 +81,7 @@ fn one_apart(one: &str, other: &str) -> bool {
 
 /// The words of a name, in lower case: `deleteFile`, `delete_file` and `delete-file`
 /// have the same.
-pub(super) fn words(name: &str) -> Vec<String> {
+pub(crate) fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = ' ';
     for character in name.chars() {
