@@ -200,7 +200,7 @@ fn g1_a_wider_path_asks_and_places_that_open_everything_are_refused() {
                 host.stockade(&["run", "--yes", flag, path.to_str().unwrap(), "--", "true"]);
             assert_eq!(outcome.code, 4, "{path:?} {outcome:?}");
             assert!(
-                outcome.stderr.contains("cannot be shown to a task"),
+                outcome.stderr.contains("cannot be shown inside"),
                 "{outcome:?}"
             );
         }

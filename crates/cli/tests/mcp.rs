@@ -371,6 +371,44 @@ fn a_scan_tells_what_it_finds_as_text_json_and_sarif() {
 }
 
 #[test]
+fn g8_a_lock_that_came_with_a_repository_starts_nothing_before_somebody_agrees() {
+    let (host, folder) = stage(&plain(), "echo ran");
+    assert_eq!(add(&host, &["--yes"]).code, 0);
+    // As if somebody else had written it.
+    let path = folder.join(LOCK);
+    let text = fs::read_to_string(&path).unwrap();
+    let wider = text.replace("\"read\": [", "\"write\": [\".git\"],\n        \"read\": [");
+    assert_ne!(text, wider);
+    fs::write(&path, wider).unwrap();
+    for words in [
+        &["wrap", "notes"][..],
+        &["verify"],
+        &["diff", "notes"],
+        &["approve", "notes", "--yes"],
+    ] {
+        let refused = mcp(&host, words);
+        assert_eq!(refused.code, REFUSED, "{words:?} {refused:?}");
+        assert!(
+            refused.stderr.contains("stockade mcp trust notes"),
+            "{refused:?}"
+        );
+        assert!(!refused.stderr.contains("speaks"), "{refused:?}");
+    }
+    assert_eq!(mcp(&host, &["verify", "--offline"]).code, 0);
+    let asked = mcp(&host, &["trust", "notes"]);
+    assert_eq!(asked.code, REFUSED, "{asked:?}");
+    let git = folder.join(".git");
+    assert!(
+        asked
+            .stdout
+            .contains(&format!("changes  {}", git.display())),
+        "{asked:?}"
+    );
+    assert_eq!(mcp(&host, &["trust", "notes", "--yes"]).code, 0);
+    assert_eq!(mcp(&host, &["verify"]).code, 0);
+}
+
+#[test]
 fn bad_words_and_bad_servers_are_told_in_a_sentence() {
     let (host, folder) = stage(&plain(), "");
     let fails = |words: &[&str], code: i32, part: &str| {

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jsonschema::{PatternOptions, Validator};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use stockade_scan::Formats;
 
 use crate::scan::Phrases;
@@ -128,6 +128,13 @@ fn names(schema: &Value) -> Option<Vec<String>> {
     }
     let properties = schema.get("properties")?.as_object()?;
     Some(properties.keys().cloned().collect())
+}
+
+/// Looks at each text of a request that goes on, but for what the protocol says there.
+pub(crate) fn check_values(params: &Map<String, Value>, keys: &Formats) -> Result<(), Refusal> {
+    let own = params.iter().filter(|(name, _)| *name != "_meta");
+    own.into_iter()
+        .try_for_each(|(name, value)| values(value, name, keys))
 }
 
 /// Looks at each text in `value`, which stands under `name`.

@@ -99,6 +99,16 @@ impl Reason {
         }
     }
 
+    /// In words that are nobody's but ours: the model reads them.
+    pub(crate) fn public(&self) -> String {
+        match self {
+            Self::Found(finding) => scan::rule(finding.rule)
+                .map_or("a rule blocks it", |rule| rule.about)
+                .to_owned(),
+            other => other.text(),
+        }
+    }
+
     /// In words.
     pub fn text(&self) -> String {
         match self {

@@ -23,7 +23,7 @@ use self::{listing::Listing, opening::Opening};
 use crate::{
     catalogue::{Catalogue, Offer, Pins},
     item::ItemKind,
-    message::{INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Outcome, PARSE, RpcError},
+    message::{INTERNAL, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Outcome, PARSE, RpcError},
     result::ResultRules,
     version::Era,
 };
@@ -149,6 +149,9 @@ struct Request {
     id: Id,
     method: String,
     params: Map<String, Value>,
+    /// Whether the lists were fetched while it waited. A server that says at every list
+    /// that it has changed holds nobody up for ever.
+    has_waited: bool,
 }
 
 /// The firewall between one client and one server.
@@ -249,7 +252,13 @@ impl Firewall {
     pub fn from_client(&mut self, line: &[u8], step: &mut Step) {
         match Message::parse(line) {
             Ok(Message::Request { id, method, params }) => {
-                self.client_asks(Request { id, method, params }, step);
+                let request = Request {
+                    id,
+                    method,
+                    params,
+                    has_waited: false,
+                };
+                self.client_asks(request, step);
             }
             Ok(Message::Notification { method, params }) => {
                 self.client_tells(&method, &params, step);
@@ -280,6 +289,10 @@ impl Firewall {
         self.in_flight.insert(request.id.clone(), None);
         if request.method == "ping" {
             return self.reply(&request.id, Outcome::Result(Map::new()), step);
+        }
+        if self.has_failed() {
+            let error = RpcError::new(INTERNAL, "the MCP server does not answer");
+            return self.reply(&request.id, Outcome::Error(error), step);
         }
         self.waiting.push(request);
         self.open_server(step);
@@ -324,7 +337,14 @@ impl Firewall {
                 self.server_tells(&method, params, step);
             }
             Ok(Message::Request { id, method, .. }) => Self::server_asks(&id, &method, step),
-            Err(error) => step.drop_of(true, error.to_string()),
+            Err(error) => {
+                step.drop_of(true, error.to_string());
+                // Whoever waits for that answer hears at least that there is none.
+                if let Some(id) = answered(line) {
+                    let error = RpcError::new(INTERNAL, "the server's answer cannot be read");
+                    self.server_answers(&id, Outcome::Error(error), step);
+                }
+            }
         }
         self.serve_waiting(step);
     }
@@ -372,6 +392,20 @@ impl Firewall {
         number
     }
 
+    /// What the client is told of the server: name and version, if it was approved.
+    fn shown_server(&self) -> Value {
+        let withheld = self
+            .offer
+            .as_ref()
+            .is_none_or(|offer| offer.why_withheld(ItemKind::Server, "").is_some());
+        let info = self.server.only(ItemKind::Server).filter(|_| !withheld);
+        let part = |name: &str| info.and_then(|info| info[name].as_str()).map(short);
+        json!({
+            "name": part("name").unwrap_or_else(|| "mcp-server".to_owned()),
+            "version": part("version").unwrap_or_else(|| "0".to_owned()),
+        })
+    }
+
     /// Answers the client's request `id`.
     fn reply(&mut self, id: &Id, outcome: Outcome, step: &mut Step) {
         if self.in_flight.remove(id).is_none() {
@@ -379,7 +413,7 @@ impl Firewall {
         }
         let outcome = match outcome {
             Outcome::Result(result) if self.client == Some(Era::Modern) => {
-                Outcome::Result(in_modern(result, self.server.only(ItemKind::Server)))
+                Outcome::Result(in_modern(result, &self.shown_server()))
             }
             Outcome::Result(result) => Outcome::Result(in_legacy(result)),
             error @ Outcome::Error(_) => error,
@@ -388,16 +422,21 @@ impl Firewall {
     }
 }
 
+/// The request that a line answers which is no message.
+fn answered(line: &[u8]) -> Option<Id> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let id = line.get("id").filter(|_| line.get("method").is_none())?;
+    id.as_i64().map(Id::Number)
+}
+
 /// A result as modern clients read it.
-fn in_modern(mut result: Map<String, Value>, server: Option<&Value>) -> Map<String, Value> {
+fn in_modern(mut result: Map<String, Value>, server: &Value) -> Map<String, Value> {
     if !result.contains_key("resultType") {
         result.insert("resultType".to_owned(), "complete".into());
     }
-    if let Some(server) = server.filter(|server| server.is_object()) {
-        let meta = result.entry("_meta").or_insert_with(|| json!({}));
-        if let Some(meta) = meta.as_object_mut() {
-            meta.insert(SERVER_INFO.to_owned(), server.clone());
-        }
+    let meta = result.entry("_meta").or_insert_with(|| json!({}));
+    if let Some(meta) = meta.as_object_mut() {
+        meta.insert(SERVER_INFO.to_owned(), server.clone());
     }
     result
 }

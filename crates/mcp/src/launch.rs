@@ -5,7 +5,7 @@ use std::{
     env,
     ffi::OsStr,
     fs::{self, File},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::lock::LockError;
+
+/// The largest file that is digested, in bytes.
+const PROGRAM_MAX: u64 = 2 << 30;
 
 /// How a server is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,14 +48,19 @@ impl Launch {
         let now = files(&self.argv, folder, search_path)?;
         let mut changes = Vec::new();
         for (word, digest) in &self.files {
-            match now.get(word) {
+            let found = now.get(word);
+            let word = stockade_types::visible::line(word.as_bytes());
+            match found {
                 Some(found) if found == digest => {}
                 Some(_) => changes.push(format!("`{word}` is another file than was approved")),
                 None => changes.push(format!("`{word}` is no file any more")),
             }
         }
         let new = now.keys().filter(|word| !self.files.contains_key(*word));
-        changes.extend(new.map(|word| format!("`{word}` was no file when it was approved")));
+        changes.extend(new.map(|word| {
+            let word = stockade_types::visible::line(word.as_bytes());
+            format!("`{word}` was no file when it was approved")
+        }));
         Ok(changes)
     }
 }
@@ -115,7 +123,10 @@ fn digest(path: &Path) -> Result<String, LockError> {
         cause,
     };
     let mut hash = Sha256::new();
-    io::copy(&mut File::open(path).map_err(file)?, &mut hash).map_err(file)?;
+    let mut content = File::open(path).map_err(file)?.take(PROGRAM_MAX);
+    if io::copy(&mut content, &mut hash).map_err(file)? == PROGRAM_MAX {
+        return Err(file(io::Error::other("it is too large for a program")));
+    }
     Ok(format!("sha256:{}", hex::encode(hash.finalize())))
 }
 

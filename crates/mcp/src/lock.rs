@@ -119,7 +119,7 @@ impl Lock {
         };
         let form = |reason: String| LockError::Form {
             path: path.clone(),
-            reason,
+            reason: stockade_types::visible::line(reason.as_bytes()),
         };
         let value = json::parse(&bytes).map_err(|error| form(error.to_string()))?;
         let version = value["version"].as_u64();
@@ -129,7 +129,17 @@ impl Lock {
                 "its version is {version}, and this Stockade knows {FORMAT}; is there a newer one?"
             )));
         }
-        serde_json::from_value(value).map_err(|error| form(error.to_string()))
+        let lock: Self = serde_json::from_value(value).map_err(|error| form(error.to_string()))?;
+        let plain =
+            |text: &str| text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        for (name, entry) in &lock.servers {
+            if !plain(name) || !plain(&entry.approved_at) {
+                return Err(form(format!(
+                    "`{name}` is no name of a server, or has no time"
+                )));
+            }
+        }
+        Ok(lock)
     }
 
     /// Writes the lock to `folder`, as a whole or not at all.
@@ -150,6 +160,7 @@ impl Lock {
         catalogue: &Catalogue,
         approved_at: String,
     ) -> Result<(), LockError> {
+        is_own(folder)?;
         let mut items = Vec::new();
         for item in &catalogue.items {
             items.push(pin(folder, item)?);
@@ -168,6 +179,7 @@ impl Lock {
     /// Deletes contents beside the lock in `folder` that nothing stands for any more.
     pub fn tidy(&self, folder: &Path) -> Result<(), LockError> {
         let path = folder.join(BODIES);
+        is_own(folder)?;
         let file = |cause| LockError::File {
             path: path.clone(),
             cause,
@@ -181,7 +193,7 @@ impl Lock {
         for entry in entries {
             let name = entry.map_err(file)?.file_name();
             let is_known = known.iter().any(|known| name == **known);
-            if name.to_string_lossy().ends_with(".json") && !is_known {
+            if is_body(&name.to_string_lossy()) && !is_known {
                 fs::remove_file(path.join(name)).map_err(file)?;
             }
         }
@@ -211,6 +223,28 @@ impl PinnedItem {
             digest: item.digest()?,
         })
     }
+}
+
+/// Whether a file of that name can be the contents of an item.
+fn is_body(name: &str) -> bool {
+    let digits = name.strip_suffix(".json").unwrap_or_default();
+    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Refuses a folder for contents that leads out of the repository: what is written and
+/// deleted there would be somebody else's.
+fn is_own(folder: &Path) -> Result<(), LockError> {
+    let mut path = folder.to_owned();
+    for part in BODIES.split('/') {
+        path.push(part);
+        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_dir()) {
+            return Err(LockError::Form {
+                path,
+                reason: "it is no folder, and what was approved is kept in one".to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn body_name(digest: ItemDigest) -> String {
@@ -356,6 +390,21 @@ mod tests {
         lock.servers.clear();
         lock.tidy(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path().join(BODIES)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_of_contents_that_leads_elsewhere_is_left_alone() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let theirs = elsewhere.path().join(format!("{}.json", "a".repeat(64)));
+        fs::write(&theirs, "{}").unwrap();
+        fs::create_dir(folder.path().join(".stockade")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), folder.path().join(BODIES)).unwrap();
+        let mut lock = Lock::read(folder.path()).unwrap();
+        assert!(lock.tidy(folder.path()).is_err());
+        let at = "2026-01-01T00:00:00Z".to_owned();
+        let approved = lock.approve(folder.path(), "s", launch(), Era::Legacy, &catalogue(), at);
+        assert!(approved.is_err());
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
     }
 
     #[test]

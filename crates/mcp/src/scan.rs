@@ -46,8 +46,8 @@ impl Finding {
         Self {
             rule,
             weight: self::rule(rule).map_or(Weight::Block, |rule| rule.weight),
-            place: place.to_owned(),
-            detail: detail.into(),
+            place: shown(place),
+            detail: shown(&detail.into()),
         }
     }
 }
@@ -143,6 +143,12 @@ fn pictures(body: &Value, findings: &mut Vec<Finding>) {
             findings.push(Finding::new("P12", &place, quoted(source)));
         }
     }
+}
+
+/// The beginning of `text`, with nothing in it that a terminal obeys.
+fn shown(text: &str) -> String {
+    let short: String = text.chars().take(2 * QUOTED).collect();
+    stockade_types::visible::line(short.as_bytes())
 }
 
 /// The beginning of `text`, for people.

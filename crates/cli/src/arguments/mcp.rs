@@ -67,6 +67,17 @@ pub(crate) enum McpVerb {
         stockade mcp scan --ro . -- python3 server.py\n\n\
         Exit codes: 0 nothing as heavy as --fail-on · 1 could not be scanned · 4 something is")]
     Scan(Scan),
+    /// Agree to what the lock of a repository says of a server; nothing of it is started
+    #[command(
+        after_help = "Examples:\n  stockade mcp trust notes\n  stockade mcp trust notes --yes"
+    )]
+    Trust {
+        /// The server
+        name: String,
+        /// Agree without a question
+        #[arg(long)]
+        yes: bool,
+    },
     /// Approve a server no more
     #[command(after_help = "Examples:\n  stockade mcp rm notes")]
     Rm {

@@ -4,6 +4,7 @@ mod lock;
 mod sarif;
 mod scan;
 mod show;
+mod trust;
 mod wrap;
 
 use std::{
@@ -39,6 +40,7 @@ pub(crate) fn run(arguments: &Mcp, printer: Printer) -> Result<ExitCode, Failure
         McpVerb::Approve { name, consent } => lock::approve(&place, name, consent, printer),
         McpVerb::Verify { names, offline } => lock::verify(&place, names, *offline, printer),
         McpVerb::Scan(scan) => scan::run(&place, scan, printer),
+        McpVerb::Trust { name, yes } => lock::trust(&place, name, *yes, printer),
         McpVerb::Rm { name } => lock::remove(&place, name, printer),
     }
 }
@@ -69,6 +71,12 @@ impl Place {
             .find(|folder| folder.join(LOCK_FILE).exists());
         let folder = above.unwrap_or(&here).to_owned();
         Ok(Self { folder })
+    }
+
+    /// What `path` of a lock leads to.
+    fn real(&self, path: &Path) -> PathBuf {
+        let path = self.folder.join(path);
+        path.canonicalize().unwrap_or(path)
     }
 
     fn read(&self) -> Result<Lock, Failure> {

@@ -17,6 +17,10 @@ use crate::{
 const NEWS_MAX: usize = 16 * 1024;
 /// Resources that a client can have seen.
 const RESOURCES_MAX: usize = 16 * 1024;
+/// Messages of one prompt.
+const MESSAGES_MAX: usize = 64;
+/// The code by which a server asks the person to open an address (2025-11-25).
+const URL_ELICITATION: i64 = -32042;
 /// The longest words of an error.
 const WORDS_MAX: usize = 4 * 1024;
 
@@ -50,34 +54,40 @@ impl Firewall {
         mut result: Map<String, Value>,
         step: &mut Step,
     ) -> Outcome {
-        if let Some(asked) = result
+        let asks = result
             .get("inputRequests")
-            .filter(|asked| **asked != json!({}))
-        {
-            let methods = asked.as_object().into_iter().flatten();
-            let methods = methods.filter_map(|(_, ask)| ask["method"].as_str());
-            let what = methods.map(short).collect::<Vec<_>>().join(", ");
-            let reason = format!("the server asks the person or the model for something ({what})");
+            .is_some_and(|asked| *asked != json!({}));
+        let waits = result
+            .get("resultType")
+            .is_some_and(|kind| kind == "input_required");
+        if asks || waits && self.client == Some(crate::Era::Legacy) {
+            let reason = "the server asks the person or the model for something";
             step.seen.push(Seen::Refused {
-                what: tool.map_or(method, |tool| tool).to_owned(),
+                what: short(tool.unwrap_or(method)),
                 rule: "C07".into(),
-                reason: reason.clone(),
+                reason: reason.to_owned(),
             });
             return match tool {
-                Some(_) => Outcome::Result(result::refusal("C07", &reason)),
+                Some(_) => Outcome::Result(result::refusal("C07", reason)),
                 None => Outcome::Error(RpcError::new(INTERNAL, reason)),
             };
         }
+        self.others(method, &mut result, step);
         match method {
             "tools/call" => {
                 Outcome::Result(self.tool_result(tool.unwrap_or_default(), result, step))
             }
             "resources/list" => {
+                result.retain(|name, _| matches!(&**name, "resources" | "nextCursor"));
                 self.resources_listed(&mut result, step);
                 Outcome::Result(result)
             }
+            "logging/setLevel" => Outcome::Result(Map::new()),
             "prompts/get" => {
-                let messages = result.get_mut("messages").and_then(Value::as_array_mut);
+                let mut messages = result.get_mut("messages").and_then(Value::as_array_mut);
+                if let Some(messages) = &mut messages {
+                    messages.truncate(MESSAGES_MAX);
+                }
                 for message in messages.into_iter().flatten() {
                     self.contents(message.get_mut("content"), method, step);
                 }
@@ -100,10 +110,12 @@ impl Firewall {
         step: &mut Step,
     ) -> Map<String, Value> {
         let check = self.offer.as_ref().and_then(|offer| offer.tool(tool));
+        let check = check.map(crate::Tool::arguments);
         let failed = result.get("isError") == Some(&Value::Bool(true));
-        if let (Some(structured), Some(check), false) =
-            (result.get("structuredContent"), check, failed)
-            && let Err(treated) = self.results.structured(structured, check.arguments())
+        if let Some(structured) = result.get("structuredContent")
+            && let Err(treated) = self
+                .results
+                .structured(structured, check.filter(|_| !failed))
         {
             let refusal = result::refusal(treated.rule, &treated.what);
             note(tool, [treated], step);
@@ -113,17 +125,34 @@ impl Firewall {
         result
     }
 
+    /// Treats members of a result that have no place of their own in its method.
+    fn others(&self, method: &str, result: &mut Map<String, Value>, step: &mut Step) {
+        const KNOWN: [&str; 6] = [
+            "content",
+            "structuredContent",
+            "messages",
+            "contents",
+            "resources",
+            "resultType",
+        ];
+        for (name, member) in result {
+            if !KNOWN.contains(&&**name) {
+                self.contents(Some(member), method, step);
+            }
+        }
+    }
+
     /// Treats what a result says, be it one part or several.
     fn contents(&self, content: Option<&mut Value>, of: &str, step: &mut Step) {
         let treated = match content {
             Some(Value::Array(parts)) => self.results.content(parts, &self.mark),
-            Some(part @ Value::Object(_)) => {
+            Some(part) => {
                 let mut parts = vec![part.take()];
                 let treated = self.results.content(&mut parts, &self.mark);
                 *part = parts.into_iter().next().unwrap_or_default();
                 treated
             }
-            _ => return,
+            None => return,
         };
         note(of, treated, step);
     }
@@ -166,18 +195,27 @@ impl Firewall {
         result.insert("cacheScope".to_owned(), "private".into());
     }
 
-    /// An error's words are read by the model too.
+    /// An error's words are read by the model too, and one kind of error asks the person
+    /// to open an address.
     fn error(&self, mut error: RpcError) -> Outcome {
-        let mut words = vec![json!({ "text": error.message })];
+        if error.code == URL_ELICITATION {
+            let reason = "the server asks the person for something";
+            return Outcome::Error(RpcError::new(INTERNAL, reason));
+        }
+        let end = error.message.floor_char_boundary(WORDS_MAX);
+        let mut words = vec![json!(&error.message[..end])];
+        let data = error
+            .data
+            .filter(|data| data.to_string().len() <= WORDS_MAX);
+        words.extend(data);
         self.results.content(&mut words, &self.mark);
-        let words = words[0]["text"].as_str().unwrap_or_default();
-        let end = words.floor_char_boundary(WORDS_MAX);
-        words[..end].clone_into(&mut error.message);
-        let small = |data: &Value| {
-            data.to_string().len() <= WORDS_MAX
-                && scan::result_instruction(&data.to_string()).is_none()
-        };
-        error.data = error.data.filter(small);
+        let mut words = words.into_iter();
+        let message = words.next().unwrap_or_default();
+        message
+            .as_str()
+            .unwrap_or_default()
+            .clone_into(&mut error.message);
+        error.data = words.next();
         Outcome::Error(error)
     }
 
@@ -192,14 +230,26 @@ impl Firewall {
             PROMPTS_CHANGED => self.list_changed(PROMPTS_CHANGED, step),
             RESOURCES_CHANGED => self.list_changed(RESOURCES_CHANGED, step),
             "notifications/progress" if self.is_awaited(params.get("progressToken")) => {
-                news(method, params, step);
+                self.news(method, params, step);
             }
-            "notifications/message" => news(method, params, step),
+            "notifications/message" => self.news(method, params, step),
             "notifications/subscriptions/acknowledged" | "notifications/cancelled" => {}
             _ => step.drop_of(
                 true,
                 format!("a notification that is not passed on: {}", short(method)),
             ),
+        }
+    }
+
+    /// Passes news on, treated as results are.
+    fn news(&self, method: &str, params: Map<String, Value>, step: &mut Step) {
+        let mut parts = vec![Value::Object(params)];
+        self.results.content(&mut parts, &self.mark);
+        match parts.into_iter().next() {
+            Some(Value::Object(params)) if json!(params).to_string().len() <= NEWS_MAX => {
+                step.tell_client(method, params);
+            }
+            _ => step.drop_of(true, "news that are too long"),
         }
     }
 
@@ -227,27 +277,4 @@ fn note(tool: &str, treated: impl IntoIterator<Item = Treated>, step: &mut Step)
                 what,
             }),
     );
-}
-
-/// Passes news on, without what nobody sees.
-fn news(method: &str, params: Map<String, Value>, step: &mut Step) {
-    let mut params = Value::Object(params);
-    clean(&mut params);
-    match params {
-        Value::Object(params) if Value::Object(params.clone()).to_string().len() <= NEWS_MAX => {
-            step.tell_client(method, params);
-        }
-        _ => step.drop_of(true, "news that are too long"),
-    }
-}
-
-fn clean(value: &mut Value) {
-    match value {
-        Value::String(text) if scan::hidden(text).is_some() => {
-            *text = scan::without_hidden(text).into_owned();
-        }
-        Value::Array(items) => items.iter_mut().for_each(clean),
-        Value::Object(members) => members.values_mut().for_each(clean),
-        _ => {}
-    }
 }

@@ -11,6 +11,8 @@ use crate::{
 
 /// Pages of one list.
 const PAGES_MAX: usize = 64;
+/// All lists together, in bytes of JSON.
+const BYTES_MAX: usize = 8 << 20;
 /// Things in all lists together.
 const ITEMS_MAX: usize = 4096;
 
@@ -34,6 +36,8 @@ pub(super) struct Listing {
     at: usize,
     pages: usize,
     found: Vec<Item>,
+    /// How large all of it is, in bytes of JSON.
+    bytes: usize,
 }
 
 impl Firewall {
@@ -44,6 +48,7 @@ impl Firewall {
             at: 0,
             pages: 0,
             found: Vec::new(),
+            bytes: 0,
         });
         self.next_page(None, step);
     }
@@ -88,7 +93,13 @@ impl Firewall {
             _ => Vec::new(),
         };
         match items_of(kind, entries) {
-            Ok(items) => listing.found.extend(items),
+            Ok(items) => {
+                let sizes = items.iter().map(|item| item.body.to_string().len());
+                listing.bytes += sizes.sum::<usize>();
+                if listing.bytes <= BYTES_MAX {
+                    listing.found.extend(items);
+                }
+            }
             Err(why) => step.drop_of(true, format!("{method}: {why}")),
         }
         listing.pages += 1;
@@ -96,7 +107,9 @@ impl Firewall {
             .get("nextCursor")
             .filter(|cursor| cursor.is_string())
             .cloned();
-        let is_endless = listing.pages >= PAGES_MAX || listing.found.len() > ITEMS_MAX;
+        let is_endless = listing.pages >= PAGES_MAX
+            || listing.found.len() > ITEMS_MAX
+            || listing.bytes > BYTES_MAX;
         if is_endless && cursor.is_some() {
             step.drop_of(true, format!("{method}: the list does not end"));
         }
@@ -134,6 +147,9 @@ impl Firewall {
         }
         self.offer = Some(offer);
         self.served.clear();
+        for request in &mut self.waiting {
+            request.has_waited = true;
+        }
     }
 
     /// The server says that a list has changed: nobody goes by the old one again. The

@@ -9,6 +9,7 @@ use super::{
     Subscription, TOOLS_CHANGED, VERSION, short,
 };
 use crate::{
+    arguments::check_values,
     catalogue::object,
     item::ItemKind,
     message::{
@@ -74,7 +75,8 @@ impl Firewall {
         }
         for request in std::mem::take(&mut self.waiting) {
             let needs = Self::needs(&request.method);
-            if self.is_ready(needs, step) {
+            let has_waited = request.has_waited && self.listing.is_none();
+            if has_waited || self.is_ready(needs, step) {
                 self.serve(request, step);
             } else {
                 self.waiting.push(request);
@@ -113,7 +115,9 @@ impl Firewall {
     }
 
     fn serve(&mut self, request: Request, step: &mut Step) {
-        let Request { id, method, params } = request;
+        let Request {
+            id, method, params, ..
+        } = request;
         if !self.in_flight.contains_key(&id) {
             return;
         }
@@ -200,16 +204,13 @@ impl Firewall {
 
     fn initialized(&self, params: &Map<String, Value>) -> Map<String, Value> {
         let wanted = params.get("protocolVersion").and_then(Value::as_str);
-        let info = self.server.only(ItemKind::Server).cloned();
         let mut result = Map::new();
         result.insert(
             "protocolVersion".to_owned(),
             legacy_for(wanted.unwrap_or_default()).into(),
         );
         result.insert("capabilities".to_owned(), self.capabilities());
-        let unnamed = || json!({ "name": "mcp-server", "version": "0" });
-        let info = info.filter(|info| info["name"].is_string() && info["version"].is_string());
-        result.insert("serverInfo".to_owned(), info.unwrap_or_else(unnamed));
+        result.insert("serverInfo".to_owned(), self.shown_server());
         result.extend(self.instructions());
         result
     }
@@ -259,7 +260,7 @@ impl Firewall {
                 let reason = format!("Unknown tool: {}", short(&name));
                 return self.refuse(id, INVALID_PARAMS, "C01", &tool_of(&name), reason, step);
             };
-            let reason = format!("the tool `{}` is withheld: {}", short(&name), held.text());
+            let reason = format!("the tool `{}` is withheld: {}", short(&name), held.public());
             let rule = held.rule();
             return self.refuse_call(id, &name, rule, &reason, step);
         };
@@ -267,6 +268,9 @@ impl Firewall {
         params.shift_remove("inputResponses");
         let arguments = params.entry("arguments").or_insert_with(|| json!({}));
         if let Err(refusal) = tool.arguments().check(arguments, &self.keys) {
+            return self.refuse_call(id, &name, refusal.rule, &refusal.reason, step);
+        }
+        if let Err(refusal) = check_values(&params, &self.keys) {
             return self.refuse_call(id, &name, refusal.rule, &refusal.reason, step);
         }
         step.seen.push(Seen::Called { tool: short(&name) });
@@ -374,6 +378,16 @@ impl Firewall {
         step: &mut Step,
     ) {
         let Some(era) = self.era() else { return };
+        if let (None, Err(refusal)) = (&tool, check_values(&params, &self.keys)) {
+            return self.refuse(
+                &id,
+                INVALID_PARAMS,
+                refusal.rule,
+                method,
+                refusal.reason,
+                step,
+            );
+        }
         let progress = params
             .get("_meta")
             .and_then(|meta| meta.get("progressToken"))
@@ -467,8 +481,11 @@ fn is_of_family(uri: &str, template: &str) -> bool {
             None => return false,
         }
     }
-    let leaves =
-        uri.split(['/', '\\']).any(|part| part == "..") || uri.to_ascii_lowercase().contains("%2e");
+    let lower = uri.to_ascii_lowercase();
+    let leaves = uri.split(['/', '\\']).any(|part| part == "..")
+        || ["%2e", "%2f", "%5c", "%25"]
+            .iter()
+            .any(|part| lower.contains(part));
     !leaves && (rest.is_empty() || template.ends_with('}'))
 }
 

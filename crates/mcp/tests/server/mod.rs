@@ -49,6 +49,7 @@ pub(crate) struct Server {
     pub(crate) has_no_end: bool,
     pub(crate) is_slow: bool,
     pub(crate) is_deaf: bool,
+    pub(crate) changes_at_every_list: bool,
     pub(crate) keeps: bool,
     pub(crate) ends_at_the_unknown: bool,
     pub(crate) is_silent_at_the_unknown: bool,
@@ -69,6 +70,7 @@ impl Server {
             has_no_end: false,
             is_slow: false,
             is_deaf: false,
+            changes_at_every_list: false,
             keeps: false,
             ends_at_the_unknown: false,
             is_silent_at_the_unknown: false,
@@ -134,9 +136,12 @@ impl Server {
                 return Some(vec![json!({ "jsonrpc": "2.0", "id": id, "error": error })]);
             }
         };
-        Some(vec![
-            json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-        ])
+        let answer = json!({ "jsonrpc": "2.0", "id": id, "result": result });
+        if method == "tools/list" && self.changes_at_every_list {
+            let change = json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" });
+            return Some(vec![change, answer]);
+        }
+        Some(vec![answer])
     }
 
     fn list(&mut self, params: &Value) -> Value {

@@ -26,16 +26,20 @@ const OPENING_AT_ALL: Duration = Duration::from_mins(1);
 /// How long a server may take to answer, and then to end, once its client says nothing
 /// more.
 const ENDING: Duration = Duration::from_secs(5);
+/// How long a server may take to tell all it offers, where nothing else is asked.
+const LISTING_AT_ALL: Duration = Duration::from_mins(2);
 /// How much is read at once, in bytes.
 const PIECE: usize = 64 * 1024;
 /// How much a pipe that can be written to surely takes (pipe(7), `PIPE_BUF`).
 const ATOMIC: usize = 4096;
+/// How much that is gone may still be held.
+const COMPACTED: usize = 1 << 20;
 /// How much waits for one side before nothing more is read from the other.
 const WAITING_MAX: usize = 8 << 20;
 /// How much is told of one step.
 const TOLD_OF_STEP: usize = 64;
-/// Of how many messages that went nowhere is told.
-const DROPPED_TOLD: usize = 200;
+/// Of how much is told at all: who writes more has been seen.
+const TOLD_AT_MOST: usize = 5000;
 
 /// The `main` of the firewall's process; its channel is standard input. Returns when the
 /// client or the server is gone.
@@ -64,8 +68,9 @@ pub fn run() -> io::Result<()> {
         to_server: Some(Sink::new(input)),
         begun: None,
         client_gone: None,
-        dropped: 0,
+        told: 0,
         lists,
+        started: Instant::now(),
     };
     if lists { relay.list() } else { relay.run() }
 }
@@ -136,8 +141,8 @@ impl Sink {
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(_) => return false,
         }
-        if self.left() == 0 {
-            self.waiting.clear();
+        if self.left() == 0 || self.written > COMPACTED {
+            self.waiting.drain(..self.written);
             self.written = 0;
         }
         true
@@ -154,10 +159,11 @@ struct Relay {
     /// When the server was first asked something.
     begun: Option<Instant>,
     client_gone: Option<Instant>,
-    /// Messages that went nowhere.
-    dropped: usize,
+    /// Of how much was told.
+    told: usize,
     /// Whether it only lists.
     lists: bool,
+    started: Instant,
 }
 
 /// What can be done without waiting.
@@ -201,7 +207,7 @@ impl Relay {
                     Ready::ToClient => {}
                     Ready::ToServer => {
                         if self.to_server.as_mut().is_some_and(|sink| !sink.write()) {
-                            self.to_server = None;
+                            self.server_ended(false)?;
                         }
                     }
                     Ready::FromClient => self.read_client(&mut piece)?,
@@ -220,7 +226,8 @@ impl Relay {
             .is_some_and(|since| since.elapsed() > 2 * ENDING);
         let listed =
             self.lists && (self.firewall.catalogue().is_some() || self.firewall.has_failed());
-        gone || listed || self.from_server.is_none() && self.to_client.left() == 0
+        let silent = self.lists && self.started.elapsed() > LISTING_AT_ALL;
+        gone || listed || silent || self.from_server.is_none() && self.to_client.left() == 0
     }
 
     fn wait(&self) -> io::Result<Vec<Ready>> {
@@ -240,16 +247,24 @@ impl Relay {
         if let Some(sink) = to_server.filter(|sink| sink.left() > 0) {
             watch(Ready::ToServer, PollFd::new(&sink.end, PollFlags::OUT));
         }
-        // Who does not read what is said to it is not heard either.
-        let server_reads = to_server.is_none_or(|sink| sink.left() < WAITING_MAX);
-        if let Some(source) = self.from_client.as_ref().filter(|_| server_reads) {
-            watch(Ready::FromClient, PollFd::new(&source.end, PollFlags::IN));
+        // The client is not heard while somebody does not read what is said to it. The
+        // server is: it may be writing, and read afterwards.
+        let all_read = to_server.is_none_or(|sink| sink.left() < WAITING_MAX)
+            && self.to_client.left() < WAITING_MAX;
+        if let Some(source) = &self.from_client {
+            // That it has gone is heard in any case.
+            let flags = if all_read {
+                PollFlags::IN
+            } else {
+                PollFlags::empty()
+            };
+            watch(Ready::FromClient, PollFd::new(&source.end, flags));
         }
         let client_reads = self.to_client.left() < WAITING_MAX;
         if let Some(source) = self.from_server.as_ref().filter(|_| client_reads) {
             watch(Ready::FromServer, PollFd::new(&source.end, PollFlags::IN));
         }
-        let patience = self.begun.is_some() || self.client_gone.is_some();
+        let patience = self.lists || self.begun.is_some() || self.client_gone.is_some();
         let patience = patience.then_some(Timespec {
             tv_sec: 1,
             tv_nsec: 0,
@@ -362,14 +377,17 @@ impl Relay {
         if let Some(sink) = &mut self.to_server {
             sink.waiting.extend(step.to_server);
         }
+        let flooded = self.to_server.as_ref();
+        if flooded.is_some_and(|sink| sink.left() > 4 * WAITING_MAX) {
+            // It asks and asks, and reads no answer.
+            self.from_server = None;
+            self.to_server = None;
+        }
         for seen in step.seen.into_iter().take(TOLD_OF_STEP) {
-            if let Seen::Dropped { .. } = seen {
-                self.dropped += 1;
-                if self.dropped > DROPPED_TOLD {
-                    continue;
-                }
+            self.told += 1;
+            if self.told <= TOLD_AT_MOST {
+                tell(&self.channel, &Told::Seen(seen))?;
             }
-            tell(&self.channel, &Told::Seen(seen))?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use stockade_mcp::{
 };
 use stockade_supervisor::{mcp::Listed, now};
 
-use super::{Place, show};
+use super::{Place, show, trust};
 use crate::{
     arguments::{Add, Consent},
     commands::run::confirm,
@@ -126,7 +126,10 @@ fn approve_in(
     let (folder, era) = (&place.folder, listed.era);
     lock.approve(folder, name, launch, era, &listed.catalogue, now())?;
     lock.write(folder)?;
-    Ok(lock.tidy(folder)?)
+    lock.tidy(folder)?;
+    // As it is read the next time.
+    let lock = place.read()?;
+    trust::note(place, name, place.entry(&lock, name)?)
 }
 
 fn told(place: &Place, name: &str, listed: &Listed, printer: Printer) {
@@ -136,7 +139,7 @@ fn told(place: &Place, name: &str, listed: &Listed, printer: Printer) {
         "`{name}` is approved, {count} items, in {}; clients start it with: stockade mcp wrap {name}",
         path.display()
     ));
-    printer.json(&json!({ "server": name, "items": count, "era": listed.era, "lock": path }));
+    printer.json(&json!({ "server": name, "items": count, "era": listed.era, "lock": path.to_string_lossy() }));
 }
 
 pub(super) fn list(place: &Place, printer: Printer) -> Result<ExitCode, Failure> {
@@ -157,7 +160,8 @@ pub(super) fn list(place: &Place, printer: Printer) -> Result<ExitCode, Failure>
 }
 
 /// What of the server `name` is otherwise than approved.
-fn drifts_of(place: &Place, entry: &Entry) -> Result<(Listed, Vec<Drift>), Failure> {
+fn drifts_of(place: &Place, name: &str, entry: &Entry) -> Result<(Listed, Vec<Drift>), Failure> {
+    trust::require(place, name, entry)?;
     let listed = place.listed(&entry.launch)?;
     let drifts = drift(entry, |item| body(&place.folder, item), &listed.catalogue);
     Ok((listed, drifts))
@@ -166,11 +170,12 @@ fn drifts_of(place: &Place, entry: &Entry) -> Result<(Listed, Vec<Drift>), Failu
 pub(super) fn diff(place: &Place, name: &str, printer: Printer) -> Result<ExitCode, Failure> {
     let lock = place.read()?;
     let entry = place.entry(&lock, name)?;
+    trust::require(place, name, entry)?;
     let files = entry.launch.changes(&place.folder, &host::search_path())?;
     for change in &files {
         printer.line(&format!("~ {change}"));
     }
-    let (_, drifts) = drifts_of(place, entry)?;
+    let (_, drifts) = drifts_of(place, name, entry)?;
     show::drifts(&drifts, printer);
     printer.json(&json!({ "server": name, "launch": files, "items": drifts }));
     let same = files.is_empty() && drifts.is_empty();
@@ -196,12 +201,13 @@ pub(super) fn approve(
 ) -> Result<ExitCode, Failure> {
     let mut lock = place.read()?;
     let entry = place.entry(&lock, name)?;
+    trust::require(place, name, entry)?;
     let launch = entry.launch.clone();
     for change in launch.changes(&place.folder, &host::search_path())? {
         printer.line(&format!("~ {change}"));
     }
     let launch = launch.digested(&place.folder, &host::search_path())?;
-    let (listed, drifts) = drifts_of(place, entry)?;
+    let (listed, drifts) = drifts_of(place, name, entry)?;
     show::drifts(&drifts, printer);
     agree(
         &launch,
@@ -240,7 +246,7 @@ pub(super) fn verify(
             format!("what was approved of {title} is not kept beside the lock")
         }));
         if !offline {
-            let (_, drifts) = drifts_of(place, entry)?;
+            let (_, drifts) = drifts_of(place, name, entry)?;
             changes.extend(drifts.iter().map(|drift| {
                 format!(
                     "{} is not as approved",
@@ -266,6 +272,56 @@ pub(super) fn verify(
     }
     printer.json(&json!({ "as_approved": same, "started": !offline, "servers": results }));
     Ok(code(same))
+}
+
+/// Shows all that the lock says of a server, and has somebody agree to it.
+pub(super) fn trust(
+    place: &Place,
+    name: &str,
+    yes: bool,
+    printer: Printer,
+) -> Result<ExitCode, Failure> {
+    let lock = place.read()?;
+    let entry = place.entry(&lock, name)?;
+    let launch = &entry.launch;
+    let shown = |text: &str| stockade_types::visible::line(text.as_bytes());
+    printer.line(&format!("  runs     {}", shown(&launch.argv.join(" "))));
+    for (what, paths) in [("reads", &launch.read), ("changes", &launch.write)] {
+        for path in paths {
+            let path = place.real(path);
+            printer.line(&format!("  {what:8} {}", shown(&path.to_string_lossy())));
+        }
+    }
+    for variable in &launch.env {
+        printer.line(&format!("  is given {}", shown(variable)));
+    }
+    let mut items = Vec::new();
+    for pinned in &entry.items {
+        let title = stockade_mcp::title(pinned.kind, &pinned.name);
+        let kept = body(&place.folder, pinned).ok_or_else(|| {
+            Failure::failed(format!(
+                "what the lock says of {title} is not kept beside it"
+            ))
+        })?;
+        items.push(Item {
+            kind: pinned.kind,
+            name: pinned.name.clone(),
+            body: kept,
+        });
+    }
+    show::items(&items, printer);
+    for item in &items {
+        show::findings(&item.title(), &scan::scan(item), printer);
+    }
+    if !yes && (printer.is_json() || !confirm("Type `yes` to agree to all of this: ")) {
+        return Err(
+            Failure::new(Kind::Refused, "nothing was agreed to").hint("without a question: --yes")
+        );
+    }
+    trust::note(place, name, entry)?;
+    printer.line(&format!("`{name}` may be started as the lock says"));
+    printer.json(&json!({ "trusted": name, "items": items.len() }));
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn remove(place: &Place, name: &str, printer: Printer) -> Result<ExitCode, Failure> {

@@ -68,12 +68,14 @@ pub(super) fn drifts(drifts: &[Drift], printer: Printer) {
                 printer.line(&format!("~ {name}  {grade}"));
                 for field in fields {
                     let differs = words(field.before.as_ref(), field.after.as_ref(), printer);
-                    printer.line(&format!("    {}  {differs}", field.place));
+                    let place = visible::line(field.place.as_bytes());
+                    printer.line(&format!("    {place}  {differs}"));
                 }
             }
         }
         for permission in &drift.permissions {
             let sign = printer.paint(Tone::Bad, "!");
+            let permission = visible::line(permission.as_bytes());
             printer.line(&format!("    {sign} {permission}"));
         }
     }

@@ -5,7 +5,7 @@ use std::{io, os::fd::AsFd, process::ExitCode};
 use stockade_mcp::{Seen, unpinned};
 use stockade_supervisor::mcp::{FirewallProcess, FirewallSettings, Told};
 
-use super::Place;
+use super::{Place, trust};
 use crate::{
     arguments::Wrap,
     failure::{Failure, Kind},
@@ -19,6 +19,7 @@ pub(super) fn run(place: &Place, wrap: &Wrap, printer: Printer) -> Result<ExitCo
         Some(name) => {
             let lock = place.read()?;
             let entry = place.entry(&lock, name)?;
+            trust::require(place, name, entry)?;
             is_as_approved(place, name, &entry.launch)?;
             let items = entry.items.iter();
             let items = items.map(|item| (item.kind, item.name.clone(), item.digest));
