@@ -1,16 +1,13 @@
 //! What a call may say: what the tool's schema has a place for, and nothing that makes
 //! of a name a command, of a file a credential or of an address the machine's own.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value};
 use stockade_scan::Formats;
 
-use crate::scan::Phrases;
-
-/// The longest of a refused value that is quoted, in characters.
-const QUOTED: usize = 80;
+use crate::{item::short, scan::Phrases};
 
 /// A call that is not made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -305,17 +302,9 @@ fn is_local(address: IpAddr) -> bool {
                 || (first == 100 && (64..128).contains(&second))
         }
         IpAddr::V6(address) => {
-            address.is_unspecified()
-                || address.is_unique_local()
-                || address.is_unicast_link_local()
-                || address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+            address.is_unspecified() || address.is_unique_local() || address.is_unicast_link_local()
         }
     }
-}
-
-fn short(text: &str) -> String {
-    let shown: String = text.chars().take(QUOTED).collect();
-    stockade_types::visible::line(shown.as_bytes())
 }
 
 #[cfg(test)]

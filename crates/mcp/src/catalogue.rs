@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     arguments::ArgumentCheck,
@@ -281,11 +281,6 @@ pub(crate) fn items_of(kind: ItemKind, list: Vec<Value>) -> Result<Vec<Item>, &'
     };
     let items = list.into_iter().map(item).collect::<Option<_>>();
     items.ok_or("an entry of a list has no name")
-}
-
-/// `members` as a value.
-pub(crate) fn object(members: Map<String, Value>) -> Value {
-    Value::Object(members)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use stockade_scan::Formats;
 use self::{listing::Listing, opening::Opening};
 use crate::{
     catalogue::{Catalogue, Offer, Pins},
-    item::ItemKind,
+    item::{ItemKind, short},
     message::{INTERNAL, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, Outcome, PARSE, RpcError},
     result::ResultRules,
     version::Era,
@@ -48,6 +48,14 @@ const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
 const PROMPTS_CHANGED: &str = "notifications/prompts/list_changed";
 const RESOURCES_CHANGED: &str = "notifications/resources/list_changed";
+
+/// Changes of lists: how a modern client asks to be told of them, what tells it, and the
+/// capability by which a server says that it does.
+const CHANGES: [(&str, &str, &str); 3] = [
+    ("toolsListChanged", TOOLS_CHANGED, "tools"),
+    ("promptsListChanged", PROMPTS_CHANGED, "prompts"),
+    ("resourcesListChanged", RESOURCES_CHANGED, "resources"),
+];
 
 /// What the messages of one step come to.
 #[derive(Debug, Default)]
@@ -279,7 +287,8 @@ impl Firewall {
             // An answer would be taken for that to the first one.
             return step.drop_of(false, "an id that is still waited for");
         }
-        if self.in_flight.len() >= IN_FLIGHT_MAX {
+        // What was cancelled waits at the server still.
+        if self.in_flight.len() >= IN_FLIGHT_MAX || self.pending.len() >= 2 * IN_FLIGHT_MAX {
             let error = RpcError::new(INVALID_REQUEST, "too many requests wait for their answers");
             return step.answer(&request.id, Outcome::Error(error));
         }
@@ -447,12 +456,6 @@ fn in_legacy(mut result: Map<String, Value>) -> Map<String, Value> {
         result.shift_remove(name);
     }
     result
-}
-
-/// The beginning of a text from outside, to be shown.
-fn short(text: &str) -> String {
-    let shown: String = text.chars().take(80).collect();
-    stockade_types::visible::line(shown.as_bytes())
 }
 
 impl Step {

@@ -5,10 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use stockade_types::canonical_json;
+use stockade_types::{canonical_json, visible};
 
 /// What comes before an item in its digest: nothing else that is hashed is taken for one.
 const DOMAIN: &[u8] = b"stockade/mcp-item/v1\0";
+
+/// How much of a text from outside stands in a reason, in characters.
+const SHORT: usize = 80;
 
 /// What kind of thing a server offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,11 +87,13 @@ pub fn title(kind: ItemKind, name: &str) -> String {
     if name.is_empty() {
         kind.to_string()
     } else {
-        format!(
-            "{kind} `{}`",
-            stockade_types::visible::line(name.as_bytes())
-        )
+        format!("{kind} `{}`", visible::line(name.as_bytes()))
     }
+}
+
+/// The beginning of a text from outside, to be shown.
+pub(crate) fn short(text: &str) -> String {
+    visible::beginning(text, SHORT)
 }
 
 fn exact(value: &Value) -> Result<(), Inexact> {

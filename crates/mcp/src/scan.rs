@@ -12,12 +12,16 @@ mod schema;
 mod text;
 
 use serde_json::Value;
+use stockade_types::visible;
 
-pub(crate) use self::names::words;
 pub use self::{
     names::look_alike,
     phrases::Phrases,
     rule::{RULES, RuleInfo, Weight, rule},
+};
+pub(crate) use self::{
+    names::words,
+    text::{hidden, without_hidden},
 };
 use crate::item::{Item, ItemKind};
 
@@ -91,7 +95,7 @@ fn texts(value: &Value, place: &str, findings: &mut Vec<Finding>) {
 }
 
 fn text_at(text: &str, place: &str, findings: &mut Vec<Finding>) {
-    if let Some(hidden) = text::hidden(text) {
+    if let Some(hidden) = hidden(text) {
         let detail = format!("invisible characters: {hidden}");
         findings.push(Finding::new("P02", place, detail));
     }
@@ -147,14 +151,12 @@ fn pictures(body: &Value, findings: &mut Vec<Finding>) {
 
 /// The beginning of `text`, with nothing in it that a terminal obeys.
 fn shown(text: &str) -> String {
-    let short: String = text.chars().take(2 * QUOTED).collect();
-    stockade_types::visible::line(short.as_bytes())
+    visible::beginning(text, 2 * QUOTED)
 }
 
 /// The beginning of `text`, for people.
 fn quoted(text: &str) -> String {
-    let shown: String = text.chars().take(QUOTED).collect();
-    let shown = stockade_types::visible::line(shown.as_bytes());
+    let shown = visible::beginning(text, QUOTED);
     format!("“{}”", shown.trim())
 }
 
@@ -166,14 +168,4 @@ pub fn result_instruction(text: &str) -> Option<(&'static str, String)> {
         decode::instruction(text)
             .map(|(how, found)| ("O01", format!("in {how}: {}", quoted(&found))))
     })
-}
-
-/// Whether invisible characters stand in `text`.
-pub fn hidden(text: &str) -> Option<String> {
-    text::hidden(text)
-}
-
-/// `text` without what a terminal obeys and nobody sees.
-pub fn without_hidden(text: &str) -> std::borrow::Cow<'_, str> {
-    text::without_hidden(text)
 }

@@ -22,6 +22,8 @@ mod money;
 #[cfg(feature = "std-vocabulary")]
 mod redacted;
 #[cfg(feature = "std-vocabulary")]
+mod strict_json;
+#[cfg(feature = "std-vocabulary")]
 mod task;
 #[cfg(feature = "std-vocabulary")]
 mod usage;
@@ -39,6 +41,7 @@ pub use self::{
     host::{HostName, HostNameError},
     money::{Money, MoneyError},
     redacted::Redacted,
+    strict_json::StrictJson,
     task::{TaskId, TaskIdError},
     usage::Usage,
     word::UnknownWord,

@@ -26,6 +26,15 @@ pub fn line(bytes: &[u8]) -> String {
     shown
 }
 
+/// The first `most` characters of an untrusted text, as [`line`] shows them.
+pub fn beginning(text: &str, most: usize) -> String {
+    let end = text
+        .char_indices()
+        .nth(most)
+        .map_or(text.len(), |(at, _)| at);
+    line(&text.as_bytes()[..end])
+}
+
 /// Whether a character changes how its neighbours look, or shows nothing.
 ///
 /// Control characters (Unicode class Cc) but the tab; bidirectional controls
@@ -61,6 +70,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_beginning_is_counted_in_characters_of_the_text_itself() {
+        assert_eq!(beginning("äöü", 2), "äö");
+        assert_eq!(beginning("äöü", 3), "äöü");
+        assert_eq!(beginning("\u{200b}ab", 2), "\\u{200b}a");
+    }
 
     #[test]
     fn a_bidirectional_override_is_spelled_out() {

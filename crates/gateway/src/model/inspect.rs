@@ -1,6 +1,6 @@
 use serde_json::Value;
+use stockade_types::StrictJson;
 
-use super::strict_json::StrictJson;
 use crate::{reply::Refusal, settings::ModelApi};
 
 /// Refuses a model request that would make the provider reach the network on

@@ -4,12 +4,11 @@
 mod asked;
 mod call;
 mod inspect;
-mod strict_json;
 mod usage;
 
 use serde_json::Value;
 
-pub(crate) use self::{call::read, inspect::inspect, strict_json::StrictJson, usage::UsageMeter};
+pub(crate) use self::{call::read, inspect::inspect, usage::UsageMeter};
 
 /// The items of the list `key` of `value`; none if it is no list.
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {

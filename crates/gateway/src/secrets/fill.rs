@@ -2,12 +2,12 @@ use std::{fmt::Write as _, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts};
 use serde_json::Value;
+use stockade_types::StrictJson;
 use stockade_vault::{FieldSlot, Slot};
 
 use super::Bound;
 use crate::{
     credential::{self, unescaped},
-    model::StrictJson,
     settings::SecretSlot,
 };
 

@@ -2,12 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    Firewall, PROMPTS_CHANGED, Purpose, RESOURCES_CHANGED, Seen, Step, TOOLS_CHANGED, short,
-};
+use super::{Firewall, PROMPTS_CHANGED, Purpose, RESOURCES_CHANGED, Seen, Step, TOOLS_CHANGED};
 use crate::{
     catalogue::items_of,
-    item::ItemKind,
+    item::{ItemKind, short},
     message::{INTERNAL, Id, Outcome, RpcError},
     result::{self, Treated},
     scan::{self, Weight},

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{Firewall, Purpose, RESOURCES_CHANGED, Seen, Step};
 use crate::{
     catalogue::{Offer, items_of},
-    item::{Item, ItemKind},
+    item::{Item, ItemKind, short},
     message::Outcome,
 };
 
@@ -84,7 +84,7 @@ impl Firewall {
             Outcome::Result(result) => result,
             Outcome::Error(error) => {
                 // What it cannot list it does not offer.
-                step.drop_of(true, format!("{method}: {}", super::short(&error.message)));
+                step.drop_of(true, format!("{method}: {}", short(&error.message)));
                 Map::new()
             }
         };
@@ -140,7 +140,7 @@ impl Firewall {
         for held in offer.withheld.iter().filter(|held| !before.contains(held)) {
             step.seen.push(Seen::Withheld {
                 kind: held.kind,
-                name: super::short(&held.name),
+                name: short(&held.name),
                 rule: held.reason.rule().into(),
                 reason: held.reason.text(),
             });

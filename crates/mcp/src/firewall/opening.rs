@@ -4,12 +4,12 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    CLIENT_CAPABILITIES, CLIENT_INFO, Firewall, LOG_LEVEL, Purpose, SERVER_INFO, Seen, Step,
-    VERSION, short,
+    CHANGES, CLIENT_CAPABILITIES, CLIENT_INFO, Firewall, LOG_LEVEL, Purpose, SERVER_INFO, Seen,
+    Step, VERSION,
 };
 use crate::{
-    catalogue::{Catalogue, object},
-    item::ItemKind,
+    catalogue::Catalogue,
+    item::{ItemKind, short},
     message::{INTERNAL, Outcome, RpcError},
     version::{Era, LEGACY, MODERN, NEWEST_LEGACY},
 };
@@ -161,18 +161,14 @@ impl Firewall {
     /// Has a modern server tell when its lists change.
     fn listen(&mut self, step: &mut Step) {
         let mut wanted = Map::new();
-        for (capability, name) in [
-            ("tools", "toolsListChanged"),
-            ("prompts", "promptsListChanged"),
-            ("resources", "resourcesListChanged"),
-        ] {
+        for (name, _, capability) in CHANGES {
             if self.can(capability)["listChanged"] == true {
                 wanted.insert(name.to_owned(), true.into());
             }
         }
         if !wanted.is_empty() {
             let mut params = Map::new();
-            params.insert("notifications".to_owned(), object(wanted));
+            params.insert("notifications".to_owned(), Value::Object(wanted));
             let params = self.in_era(params, Era::Modern);
             self.ask_server("subscriptions/listen", params, Purpose::Listening, step);
         }
@@ -208,7 +204,7 @@ impl Firewall {
             }
         }
         if !meta.is_empty() {
-            params.insert("_meta".to_owned(), object(meta));
+            params.insert("_meta".to_owned(), Value::Object(meta));
         }
         params
     }

@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Firewall, PROMPTS_CHANGED, Purpose, RESOURCES_CHANGED, Request, SUBSCRIPTION, Seen, Step,
-    Subscription, TOOLS_CHANGED, VERSION, short,
+    CHANGES, Firewall, PROMPTS_CHANGED, Purpose, RESOURCES_CHANGED, Request, SUBSCRIPTION, Seen,
+    Step, Subscription, TOOLS_CHANGED, VERSION,
 };
 use crate::{
     arguments::check_values,
-    catalogue::object,
-    item::ItemKind,
+    item::{ItemKind, short},
     message::{
         INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Outcome, RpcError,
         UNSUPPORTED_VERSION,
@@ -22,13 +21,6 @@ use crate::{
 
 /// Subscriptions of one client.
 const SUBSCRIPTIONS_MAX: usize = 16;
-
-/// Notifications of changed lists, and how a modern client asks for them.
-const CHANGES: [(&str, &str, &str); 3] = [
-    ("toolsListChanged", TOOLS_CHANGED, "tools"),
-    ("promptsListChanged", PROMPTS_CHANGED, "prompts"),
-    ("resourcesListChanged", RESOURCES_CHANGED, "resources"),
-];
 
 impl Firewall {
     /// Learns or checks the client's era by its `request`.
@@ -194,7 +186,7 @@ impl Firewall {
                 shown.insert(name.to_owned(), json!({}));
             }
         }
-        object(shown)
+        Value::Object(shown)
     }
 
     fn instructions(&self) -> Option<(String, Value)> {
@@ -421,7 +413,7 @@ impl Firewall {
         }
         let mut told = Map::new();
         told.insert("_meta".to_owned(), json!({ SUBSCRIPTION: id.to_value() }));
-        told.insert("notifications".to_owned(), object(granted));
+        told.insert("notifications".to_owned(), Value::Object(granted));
         step.tell_client("notifications/subscriptions/acknowledged", told);
         self.subscriptions.push(Subscription { id, kinds });
     }

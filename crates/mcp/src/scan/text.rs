@@ -20,7 +20,7 @@ fn is_hidden(character: char) -> bool {
 }
 
 /// The invisible characters of `text`, if it has any.
-pub(super) fn hidden(text: &str) -> Option<String> {
+pub(crate) fn hidden(text: &str) -> Option<String> {
     let mut found = text.chars().filter(|character| is_hidden(*character));
     let mut names = String::new();
     for character in found.by_ref().take(NAMED) {
@@ -36,7 +36,7 @@ pub(super) fn hidden(text: &str) -> Option<String> {
 }
 
 /// `text` without them, and without the sequences that a terminal obeys.
-pub(super) fn without_hidden(text: &str) -> Cow<'_, str> {
+pub(crate) fn without_hidden(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
     }

@@ -108,6 +108,5 @@ fn words(before: Option<&Value>, after: Option<&Value>, printer: Printer) -> Str
 
 fn short(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
-    let shown: String = line.chars().take(SHORT).collect();
-    visible::line(shown.as_bytes())
+    visible::beginning(line, SHORT)
 }

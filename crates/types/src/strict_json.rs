@@ -3,10 +3,12 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A JSON value in which no object names a key twice: parsers differ in which
-/// of the two they take, and so would we and the upstream.
+/// A JSON value in which no object names a key twice, in whatever letters: readers
+/// differ in which of the two they take.
+///
+/// Depth is bounded by `serde_json` (127), and the order of names stays.
 #[derive(Debug)]
-pub(crate) struct StrictJson(pub(crate) Value);
+pub struct StrictJson(pub Value);
 
 impl<'de> Deserialize<'de> for StrictJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -40,27 +42,35 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("a number is too large"))?;
+        Ok(Value::Number(number))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+        Ok(value.into())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(StrictJson(value)) = sequence.next_element()? {
-            values.push(value);
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(StrictJson(item)) = items.next_element()? {
+            array.push(item);
         }
-        Ok(Value::Array(values))
+        Ok(Value::Array(array))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some((key, StrictJson(value))) = entries.next_entry::<String, StrictJson>()? {
-            if object.insert(key, value).is_some() {
-                return Err(A::Error::custom("an object names one key twice"));
+        while let Some(name) = members.next_key::<String>()? {
+            if object.contains_key(&name) {
+                let name: String = name.chars().take(80).collect();
+                return Err(A::Error::custom(format!("the key {name:?} stands twice")));
             }
+            let StrictJson(value) = members.next_value()?;
+            object.insert(name, value);
         }
         Ok(Value::Object(object))
     }
