@@ -13,7 +13,7 @@ use crate::{
     hook::PATIENCE,
     host_config::{HostConfig, name},
     kind::Agent,
-    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, Mode},
+    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, McpServer, Mode},
     route::{Api, RouteTemplate},
 };
 
@@ -175,6 +175,7 @@ fn state(request: &LaunchRequest<'_>, theme: Option<&str>) -> Value {
     let tail = request.placeholder.len().saturating_sub(APPROVED_KEY_TAIL);
     let approved = request.placeholder.get(tail..).unwrap_or_default();
     json!({
+        "mcpServers": McpServer::json(request.mcp_servers),
         "hasCompletedOnboarding": true,
         "theme": theme.unwrap_or("dark"),
         "autoUpdates": false,

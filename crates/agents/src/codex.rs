@@ -14,7 +14,7 @@ use crate::{
     hook::PATIENCE,
     host_config::{HostConfig, name},
     kind::Agent,
-    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, Mode},
+    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, McpServer, Mode},
     route::Api,
 };
 
@@ -173,6 +173,16 @@ fn settings(request: &LaunchRequest<'_>, theme: Option<&str>) -> Table {
         ("supports_websockets", false.into()),
     ]);
     set("model_providers", table([(PROVIDER, provider)]));
+    let server = |server: &McpServer| {
+        let (command, arguments) = server.parts();
+        let entry = table([
+            ("command", command.into()),
+            ("args", arguments.to_vec().into()),
+        ]);
+        (server.name.clone(), entry)
+    };
+    let servers = request.mcp_servers.iter().map(server);
+    set("mcp_servers", Value::Table(servers.collect()));
     if let Some(theme) = theme {
         set("tui", table([("theme", theme.into())]));
     }

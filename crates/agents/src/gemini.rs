@@ -13,7 +13,7 @@ use crate::{
     hook::PATIENCE,
     host_config::{HostConfig, name},
     kind::Agent,
-    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, Mode},
+    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, McpServer, Mode},
     route::Api,
 };
 
@@ -80,7 +80,7 @@ impl Agent for Gemini {
         let theme = name(config.json(".gemini", "settings.json")["ui"]["theme"].as_str());
         launch.files.push(HomeFile::json(
             ".gemini/settings.json",
-            &settings(theme.as_deref(), request.hook),
+            &settings(theme.as_deref(), request),
         )?);
         launch
             .files
@@ -95,10 +95,11 @@ impl Agent for Gemini {
     }
 }
 
-fn settings(theme: Option<&str>, hook: Option<&str>) -> Value {
+fn settings(theme: Option<&str>, request: &LaunchRequest<'_>) -> Value {
     let mut settings = json!({
         "general": { "enableAutoUpdate": false, "enableAutoUpdateNotification": false },
         "ide": { "enabled": false, "hasSeenNudge": true },
+        "mcpServers": McpServer::json(request.mcp_servers),
         "privacy": { "usageStatisticsEnabled": false },
         "security": {
             "auth": { "selectedType": "gemini-api-key" },
@@ -110,7 +111,7 @@ fn settings(theme: Option<&str>, hook: Option<&str>) -> Value {
     if let Some(theme) = theme {
         settings["ui"] = json!({ "theme": theme });
     }
-    if let Some(client) = hook {
+    if let Some(client) = request.hook {
         let command = format!("{client} gemini");
         settings["hooksConfig"] = json!({ "enabled": true });
         // It counts in milliseconds.

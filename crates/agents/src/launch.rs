@@ -47,6 +47,42 @@ pub struct LaunchRequest<'a> {
     /// The program inside that the agent asks before each tool call, if it does; a
     /// path without blanks.
     pub hook: Option<&'a str>,
+    /// Its MCP servers beside those that the project has.
+    pub mcp_servers: &'a [McpServer],
+}
+
+/// An MCP server that the agent starts as a program of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct McpServer {
+    /// How its tools are called: letters, digits, `-` and `_`.
+    pub name: String,
+    /// Program and arguments, as paths inside.
+    pub command: Vec<String>,
+}
+
+impl McpServer {
+    /// The program, and its arguments.
+    pub(crate) fn parts(&self) -> (&str, &[String]) {
+        let (program, arguments) = self.command.split_first().unzip();
+        (
+            program.map_or("", String::as_str),
+            arguments.unwrap_or_default(),
+        )
+    }
+
+    /// Servers by name in JSON, each as program and arguments.
+    pub(crate) fn json(servers: &[Self]) -> serde_json::Value {
+        let entry = |server: &Self| {
+            let (command, args) = server.parts();
+            let entry = serde_json::json!({ "command": command, "args": args });
+            (server.name.clone(), entry)
+        };
+        servers
+            .iter()
+            .map(entry)
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
 }
 
 /// A file that is written into the private home before the start.

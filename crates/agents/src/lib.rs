@@ -36,6 +36,8 @@ pub use self::{
     find::{Found, MountKind, ToolMount, find, find_cached},
     hook::{EVENT_MAX, HookError, Opinion, Tool, ToolCall},
     kind::{AgentKind, UnknownAgent},
-    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, Mode, command, launch, route},
+    launch::{
+        HomeFile, Launch, LaunchRequest, ManagedFile, McpServer, Mode, command, launch, route,
+    },
     route::{Api, Endpoint, RouteTemplate, SigningTemplate},
 };

@@ -5,7 +5,7 @@
 //! under `~/.local/share`, `~/.local/state`, `~/.cache` and `~/.config`; it
 //! also writes `.git/opencode`. Exit code 0 says that the session ended.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use stockade_types::env;
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     hook::PATIENCE,
     host_config::{HostConfig, name},
     kind::Agent,
-    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, Mode},
+    launch::{HomeFile, Launch, LaunchRequest, ManagedFile, McpServer, Mode},
     route::Api,
 };
 
@@ -148,7 +148,7 @@ impl Agent for Opencode {
             .or_else(|| name(config.json(DIRECTORY, "opencode.json")["theme"].as_str()));
         launch.files.push(HomeFile::json(
             ".config/opencode/opencode.json",
-            &settings(provider),
+            &settings(provider, request.mcp_servers),
         )?);
         if let Some(theme) = theme {
             let terminal = json!({ "theme": theme });
@@ -180,8 +180,13 @@ impl Agent for Opencode {
 /// The plug-in, with names in the place of what is put in.
 const PLUGIN: &str = include_str!("opencode.js");
 
-fn settings(provider: &Provider) -> Value {
+fn settings(provider: &Provider, servers: &[McpServer]) -> Value {
+    let server = |server: &McpServer| {
+        let entry = json!({ "type": "local", "command": server.command, "enabled": true });
+        (server.name.clone(), entry)
+    };
     json!({
+        "mcp": servers.iter().map(server).collect::<Map<_, _>>(),
         "autoupdate": false,
         "share": "disabled",
         // Without this it would offer its maker's free models as well.

@@ -7,8 +7,8 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use stockade_agents::{
-    AgentError, AgentKind, Api, Found, Launch, LaunchRequest, Mode, RouteTemplate, command, launch,
-    route,
+    AgentError, AgentKind, Api, Found, Launch, LaunchRequest, McpServer, Mode, RouteTemplate,
+    command, launch, route,
 };
 use tempfile::TempDir;
 
@@ -39,6 +39,7 @@ fn request<'a>() -> LaunchRequest<'a> {
         workspace: Path::new("/work space/repo"),
         host_config: None,
         hook: None,
+        mcp_servers: &[],
     }
 }
 
@@ -499,6 +500,53 @@ fn requests_that_cannot_work_are_refused() {
             launch_error(kind, &request),
             AgentError::Model { .. }
         ));
+    }
+}
+
+#[test]
+fn each_agent_knows_its_mcp_servers_by_its_own_settings() {
+    let servers = [McpServer {
+        name: "files".to_owned(),
+        command: vec!["/opt/stockade/mcp".to_owned(), "files".to_owned()],
+    }];
+    let request = LaunchRequest {
+        mcp_servers: &servers,
+        ..request()
+    };
+    for (kind, path, place) in [
+        (
+            AgentKind::Claude,
+            ".claude.json",
+            "/mcpServers/files/args/0",
+        ),
+        (
+            AgentKind::Gemini,
+            ".gemini/settings.json",
+            "/mcpServers/files/args/0",
+        ),
+        (
+            AgentKind::Opencode,
+            ".config/opencode/opencode.json",
+            "/mcp/files/command/1",
+        ),
+        (
+            AgentKind::Codex,
+            ".codex/config.toml",
+            "/mcp_servers/files/args/0",
+        ),
+    ] {
+        let launch = start(kind, &request);
+        let text = file(&launch, path).unwrap();
+        let settings: Value = if kind == AgentKind::Codex {
+            toml::from_str(text).unwrap()
+        } else {
+            serde_json::from_str(text).unwrap()
+        };
+        assert_eq!(
+            settings.pointer(place),
+            Some(&json!("files")),
+            "{kind}: {text}"
+        );
     }
 }
 

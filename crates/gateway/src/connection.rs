@@ -23,6 +23,7 @@ use crate::{
     exchange::Gatekeeper,
     head::{HEAD_MAX, Target},
     hook::Hooks,
+    mcp::{self, McpServers},
     record::bounded,
     reply::ReplyBody,
     server::OriginalDestination,
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) authority: CertificateAuthority,
     pub(crate) names: Arc<FakeAddresses>,
     pub(crate) hooks: Hooks,
+    pub(crate) mcp: Arc<dyn McpServers>,
     pub(crate) original_destination: Arc<dyn OriginalDestination>,
 }
 
@@ -69,6 +71,9 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     };
     if address == SocketAddr::V4(hook::ADDRESS) {
         return shared.hooks.serve(stream, &shared.gatekeeper.record).await;
+    }
+    if address == SocketAddr::V4(stockade_types::mcp::ADDRESS) {
+        return mcp::serve(stream, &*shared.mcp).await;
     }
     let name = shared.names.name(address.ip());
     if let Err(closed) = classify(stream, name, address, &shared).await {

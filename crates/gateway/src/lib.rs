@@ -25,6 +25,7 @@ mod error;
 mod exchange;
 mod head;
 mod hook;
+mod mcp;
 mod meter;
 mod model;
 mod outbound;
@@ -44,6 +45,7 @@ pub use self::{
     authority::CertificateAuthority,
     error::{GatewayError, ResolveError, SettingsError},
     hook::{Advised, Adviser},
+    mcp::McpServers,
     meter::{Asked, Bill, Meter, Metered, ModelCall, Settlement, Spent, ToolCall, Unpaid},
     outbound::{Fingerprints, OwnSources},
     policy::{Judged, Outgoing, Policy, PolicyAnswer, PolicyRule},

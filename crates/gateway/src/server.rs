@@ -15,6 +15,7 @@ use crate::{
     error::GatewayError,
     exchange::{Court, Gatekeeper},
     hook::{Adviser, Hooks},
+    mcp::McpServers,
     meter::Meter,
     outbound::OwnSources,
     policy::Policy,
@@ -80,6 +81,8 @@ pub struct Gateway {
     pub policy: Arc<dyn Policy>,
     /// Who answers agents' hooks.
     pub adviser: Arc<dyn Adviser>,
+    /// Who holds the task's MCP servers.
+    pub mcp: Arc<dyn McpServers>,
     /// How a connection's destination is told.
     pub original_destination: Arc<dyn OriginalDestination>,
 }
@@ -121,6 +124,7 @@ impl Gateway {
             authority: self.authority,
             names: Arc::clone(&names),
             hooks: Hooks::new(self.adviser),
+            mcp: self.mcp,
             original_destination: self.original_destination,
         });
         let mut servers = Servers {

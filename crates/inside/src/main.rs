@@ -1,6 +1,6 @@
 //! Process 1 of a sandbox: starts commands, reaps, and ends with its socket. Under
-//! other names the same executable is what agents' hooks run, and what a command needs
-//! before it starts.
+//! other names the same executable is what agents' hooks run, what leads to MCP servers
+//! outside, and what a command needs before it starts.
 //!
 //! Process 1 runs with no privilege, no network code and no parser but that of the
 //! supervisor's own requests. It is executed from a sealed memory file, so
@@ -10,6 +10,7 @@
 
 mod hook;
 mod kernel;
+mod mcp;
 mod prelude;
 mod program;
 mod spawn;
@@ -75,8 +76,12 @@ fn main() -> ExitCode {
     if name == prelude::NAME {
         return prelude::run(arguments);
     }
-    if Path::new(&name).file_name() == Some(OsStr::new(hook::NAME)) {
+    let known = Path::new(&name).file_name();
+    if known == Some(OsStr::new(hook::NAME)) {
         return hook::run(arguments);
+    }
+    if known == Some(OsStr::new(mcp::NAME)) {
+        return mcp::run(arguments);
     }
     let options: Vec<_> = arguments.collect();
     let is_given = |option: &str| options.iter().any(|given| given == option);

@@ -7,7 +7,7 @@ use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value};
 use stockade_scan::Formats;
 
-use crate::{item::short, scan::Phrases};
+use crate::{item::short, scan::Spoken};
 
 /// A call that is not made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,7 +237,7 @@ fn is_credential_file(text: &str) -> bool {
             last.as_str(),
             ".netrc" | ".npmrc" | ".pypirc" | ".git-credentials" | ".pgpass"
         )
-        || Phrases::get().credential(text).is_some()
+        || Spoken::of(text).credential().is_some()
 }
 
 /// The host of `text`, if that is an address of the web.

@@ -16,11 +16,11 @@ use stockade_types::visible;
 
 pub use self::{
     names::look_alike,
-    phrases::Phrases,
     rule::{RULES, RuleInfo, Weight, rule},
 };
 pub(crate) use self::{
     names::words,
+    phrases::Spoken,
     text::{hidden, without_hidden},
 };
 use crate::item::{Item, ItemKind};
@@ -99,14 +99,14 @@ fn text_at(text: &str, place: &str, findings: &mut Vec<Finding>) {
         let detail = format!("invisible characters: {hidden}");
         findings.push(Finding::new("P02", place, detail));
     }
-    let phrases = Phrases::get();
-    if let Some(found) = phrases.instruction(text) {
+    let spoken = Spoken::of(text);
+    if let Some(found) = spoken.instruction() {
         findings.push(Finding::new("P01", place, quoted(&found)));
-    } else if let Some((how, found)) = decode::instruction(text) {
+    } else if let Some((how, found)) = decode::instruction(text, &spoken) {
         let detail = format!("in {how}: {}", quoted(&found));
         findings.push(Finding::new("P03", place, detail));
     }
-    if let Some(found) = phrases.credential(text) {
+    if let Some(found) = spoken.credential() {
         findings.push(Finding::new("P05", place, quoted(&found)));
     }
     if text.len() > LONG {
@@ -162,10 +162,10 @@ fn quoted(text: &str) -> String {
 
 /// A text of a result that reads as if it told the model what to do, and what of it.
 pub fn result_instruction(text: &str) -> Option<(&'static str, String)> {
-    let phrases = Phrases::get();
-    let plain = phrases.instruction(text).or_else(|| phrases.order(text));
+    let spoken = Spoken::of(text);
+    let plain = spoken.instruction().or_else(|| spoken.order());
     plain.map(|found| ("O01", quoted(&found))).or_else(|| {
-        decode::instruction(text)
+        decode::instruction(text, &spoken)
             .map(|(how, found)| ("O01", format!("in {how}: {}", quoted(&found))))
     })
 }

@@ -9,7 +9,6 @@ use ::landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
-use stockade_types::hook::CLIENT;
 
 use crate::{
     error::{During, Layer, SandboxError},
@@ -75,7 +74,6 @@ pub(crate) fn rules(spec: &SandboxSpec) -> Vec<Rule> {
         // Threads write their own `comm`, `oom_score_adj` and the like.
         ("/proc", read | AccessFs::WriteFile),
         ("/etc", read),
-        (CLIENT, read),
         ("/", AccessFs::ReadDir.into()),
     ];
     let fixed = fixed
@@ -88,7 +86,8 @@ pub(crate) fn rules(spec: &SandboxSpec) -> Vec<Rule> {
         };
         (grant.target.clone(), rights)
     });
-    needed(fixed.chain(granted).collect())
+    let clients = spec.clients.iter().map(|path| (path.clone(), read));
+    needed(fixed.chain(granted).chain(clients).collect())
 }
 
 /// Without the rules below others that allow at least as much: each costs every

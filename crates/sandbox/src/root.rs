@@ -12,8 +12,6 @@ use rustix::{
     mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount},
 };
 
-use stockade_types::hook::CLIENT;
-
 use crate::{
     error::{During, Layer, SandboxError},
     files::{BUNDLE, TRUST_STORE},
@@ -82,10 +80,10 @@ pub(crate) fn build(
             write(root, Path::new(TRUST_STORE), &pkcs12(&file.content))?;
         }
     }
-    if spec.hook_client {
-        let client = write(root, Path::new(CLIENT), INSIDE)?;
+    for client in &spec.clients {
+        let client = write(root, client, INSIDE)?;
         rustix::fs::fchmod(&client, Mode::from_raw_mode(0o555))
-            .during(Layer::Files, "make the hook client executable")?;
+            .during(Layer::Files, "make a client executable")?;
     }
     // What Landlock refuses and nothing else does; see `landlock::holds`.
     drop(
@@ -111,6 +109,17 @@ pub(crate) fn build(
         ..MountAttributes::default()
     };
     set_mount_attributes(root, read_only).during(Layer::Files, "make the root read-only")
+}
+
+/// Lets nothing change what is mounted at `path`.
+pub(crate) fn make_read_only(root: &OwnedFd, path: &Path) -> Result<(), SandboxError> {
+    let read_only = MountAttributes {
+        set: READ_ONLY,
+        ..MountAttributes::default()
+    };
+    find(root, path)
+        .and_then(|mount| set_mount_attributes(&mount, read_only))
+        .during(Layer::Workspace, "make it read-only")
 }
 
 /// An empty file system for the folder `path`.

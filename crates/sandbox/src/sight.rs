@@ -2,8 +2,6 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use stockade_types::hook::CLIENT;
-
 use crate::{
     root::SCRATCH,
     spec::{Grant, SandboxSpec},
@@ -88,7 +86,7 @@ impl SandboxSpec {
 
     fn at(&self, inside: PathBuf) -> Sight<'_> {
         let covered = self.covers.iter().any(|cover| cover.over == inside);
-        let client = self.hook_client && inside == Path::new(CLIENT);
+        let client = self.clients.contains(&inside);
         if covered || client || self.files.iter().any(|file| file.path == inside) {
             return Sight::Made { inside };
         }
@@ -179,7 +177,7 @@ mod tests {
             limits: Limits::default(),
             nested: false,
             watch_execs: false,
-            hook_client: false,
+            clients: Vec::new(),
         }
     }
 

@@ -37,10 +37,11 @@ pub struct SandboxSpec {
     /// [`ExecWatch`](crate::ExecWatch).
     #[serde(default)]
     pub watch_execs: bool,
-    /// Whether the program is there by which agents' hooks tell tool calls, at
-    /// [`CLIENT`](stockade_types::hook::CLIENT).
+    /// Where the program stands that speaks to the gateway for others: for agents' hooks
+    /// at [`hook::CLIENT`](stockade_types::hook::CLIENT), for clients of MCP at
+    /// [`mcp::CLIENT`](stockade_types::mcp::CLIENT). What it does it tells by its name.
     #[serde(default)]
-    pub hook_client: bool,
+    pub clients: Vec<PathBuf>,
 }
 
 /// Kernel ids that belong to one task.
@@ -209,6 +210,8 @@ pub enum Isolation {
     Contained,
     /// Its home is empty, and its network is its own `lo` alone.
     Tightened,
+    /// The same, and the workspace cannot be changed.
+    Reading,
 }
 
 /// The user id and group id that the agent sees as its own.

@@ -49,7 +49,7 @@ fn spec(folder: &Path, limits: Limits) -> SandboxSpec {
         limits,
         nested: false,
         watch_execs: false,
-        hook_client: false,
+        clients: Vec::new(),
     }
 }
 

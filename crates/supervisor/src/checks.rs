@@ -168,7 +168,7 @@ fn judges(path: &Path, command: &str) -> bool {
 /// without the agent's repository.
 fn spec(plan: &Plan, task: &TaskDirectory, merged: &PoolEntry, folder: &Path) -> SandboxSpec {
     let mut spec = plan.sandbox.clone();
-    spec.hook_client = false;
+    spec.clients.clear();
     spec.grants
         .retain(|grant| grant.target != Path::new(AGENT_GIT_INSIDE));
     for grant in &mut spec.grants {

@@ -45,6 +45,9 @@ pub struct Contract {
     /// Each secret that it may use without holding it, and where.
     #[serde(default)]
     pub secrets: Vec<String>,
+    /// Each MCP server that it may use, and what that sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mcp: Vec<String>,
     /// What is planted to catch whoever searches for keys.
     #[serde(default)]
     pub honeytoken: Option<String>,
@@ -245,6 +248,9 @@ impl Contract {
         }
         for secret in &self.secrets {
             line("secret", secret);
+        }
+        for server in &self.mcp {
+            line("MCP server", server);
         }
         if let Some(planted) = &self.honeytoken {
             line("honeytoken", planted);

@@ -35,6 +35,7 @@ use crate::{
     fingerprints::Fingerprints,
     guarded::{self, HiddenValue},
     judge::Judge,
+    mcp::Servers,
     meter::Meter,
     part::{self, Part},
     secrets::HeldSecrets,
@@ -57,6 +58,9 @@ pub struct Keys {
     /// The caller's environment, if a secret comes from a command, or a command tells
     /// of questions.
     pub(crate) environment: Environment,
+    /// Values of variables that MCP servers are given.
+    #[serde(default)]
+    pub(crate) variables: BTreeMap<String, SecretText>,
     /// Values of files that are hidden, with how each is called.
     #[serde(default)]
     pub(crate) hidden: Vec<(String, SecretText)>,
@@ -88,6 +92,11 @@ impl Keys {
     /// Adds the key of a model.
     pub fn add_model(&mut self, name: &str, key: Redacted<String>) {
         self.models.insert(name.to_owned(), SecretText(key));
+    }
+
+    /// Adds a variable that an MCP server is given.
+    pub fn add_variable(&mut self, name: &str, value: Redacted<String>) {
+        self.variables.insert(name.to_owned(), SecretText(value));
     }
 
     /// Has the values of hidden files looked for in all that leaves.
@@ -141,7 +150,8 @@ impl GatewayProcess {
 
     /// Waits for the certificate of its authority, in PEM.
     pub(crate) fn authority(&self) -> Result<String, SupervisorError> {
-        match hear(&self.channel, &mut vec![0; MESSAGE_MAX]).map_err(failed)? {
+        let (heard, _) = hear(&self.channel, &mut vec![0; MESSAGE_MAX]).map_err(failed)?;
+        match heard {
             Heard::Authority(authority) => Ok(authority),
             Heard::Failed(reason) => Err(failed(reason)),
             _ => Err(failed("it answered out of turn")),
@@ -154,7 +164,8 @@ impl GatewayProcess {
         listeners: Listeners,
     ) -> Result<(Child, EventChannel, GatewayLink), SupervisorError> {
         let sent = send_listeners(&self.channel, listeners);
-        match (sent, hear(&self.channel, &mut vec![0; MESSAGE_MAX])) {
+        let heard = hear(&self.channel, &mut vec![0; MESSAGE_MAX]);
+        match (sent, heard.map(|(heard, _)| heard)) {
             // Its reason says more than the channel that it left behind.
             (_, Ok(Heard::Failed(reason))) => Err(failed(reason)),
             (Err(error), _) | (_, Err(error)) => Err(failed(error)),
@@ -240,6 +251,8 @@ pub(crate) struct Answerers {
     pub(crate) judge: Judge,
     /// Of tool calls.
     pub(crate) adviser: Adviser,
+    /// For clients of MCP.
+    pub(crate) servers: Servers,
 }
 
 /// Where a gateway's events go.
@@ -356,48 +369,52 @@ impl EventChannel {
             approvals,
             judge,
             adviser,
+            servers,
         } = answers;
         let (recording, waiting) = mpsc::sync_channel(RECORDING_MAX);
         let channel = Arc::clone(&self.channel);
         std::thread::spawn(move || tell_recorded(&channel, &waiting));
         let mut space = vec![0; MESSAGE_MAX];
         loop {
-            let answer = match hear(&self.channel, &mut space) {
-                Ok(Heard::Event { event, what }) => match events.record(&what) {
+            let Ok((heard, mut descriptors)) = hear(&self.channel, &mut space) else {
+                return;
+            };
+            let answer = match heard {
+                Heard::Event { event, what } => match events.record(&what) {
                     Ok(pending) => {
                         let _ = recording.send((event, pending));
                         continue;
                     }
                     Err(_) => Told::NotRecorded { event },
                 },
-                Ok(Heard::Note { what }) => {
+                Heard::Note { what } => {
                     // The next event that is waited for finds the recorder gone.
                     let _ = events.post(&what);
                     continue;
                 }
-                Ok(Heard::Reserve { ask, call }) => {
+                Heard::Reserve { ask, call } => {
                     adviser.model_is_asked();
                     let answer = meter.reserve(&call);
                     Told::Reserved { ask, answer }
                 }
-                Ok(Heard::Settle {
+                Heard::Settle {
                     ask,
                     reservation,
                     ended,
-                }) => {
+                } => {
                     adviser.asked(ended.asked.commands);
                     let bill = meter.settle(reservation, ended);
                     Told::Settled { ask, bill }
                 }
-                Ok(Heard::Judge { ask, outgoing }) => Told::Judged {
+                Heard::Judge { ask, outgoing } => Told::Judged {
                     ask,
                     answer: judge.request(&outgoing),
                 },
-                Ok(Heard::Granted { grant, answer }) => {
+                Heard::Granted { grant, answer } => {
                     let _ = self.granted.send((grant, answer));
                     continue;
                 }
-                Ok(Heard::Secret { ask, secret }) if secrets.may_take_time(&secret) => {
+                Heard::Secret { ask, secret } if secrets.may_take_time(&secret) => {
                     let (secrets, channel) = (secrets.clone(), Arc::clone(&self.channel));
                     std::thread::spawn(move || {
                         // Without a gateway nobody waits for it.
@@ -405,7 +422,7 @@ impl EventChannel {
                     });
                     continue;
                 }
-                Ok(Heard::Fingerprints { ask }) => {
+                Heard::Fingerprints { ask } => {
                     let channel = Arc::clone(&self.channel);
                     let fingerprints = fingerprints.clone();
                     std::thread::spawn(move || {
@@ -413,7 +430,7 @@ impl EventChannel {
                     });
                     continue;
                 }
-                Ok(Heard::Advise { ask, agent, call }) => {
+                Heard::Advise { ask, agent, call } => {
                     let (adviser, channel) = (adviser.clone(), Arc::clone(&self.channel));
                     // A person may be asked.
                     std::thread::spawn(move || {
@@ -422,12 +439,18 @@ impl EventChannel {
                     });
                     continue;
                 }
-                Ok(Heard::Secret { ask, secret }) => told_secret(ask, secrets, &secret),
-                Ok(Heard::Question { ask, question }) => Told::Outcome {
+                Heard::Secret { ask, secret } => told_secret(ask, secrets, &secret),
+                Heard::Question { ask, question } => Told::Outcome {
                     ask,
                     outcome: approvals.ask(*question),
                 },
-                _ => return,
+                Heard::Mcp { name } => {
+                    if let Some(client) = descriptors.pop() {
+                        servers.connect(name, client);
+                    }
+                    continue;
+                }
+                Heard::Authority(_) | Heard::Sealed | Heard::Failed(_) => return,
             };
             if send(&self.channel, &answer, &[]).is_err() {
                 return;
@@ -479,10 +502,10 @@ fn send(
 }
 
 /// Waits for a message, in a space that is used again.
-fn hear(channel: &Channel, space: &mut [u8]) -> io::Result<Heard> {
+fn hear(channel: &Channel, space: &mut [u8]) -> io::Result<(Heard, Vec<OwnedFd>)> {
     let received = channel.receive_in(space)?;
-    let (length, _) = received.ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok(serde_json::from_slice(&space[..length])?)
+    let (length, descriptors) = received.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok((serde_json::from_slice(&space[..length])?, descriptors))
 }
 
 fn send_listeners(channel: &Channel, listeners: Listeners) -> io::Result<()> {

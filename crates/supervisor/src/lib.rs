@@ -74,8 +74,8 @@ pub use self::{
     part::Part,
     policy::{rules_of_people, rules_of_repository},
     prepare::{
-        BUILT_IN_ARGUMENT, ExtraPaths, Host, Made, PASSED, Prepared, Runs, Wish, give_tree,
-        next_turn, prepare,
+        BUILT_IN_ARGUMENT, ExtraPaths, Host, Made, PASSED, Prepared, Runs, WantedServer, Wish,
+        give_tree, next_turn, prepare,
     },
     programs::is_shortened,
     project::{PROJECT_FILE, Project, Setup},

@@ -31,6 +31,7 @@ use crate::{
     gateway::Keys,
     happening::Happening,
     judge::Judge,
+    mcp::Servers,
     meter::Meter,
     network::Grants,
     programs::ProgramRecord,
@@ -69,9 +70,10 @@ const KEYS_MAX: u64 = 1 << 20;
 pub fn run(folder: &Path) -> Result<(), SupervisorError> {
     let _ = rustix::process::setsid();
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    let task = open(folder)?;
+    let (task, state) = open(folder)?;
     let (happenings, loop_end) = channel();
-    let started = read_keys().and_then(|keys| Supervisor::start(task.clone(), &keys, &happenings));
+    let started =
+        read_keys().and_then(|keys| Supervisor::start(task.clone(), state, &keys, &happenings));
     match started {
         Ok(supervisor) => {
             tell(&Started::Running);
@@ -99,11 +101,11 @@ pub fn run(folder: &Path) -> Result<(), SupervisorError> {
     }
 }
 
-fn open(folder: &Path) -> Result<TaskDirectory, SupervisorError> {
+fn open(folder: &Path) -> Result<(TaskDirectory, StateDirectory), SupervisorError> {
     let task = TaskDirectory::at(folder)?;
     let state = folder.parent().and_then(Path::parent).map(Path::to_owned);
-    StateDirectory::open(state, None, None)?;
-    Ok(task)
+    let state = StateDirectory::open(state, None, None)?;
+    Ok((task, state))
 }
 
 fn read_keys() -> Result<Keys, SupervisorError> {
@@ -138,6 +140,8 @@ struct Supervisor {
     judge: Judge,
     /// Further sandboxes, for commands that want one of their own.
     fresh: FreshPool,
+    /// The MCP servers that whoever is inside may use.
+    servers: Servers,
     execs: Execs,
     main: u32,
     session: Option<Session>,
@@ -303,6 +307,7 @@ impl Supervisor {
             }
             _ => None,
         };
+        self.servers.close();
         self.fresh.close();
         self.gate.close();
         let capped = self.note_caps();

@@ -1,5 +1,5 @@
-//! MCP servers outside tasks: each in a sandbox of its own, and between it and its
-//! client a firewall in a process that is sealed.
+//! MCP servers, of tasks and outside of them: each in a sandbox of its own, and between
+//! it and its client a firewall in a process that is sealed.
 //!
 //! ```text
 //!  client ◄──► firewall (sealed: reads hostile bytes, opens nothing) ◄──► server (sandbox)
@@ -8,6 +8,7 @@
 //! ```
 
 mod boxed;
+mod of_task;
 mod process;
 
 use std::{
@@ -23,8 +24,13 @@ use stockade_mcp::{Catalogue, Era, ItemDigest, ItemKind, Seen};
 use stockade_sandbox::Channel;
 
 pub use self::{
-    boxed::{Boxed, ServerWish},
+    boxed::{BoxPlan, Boxed, ServerWish},
+    of_task::PlannedServer,
     process::run,
+};
+pub(crate) use self::{
+    boxed::{OfTask, View},
+    of_task::Servers,
 };
 use crate::{
     error::SupervisorError,
@@ -38,8 +44,8 @@ const SERVE: &[u8] = b"serve";
 /// The same.
 const LIST: &[u8] = b"list";
 
-/// What a firewall's process is told at its start.
-#[derive(Debug, Serialize, Deserialize)]
+/// What a firewall goes by.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FirewallSettings {
     /// What was approved; without it the first that comes counts.
     pub approved: Option<Vec<(ItemKind, String, ItemDigest)>>,
@@ -61,8 +67,8 @@ pub struct Listed {
 pub enum Told {
     /// It is sealed and serves.
     Sealed,
-    /// Something happened.
-    Seen(Seen),
+    /// What happened since it told last, in order.
+    Seen(Vec<Seen>),
     /// The server ended, and may speak another era.
     StartAgain,
     /// What the server offers is in the file.
@@ -102,10 +108,7 @@ impl FirewallProcess {
 
     /// Has it ask the server in `boxed` for everything that it offers.
     pub fn list(boxed: &mut Boxed, errors: &OwnedFd) -> Result<Listed, SupervisorError> {
-        let settings = FirewallSettings {
-            approved: None,
-            era: None,
-        };
+        let settings = FirewallSettings::default();
         let found = rustix::fs::memfd_create("mcp-list", rustix::fs::MemfdFlags::CLOEXEC);
         let found = found.map_err(failed)?;
         let ends = boxed.start(errors)?;
@@ -120,8 +123,14 @@ impl FirewallProcess {
                     return serde_json::from_reader(io::BufReader::new(found)).map_err(failed);
                 }
                 Some(Told::StartAgain) => process.start_again(&boxed.start(errors)?)?,
-                Some(Told::Seen(Seen::Dropped { why, .. })) => said = why,
-                Some(Told::Seen(_) | Told::Sealed) => {}
+                Some(Told::Seen(all)) => {
+                    let why = all.into_iter().rev().find_map(|seen| match seen {
+                        Seen::Dropped { why, .. } => Some(why),
+                        _ => None,
+                    });
+                    said = why.unwrap_or(said);
+                }
+                Some(Told::Sealed) => {}
                 None => {
                     if let Some(error) = boxed.failure() {
                         said = format!("it cannot be started inside: {error}");

@@ -11,6 +11,7 @@ mod groups;
 mod links;
 mod next_turn;
 pub(crate) mod overlay;
+mod servers;
 
 pub(crate) use self::{create::hand_over, environment::of_program};
 pub use self::{
@@ -18,6 +19,7 @@ pub use self::{
     environment::PASSED,
     extra::ExtraPaths,
     next_turn::next_turn,
+    servers::WantedServer,
 };
 
 use std::{
@@ -37,7 +39,7 @@ use stockade_sandbox::{
     Access, Cover, Grant, INSIDE_HOME, InsideFile, Limits, SandboxSpec, Tree, WORKSPACES,
     WorkspaceMount, files, layers,
 };
-use stockade_types::{TaskId, hook, visible};
+use stockade_types::{TaskId, hook, mcp, visible};
 use stockade_vault::Catalogue;
 use stockade_workspace::{
     AGENT_GIT_INSIDE, BTRFS, BackEnd, Git, POOL_GIT_INSIDE, Pool, PoolEntry, Repository,
@@ -122,6 +124,8 @@ pub struct Wish {
     pub network: Network,
     /// Which of the user's secrets it may use.
     pub secrets: WantedSecrets,
+    /// The MCP servers that it may use.
+    pub mcp: Vec<WantedServer>,
     /// What the task may spend; where this says nothing, the configuration
     /// does.
     pub cap: Cap,
@@ -171,6 +175,7 @@ impl Wish {
             model_url: None,
             network: Network::default(),
             secrets: WantedSecrets::None,
+            mcp: Vec::new(),
             cap: Cap::default(),
             byte_limit: BYTE_LIMIT,
             wall_seconds,
@@ -187,6 +192,13 @@ impl Wish {
             record_programs: false,
             hooks: None,
         }
+    }
+
+    /// The programs inside that speak to the gateway for others.
+    fn clients(&self) -> Vec<PathBuf> {
+        let hook = self.has_hooks().then_some(hook::CLIENT);
+        let mcp = (!self.mcp.is_empty()).then_some(mcp::CLIENT);
+        hook.into_iter().chain(mcp).map(PathBuf::from).collect()
     }
 
     /// Whether the program is inside by which tool calls are told.
@@ -290,7 +302,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     sandbox.limits = caps::limits(wish)?;
     sandbox.nested = wish.nested;
     sandbox.watch_execs = wish.record_programs;
-    sandbox.hook_client = wish.has_hooks();
+    sandbox.clients = wish.clients();
     sandbox
         .grants
         .extend(extra.grants(&host.config.hidden_paths()));
@@ -339,6 +351,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         approvals: host.config.approvals.clone(),
         services: wish.network.services.clone(),
         secrets: secrets_used,
+        mcp: servers::planned(host, wish, &repository)?,
         honeytoken: Some(Honeytoken::new()),
         publish: wish.network.publish.clone(),
         caps: Caps {
@@ -359,6 +372,7 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         accepted: wish.accept,
         asked_secrets: not_given(&project.secrets, &host.catalogue),
         policy: policy.line(),
+        hooks: wish.has_hooks(),
         ..contract::of(&plan, &agent, &pool, back_end, &project, &ruled)
     };
     caps::require(&plan.contract)?;
@@ -497,6 +511,7 @@ impl Agent {
                 workspace,
                 host_config: host.home.as_deref(),
                 hook: wish.has_hooks().then_some(hook::CLIENT),
+                mcp_servers: &servers::for_agent(wish),
             },
         )?;
         let grants = found
@@ -749,6 +764,6 @@ fn sandbox(
         limits: Limits::default(),
         nested: false,
         watch_execs: false,
-        hook_client: false,
+        clients: Vec::new(),
     }
 }

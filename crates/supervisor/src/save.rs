@@ -70,7 +70,7 @@ pub(crate) fn commits_of_stopped(task: &TaskDirectory, plan: &Plan) -> Value {
         }
         let spec = SandboxSpec {
             watch_execs: false,
-            hook_client: false,
+            clients: Vec::new(),
             ..plan.sandbox.clone()
         };
         let (sandbox, listeners) = Sandbox::start(&part::executable(), &spec)?;

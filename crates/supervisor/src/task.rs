@@ -12,8 +12,8 @@ use stockade_sandbox::SandboxSpec;
 use stockade_types::{HostName, TaskId};
 
 use crate::{
-    caps::CapMet, contract::Contract, honeytoken::Honeytoken, publish::Published,
-    secrets::PlannedSecret,
+    caps::CapMet, contract::Contract, honeytoken::Honeytoken, mcp::PlannedServer,
+    publish::Published, secrets::PlannedSecret,
 };
 
 /// The version of the files that hold a plan and a state.
@@ -59,6 +59,9 @@ pub struct Plan {
     /// The secrets that it may use without holding them.
     #[serde(default)]
     pub secrets: Vec<PlannedSecret>,
+    /// The MCP servers that it may use.
+    #[serde(default)]
+    pub mcp: Vec<PlannedServer>,
     /// A key that opens nothing, planted in the home.
     #[serde(default)]
     pub honeytoken: Option<Honeytoken>,
@@ -141,6 +144,15 @@ impl Plan {
     pub fn region(&self) -> Option<&str> {
         let signing = self.routes.iter().find_map(|route| route.signing.as_ref());
         signing.map(|signing| signing.region.as_str())
+    }
+
+    /// Variables that its MCP servers are given, each with the server's name.
+    pub fn mcp_variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let servers = self.mcp.iter();
+        servers.flat_map(|server| {
+            let variables = server.start.variables.iter();
+            variables.map(|name| (&*server.name, &**name))
+        })
     }
 
     /// How to give the key `name` of its model: the beginning of a sentence.

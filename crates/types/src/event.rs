@@ -51,6 +51,9 @@ pub enum EventKind {
     /// An agent's hook told of a tool call before it, and was answered. What it told
     /// is the agent's own word, and the answer advice: the walls go by neither.
     Advice,
+    /// An MCP server of the task began or ended, was called, or said something that its
+    /// firewall tells of.
+    Mcp,
     /// The work was saved as a snapshot.
     Snapshot,
     /// Work was brought into the user's repository, under `refs/stockade/`.

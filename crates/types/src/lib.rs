@@ -3,6 +3,7 @@
 //! sandbox boundary. Nothing here performs I/O.
 
 pub mod hook;
+pub mod mcp;
 pub mod wire;
 
 #[cfg(feature = "std-vocabulary")]

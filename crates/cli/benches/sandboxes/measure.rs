@@ -227,7 +227,7 @@ fn spec(folder: &Path, task: u64) -> SandboxSpec {
         limits: Limits::default(),
         nested: false,
         watch_execs: false,
-        hook_client: false,
+        clients: Vec::new(),
     }
 }
 

@@ -81,6 +81,19 @@ pub(crate) struct Run {
     /// Tell tool calls to the policy before they happen, for advice [default: on for an agent]
     #[arg(long, value_enum, value_name = "SWITCH")]
     pub(crate) hooks: Option<Switch>,
+
+    /// An approved MCP server that the task may use; without it an agent may use all
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "no_mcp",
+        help_heading = "MCP servers"
+    )]
+    pub(crate) mcp: Vec<String>,
+
+    /// No MCP servers of the lock
+    #[arg(long, help_heading = "MCP servers")]
+    pub(crate) no_mcp: bool,
     /// How the workspace is made
     #[arg(long, value_enum, default_value_t = BackEndName::Auto)]
     pub(crate) backend: BackEndName,

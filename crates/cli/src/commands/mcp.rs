@@ -1,6 +1,7 @@
 //! `stockade mcp`: MCP servers in sandboxes of their own, behind what was approved.
 
 mod lock;
+pub(crate) mod of_task;
 mod sarif;
 mod scan;
 mod show;
@@ -18,7 +19,9 @@ use std::{
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use stockade_mcp::{Entry, LOCK_FILE, Launch, Lock, LockError};
-use stockade_supervisor::mcp::{Boxed, FirewallProcess, Listed, ServerWish};
+use stockade_supervisor::mcp::{
+    BoxPlan, Boxed, FirewallProcess, FirewallSettings, Listed, ServerWish,
+};
 
 use crate::{
     arguments::{Mcp, McpVerb, Shown},
@@ -127,26 +130,23 @@ impl Place {
         Ok(launch.digested(&self.folder, &host::search_path())?)
     }
 
-    /// Builds the sandbox of a server.
-    fn boxed(&self, launch: &Launch) -> Result<Boxed, Failure> {
-        let value = |name: &String| {
-            let value = env::var(name).map_err(|_| {
-                Failure::new(
-                    Kind::Usage,
-                    format!("{name} is not set, and the server is to have it"),
-                )
-            });
-            Ok::<_, Failure>((name.clone(), value?))
-        };
+    /// What a server is started with, and what it is shown.
+    fn wish(&self, launch: &Launch) -> ServerWish {
         let paths = |paths: &[PathBuf]| paths.iter().map(|path| self.folder.join(path)).collect();
-        let wish = ServerWish {
+        ServerWish {
             argv: launch.argv.clone(),
-            env: launch.env.iter().map(value).collect::<Result<_, _>>()?,
+            variables: launch.env.clone(),
             read: paths(&launch.read),
             write: paths(&launch.write),
             folder: self.folder.clone(),
-        };
-        Ok(Boxed::build(&host::host()?, &wish)?)
+        }
+    }
+
+    /// Builds the sandbox of a server.
+    fn boxed(&self, launch: &Launch) -> Result<Boxed, Failure> {
+        let host = host::host()?;
+        let plan = BoxPlan::alone(&host, &self.wish(launch))?;
+        Ok(Boxed::build(&host.state, &plan, &values(launch)?)?)
     }
 
     /// Everything that a server offers now.
@@ -159,6 +159,28 @@ impl Place {
         listed.map_err(|error| {
             Failure::from(error).hint("what it said on standard error is above; it has no network, and sees what --ro and --rw show it")
         })
+    }
+}
+
+/// The values of variables that a server is given.
+fn values(launch: &Launch) -> Result<Vec<(String, String)>, Failure> {
+    let value = |name: &String| {
+        let value = env::var(name).map_err(|_| {
+            let reason = format!("{name} is not set, and the server is to have it");
+            Failure::new(Kind::Usage, reason)
+        });
+        Ok::<_, Failure>((name.clone(), value?))
+    };
+    launch.env.iter().map(value).collect()
+}
+
+/// What a firewall goes by for a server that was approved.
+fn settings(entry: &Entry) -> FirewallSettings {
+    let items = entry.items.iter();
+    let items = items.map(|item| (item.kind, item.name.clone(), item.digest));
+    FirewallSettings {
+        approved: Some(items.collect()),
+        era: Some(entry.era),
     }
 }
 

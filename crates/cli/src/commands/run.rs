@@ -14,6 +14,7 @@ use stockade_workspace::BackEnd;
 use crate::{
     arguments::{BackEndName, Level, Recorded, Run, Switch},
     commands::{
+        mcp,
         secret::unlock::{environment, passphrase},
         watch,
     },
@@ -31,7 +32,9 @@ pub(crate) fn run(arguments: &Run, printer: Printer) -> Result<ExitCode, Failure
         )?;
     }
     let host = host::host()?;
-    let wish = wish(arguments)?;
+    let mut wish = wish(arguments)?;
+    let all = arguments.command.is_empty() && !arguments.no_mcp;
+    wish.mcp = mcp::of_task::wanted(&arguments.folder, &arguments.mcp, all, printer)?;
     let prepared = prepare(&host, &wish).map_err(missing_agent)?;
     let keys = keys(&host, &prepared)?;
     agree(&host, &prepared, arguments.yes, printer)?;
@@ -168,16 +171,26 @@ fn keys(host: &Host, prepared: &Prepared) -> Result<Keys, Failure> {
     Ok(keys)
 }
 
-/// The keys of models that `plan` needs, from the caller's environment.
+/// The keys of models that `plan` needs, and what its MCP servers are given, from the
+/// caller's environment.
 pub(crate) fn model_keys(plan: &Plan) -> Result<Keys, Failure> {
-    Keys::of_models(plan, host::key).map_err(|name| {
+    let keys = Keys::of_models(plan, host::key).map_err(|name| {
         let reason =
             format!("{name} is not set, and a login of the agent's own cannot be used inside");
         Failure::new(Kind::Refused, reason).hint(format!(
             "{}  (it stays outside; the agent gets a placeholder)",
             plan.key_advice(name)
         ))
-    })
+    });
+    let mut keys = keys?;
+    for (server, name) in plan.mcp_variables() {
+        let value = host::key(name).ok_or_else(|| {
+            let reason = format!("{name} is not set, and the MCP server `{server}` is to have it");
+            Failure::new(Kind::Refused, reason)
+        })?;
+        keys.add_variable(name, value);
+    }
+    Ok(keys)
 }
 
 /// Shows the contract; a wider one than last time needs a yes.

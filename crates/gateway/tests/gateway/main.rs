@@ -25,6 +25,8 @@ mod injection;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod mcp;
+#[cfg(test)]
 mod names;
 #[cfg(test)]
 mod patience;

@@ -5,9 +5,9 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     future::Future,
-    io,
+    io::{self, Write},
     net::{IpAddr, SocketAddr, TcpStream as StdTcpStream},
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
@@ -31,7 +31,7 @@ use serde_json::Value;
 use stockade_approval::{Ask, Outcome, Question};
 use stockade_gateway::{
     Advised, Adviser, Asked, Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Judged,
-    Listeners, LiveRules, LiveSecrets, Meter, Metered, ModelApi, ModelCall, ModelRoute,
+    Listeners, LiveRules, LiveSecrets, McpServers, Meter, Metered, ModelApi, ModelCall, ModelRoute,
     OriginalDestination, Outgoing, OwnSources, Policy, PolicyAnswer, PolicyRule, ResolveError,
     Resolver, SecretSource, SecretText, SecretValue, Settings, Settlement, Signing, SinkError,
     Spent, Unpaid, Upstream, UpstreamAccess,
@@ -206,6 +206,16 @@ impl Policy for OneRule {
 
 /// Says to each hook what it was told.
 struct Echo;
+
+/// Greets whoever wants a server, by its name.
+struct Greeter;
+
+impl McpServers for Greeter {
+    fn connect(&self, name: String, client: OwnedFd) {
+        let mut client = std::net::TcpStream::from(client);
+        client.write_all(name.as_bytes()).unwrap();
+    }
+}
 
 impl Adviser for Echo {
     fn advise(&self, agent: String, event: Vec<u8>) -> Advised<'_> {
@@ -461,6 +471,7 @@ impl Harness {
             meter,
             policy: Arc::new(OneRule),
             adviser: Arc::new(Echo),
+            mcp: Arc::new(Greeter),
             more: tokio::sync::mpsc::unbounded_channel().1,
             original_destination: destinations.clone(),
         };

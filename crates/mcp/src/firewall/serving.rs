@@ -258,13 +258,12 @@ impl Firewall {
         };
         // Only a server that asks for something gets an answer, and none may.
         params.shift_remove("inputResponses");
-        let arguments = params.entry("arguments").or_insert_with(|| json!({}));
-        if let Err(refusal) = tool.arguments().check(arguments, &self.keys) {
+        let arguments = params.remove("arguments").unwrap_or_else(|| json!({}));
+        let checked = tool.arguments().check(&arguments, &self.keys);
+        if let Err(refusal) = checked.and_then(|()| check_values(&params, &self.keys)) {
             return self.refuse_call(id, &name, refusal.rule, &refusal.reason, step);
         }
-        if let Err(refusal) = check_values(&params, &self.keys) {
-            return self.refuse_call(id, &name, refusal.rule, &refusal.reason, step);
-        }
+        params.insert("arguments".to_owned(), arguments);
         step.seen.push(Seen::Called { tool: short(&name) });
         self.pass(id.clone(), "tools/call", params, Some(name), step);
     }

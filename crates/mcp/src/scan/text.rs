@@ -89,6 +89,16 @@ pub(super) fn longest_gap(text: &str) -> usize {
 /// (UTS 39, 4).
 pub(super) fn spoken(text: &str) -> String {
     let mut spoken = String::with_capacity(text.len());
+    if text.is_ascii() {
+        for character in text.chars() {
+            if !character.is_ascii_whitespace() {
+                spoken.push(character.to_ascii_lowercase());
+            } else if !spoken.ends_with(' ') {
+                spoken.push(' ');
+            }
+        }
+        return spoken;
+    }
     for character in text.nfkc() {
         if character.is_ascii() {
             push(&mut spoken, character);
@@ -116,7 +126,16 @@ fn push(text: &mut String, character: char) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn plain_text_sounds_the_same_beside_letters_of_other_scripts(text in "[ -~\\n\\t]{0,40}x") {
+            prop_assert_eq!(format!("{} e", spoken(&text)), spoken(&format!("{text} \u{ff45}")));
+        }
+    }
 
     #[test]
     fn what_nobody_sees_is_named_and_what_people_use_is_not() {

@@ -143,7 +143,7 @@ impl Nursery {
         kernel::unshare(UnshareFlags::NEWNET).during(Layer::Network, "make a network")?;
         let listeners = match isolation {
             Isolation::Fresh => Some(network::set_up()?.0),
-            Isolation::Contained | Isolation::Tightened => {
+            Isolation::Contained | Isolation::Tightened | Isolation::Reading => {
                 network::set_up_closed().map(|()| None)?
             }
         };
@@ -181,9 +181,12 @@ fn lay_out(spec: &SandboxSpec, isolation: Isolation) -> Result<(), SandboxError>
     for (path, mount) in granted {
         root::place(&root, &mount, path)?;
     }
-    if isolation == Isolation::Tightened {
+    if matches!(isolation, Isolation::Tightened | Isolation::Reading) {
         let home = root::scratch(INSIDE_HOME, "0700", spec.limits)?;
         root::place(&root, &home, Path::new(INSIDE_HOME))?;
+    }
+    if isolation == Isolation::Reading {
+        root::make_read_only(&root, &spec.workspace.target)?;
     }
     root::place(&root, &root::new_terminals()?, Path::new("/dev/pts"))?;
     root::place_proc(&root, &root::new_proc()?, spec.nested)

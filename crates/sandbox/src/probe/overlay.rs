@@ -166,7 +166,7 @@ impl Folder {
             limits: Limits::default(),
             nested: false,
             watch_execs: false,
-            hook_client: false,
+            clients: Vec::new(),
         }
     }
 }

@@ -155,7 +155,7 @@ mod tests {
             limits: Limits::default(),
             nested: false,
             watch_execs: false,
-            hook_client: false,
+            clients: Vec::new(),
         }
     }
 

@@ -25,6 +25,7 @@ impl Contract {
         compare("publishes", &self.publishes, &last.publishes);
         compare("uses", &self.keys, &last.keys);
         compare("may use the secret", &self.secrets, &last.secrets);
+        compare("may use the MCP server", &self.mcp, &last.mcp);
         compare("runs before the agent:", &self.setup, &last.setup);
         for hidden in last
             .masked

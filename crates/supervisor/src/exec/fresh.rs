@@ -94,6 +94,11 @@ impl FreshPool {
         }
     }
 
+    /// One that nothing has run in, built now: nobody wants many of them.
+    pub(crate) fn one(&self, isolation: Isolation) -> Result<FreshSandbox, SandboxError> {
+        self.0.build(isolation)
+    }
+
     /// Ends those that stand ready, and builds no more.
     pub(crate) fn close(&self) {
         let mut shelves = self.0.lock();

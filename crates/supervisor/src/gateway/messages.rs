@@ -118,5 +118,9 @@ pub(super) enum Heard {
         agent: AgentKind,
         call: Result<ToolCall, String>,
     },
+    /// Somebody inside wants the MCP server of this name; the connection comes along.
+    Mcp {
+        name: String,
+    },
     Failed(String),
 }

@@ -21,9 +21,9 @@ use stockade_agents::{AgentKind, Opinion, ToolCall};
 use stockade_approval::{Ask, Asked, Outcome, Question};
 use stockade_gateway::{
     Advised, Adviser, Bill, CertificateAuthority, EventSink, Fingerprints, Gateway, Judged,
-    Listeners, LiveRules, LiveSecrets, Meter, Metered, ModelCall, OriginalDestination, Outgoing,
-    OwnSources, Policy, PolicyAnswer, SecretSource, SecretText, SecretValue, Settings, Settlement,
-    SinkError, Spent, Unpaid, UpstreamAccess,
+    Listeners, LiveRules, LiveSecrets, McpServers, Meter, Metered, ModelCall, OriginalDestination,
+    Outgoing, OwnSources, Policy, PolicyAnswer, SecretSource, SecretText, SecretValue, Settings,
+    Settlement, SinkError, Spent, Unpaid, UpstreamAccess,
 };
 use stockade_sandbox::Channel;
 use stockade_scan::{INDEX_BYTES_MAX, SourceIndex};
@@ -114,6 +114,7 @@ fn prepare_and_serve(channel: &Arc<Channel>) -> io::Result<()> {
         meter: Arc::clone(&sink) as Arc<dyn Meter>,
         policy: Arc::clone(&sink) as Arc<dyn Policy>,
         adviser: Arc::clone(&sink) as Arc<dyn Adviser>,
+        mcp: Arc::clone(&sink) as Arc<dyn McpServers>,
         sink,
         original_destination: Arc::new(Captured),
     };
@@ -322,6 +323,14 @@ impl Adviser for Recorded {
             };
             opinion.answer(agent)
         })
+    }
+}
+
+impl McpServers for Recorded {
+    fn connect(&self, name: String, client: OwnedFd) {
+        let wanted = serde_json::to_vec(&Heard::Mcp { name });
+        // Without a supervisor this process ends.
+        let _ = wanted.map(|wanted| self.channel.send(&wanted, &[client.as_fd()]));
     }
 }
 

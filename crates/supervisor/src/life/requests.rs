@@ -240,6 +240,7 @@ impl Supervisor {
             TaskState::Running
         };
         self.gate.freeze(freeze).map_err(SupervisorError::Control)?;
+        self.servers.freeze(freeze);
         let mut body = json!({ "paused": freeze });
         if let Some(cause) = cause {
             body["cause"] = json!(cause);

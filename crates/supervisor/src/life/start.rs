@@ -25,6 +25,7 @@ use crate::{
     gateway::{Answerers, EventChannel, Events, GatewayProcess, Keys},
     happening::{Happening, watch_part},
     judge::{Judge, Person},
+    mcp::Servers,
     meter::Meter,
     network::Grants,
     part::Part,
@@ -35,7 +36,7 @@ use crate::{
     redactions::Redactions,
     save,
     secrets::HeldSecrets,
-    state::TaskDirectory,
+    state::{StateDirectory, TaskDirectory},
     task::{Main, PLAN, Plan, STATUS, Session, TaskState, TaskStatus},
 };
 
@@ -44,6 +45,7 @@ impl Supervisor {
     /// command, and then the socket at which it can be asked.
     pub(super) fn start(
         task: TaskDirectory,
+        state: StateDirectory,
         keys: &Keys,
         happenings: &Sender<Happening>,
     ) -> Result<Self, SupervisorError> {
@@ -89,6 +91,12 @@ impl Supervisor {
         let approvals = Approvals::new(&task, &plan, keys, record.clone(), link.waiters());
         let approvals = Arc::new(approvals);
         let judge = judge(policy, &plan, &approvals)?;
+        let fresh = FreshPool::new(
+            sandbox.fresh(),
+            link.networks(),
+            programs.as_ref().map(ProgramRecord::watch),
+        );
+        let servers = Servers::new(&task, state, &plan, keys, fresh.clone(), record.clone());
         answer_the_gateway(
             events,
             Answerers {
@@ -97,7 +105,8 @@ impl Supervisor {
                 fingerprints: Fingerprints::of(&task),
                 approvals: Arc::clone(&approvals),
                 judge: judge.clone(),
-                adviser: Adviser::new(judge.clone(), record.clone(), plan.sandbox.hook_client),
+                adviser: Adviser::new(judge.clone(), record.clone(), plan.contract.hooks),
+                servers: servers.clone(),
             },
             Noted {
                 record: record.clone(),
@@ -106,11 +115,6 @@ impl Supervisor {
             },
         );
         let gate = Gate::new(sandbox.init().clone(), record.clone());
-        let fresh = FreshPool::new(
-            sandbox.fresh(),
-            link.networks(),
-            programs.as_ref().map(ProgramRecord::watch),
-        );
         watch_init(&sandbox, gate.clone(), happenings.clone());
         let caps = watch_caps(&task, &plan, &sandbox, happenings);
         if plan.main.terminal && session.is_none() {
@@ -129,6 +133,7 @@ impl Supervisor {
             gate,
             judge,
             fresh,
+            servers,
             main: 0,
             session,
             watched: false,
@@ -269,6 +274,7 @@ fn take_session(task: &TaskDirectory, plan: &mut Plan) -> Result<Option<Session>
         plan.asks = false;
         plan.secrets.clear();
         plan.publish.clear();
+        plan.mcp.clear();
     }
     Ok(session)
 }

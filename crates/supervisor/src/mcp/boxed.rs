@@ -18,9 +18,10 @@ use rustix::{
     fs::FlockOperation,
     pipe::{PipeFlags, pipe_with},
 };
+use serde::{Deserialize, Serialize};
 use stockade_sandbox::{
-    Access, Grant, INSIDE_HOME, Limits, Sandbox, SandboxSpec, Tree, WORKSPACES, WorkspaceMount,
-    files,
+    Access, FreshSandbox, Grant, INSIDE_HOME, InitChannel, Isolation, Limits, Sandbox, SandboxSpec,
+    Tree, WORKSPACES, WorkspaceMount, files,
 };
 use stockade_types::{
     TaskId,
@@ -33,6 +34,7 @@ use crate::{
     identities::Identities,
     part,
     prepare::{ExtraPaths, Host, hand_over, of_program, toolchains},
+    state::StateDirectory,
 };
 
 /// The folder that a server finds itself in, if the caller's is not shown to it.
@@ -45,8 +47,8 @@ const PROCESSES: u64 = 512;
 pub struct ServerWish {
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// Variables that it is given.
-    pub env: Vec<(String, String)>,
+    /// Names of variables whose values it is given.
+    pub variables: Vec<String>,
     /// What it may read of the host.
     pub read: Vec<PathBuf>,
     /// What it may change of the host.
@@ -55,13 +57,146 @@ pub struct ServerWish {
     pub folder: PathBuf,
 }
 
+/// How a server is started, and what its sandbox is made of. No values of variables that
+/// the person gives it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BoxPlan {
+    /// Program and arguments.
+    pub(crate) argv: Vec<String>,
+    /// Names of variables whose values it is given.
+    pub(crate) variables: Vec<String>,
+    /// What of the host it is shown.
+    pub(crate) read: Vec<PathBuf>,
+    /// What of that it may change.
+    pub(crate) write: Vec<PathBuf>,
+    env: Vec<(String, String)>,
+    cwd: PathBuf,
+    pub(crate) view: View,
+}
+
+/// What a server sees.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum View {
+    /// What its own sandbox has; home and folder are made at each start.
+    Own(Box<SandboxSpec>),
+    /// What a further sandbox of its task has.
+    OfTask(Isolation),
+}
+
+/// A task that a server is for.
+pub(crate) struct OfTask<'a> {
+    /// The repository that the task works on.
+    pub(crate) repository: &'a Path,
+    /// Where its tree is inside.
+    pub(crate) workspace: &'a Path,
+}
+
+impl BoxPlan {
+    /// How `wish` is started outside tasks.
+    pub fn alone(host: &Host, wish: &ServerWish) -> Result<Self, SupervisorError> {
+        let shown = ExtraPaths::alone(&wish.read, &wish.write, host)?;
+        let mut all = shown.read.iter().chain(&shown.write);
+        let cwd = if all.any(|path| wish.folder.starts_with(path)) {
+            wish.folder.clone()
+        } else {
+            Path::new(WORKSPACES).join(FOLDER)
+        };
+        let view = View::Own(Box::new(template(host, &shown)));
+        Ok(Self::new(host, wish, cwd, view))
+    }
+
+    /// How `wish` is started for `task`. Whoever is shown the repository sees the task's
+    /// tree instead, from a further sandbox of the task.
+    pub(crate) fn in_task(
+        host: &Host,
+        wish: &ServerWish,
+        task: &OfTask<'_>,
+    ) -> Result<Self, SupervisorError> {
+        let is_below = |path: &&PathBuf| {
+            path.canonicalize()
+                .is_ok_and(|path| path.starts_with(task.repository))
+        };
+        let paths = || wish.read.iter().chain(&wish.write);
+        if !paths().any(|path| is_below(&path)) {
+            return Self::alone(host, wish);
+        }
+        if let Some(other) = paths().find(|path| !is_below(path)) {
+            return Err(SupervisorError::Refused(format!(
+                "an MCP server that is shown the repository sees the task's tree, and nothing \
+                 else that the task does not; {} cannot be shown to it",
+                other.display()
+            )));
+        }
+        let isolation = if wish.write.is_empty() {
+            Isolation::Reading
+        } else {
+            Isolation::Tightened
+        };
+        let mut wish = wish.clone();
+        for word in &mut wish.argv {
+            let inside = Path::new(&*word).strip_prefix(task.repository);
+            if let Ok(below) = inside {
+                let path = if below == Path::new("") {
+                    task.workspace.to_owned()
+                } else {
+                    task.workspace.join(below)
+                };
+                *word = path.to_string_lossy().into_owned();
+            }
+        }
+        let cwd = task.workspace.to_owned();
+        Ok(Self::new(host, &wish, cwd, View::OfTask(isolation)))
+    }
+
+    fn new(host: &Host, wish: &ServerWish, cwd: PathBuf, view: View) -> Self {
+        Self {
+            argv: wish.argv.clone(),
+            variables: wish.variables.clone(),
+            read: wish.read.clone(),
+            write: wish.write.clone(),
+            env: of_program(host, []),
+            cwd,
+            view,
+        }
+    }
+
+    /// The command, with values of variables.
+    fn exec(&self, values: &[(String, String)]) -> Exec {
+        let given = |name: &str| values.iter().any(|(given, _)| given == name);
+        let env = self.env.iter().filter(|(name, _)| !given(name));
+        let env = env.chain(values);
+        Exec {
+            id: 0,
+            terminal: false,
+            tree: false,
+            limits: ExecLimits::NONE,
+            cwd: self.cwd.clone().into_os_string().into_encoded_bytes(),
+            argv: self
+                .argv
+                .iter()
+                .map(|word| word.as_bytes().to_vec())
+                .collect(),
+            env: env
+                .map(|(name, value)| format!("{name}={value}").into_bytes())
+                .collect(),
+        }
+    }
+}
+
 /// A sandbox in which the server can be started.
 #[derive(Debug)]
 pub struct Boxed {
-    sandbox: Sandbox,
+    walls: Walls,
     exec: Exec,
     failed: Arc<AtomicI32>,
-    _folder: Folder,
+}
+
+/// What a server is in; it ends when this is dropped.
+#[derive(Debug)]
+enum Walls {
+    Own { sandbox: Sandbox, _folder: Folder },
+    OfTask(FreshSandbox),
 }
 
 /// Held while a server may use it, and removed with it.
@@ -72,45 +207,47 @@ struct Folder {
 }
 
 impl Boxed {
-    /// Builds the sandbox. Nothing of the server runs yet.
-    pub fn build(host: &Host, wish: &ServerWish) -> Result<Self, SupervisorError> {
-        let shown = ExtraPaths::alone(&wish.read, &wish.write, host)?;
+    /// Builds the sandbox of `plan`, which is of the host's own; `values` are those of
+    /// its variables. Nothing of the server runs yet.
+    pub fn build(
+        state: &StateDirectory,
+        plan: &BoxPlan,
+        values: &[(String, String)],
+    ) -> Result<Self, SupervisorError> {
+        let View::Own(template) = &plan.view else {
+            let reason = "it belongs into a task".to_owned();
+            return Err(SupervisorError::McpServer(reason));
+        };
         let id = TaskId::from_random(rand::rng().random());
-        let folder = Folder::make(&host.state.path().join("mcp"), &id)?;
-        let spec = spec(host, id, &folder.path, &shown)?;
+        let folder = Folder::make(&state.path().join("mcp"), &id)?;
+        let spec = spec(template, state, id, &folder.path)?;
         let (sandbox, listeners) = Sandbox::start(&part::executable(), &spec)?;
         // Nobody accepts: every connection and question is refused at once.
         drop(listeners);
-        let mut all = shown.read.iter().chain(&shown.write);
-        let cwd = if all.any(|path| wish.folder.starts_with(path)) {
-            wish.folder.clone()
-        } else {
-            Path::new(WORKSPACES).join(FOLDER)
-        };
-        let env = of_program(host, wish.env.iter().cloned()).into_iter();
-        let exec = Exec {
-            id: 0,
-            terminal: false,
-            tree: false,
-            limits: ExecLimits::NONE,
-            cwd: cwd.into_os_string().into_encoded_bytes(),
-            argv: wish
-                .argv
-                .iter()
-                .map(|word| word.as_bytes().to_vec())
-                .collect(),
-            env: env
-                .map(|(name, value)| format!("{name}={value}").into_bytes())
-                .collect(),
-        };
-        let failed = Arc::new(AtomicI32::new(0));
-        watch(&sandbox, Arc::clone(&failed));
-        Ok(Self {
+        let walls = Walls::Own {
             sandbox,
+            _folder: folder,
+        };
+        Ok(Self::within(walls, plan.exec(values)))
+    }
+
+    /// The same in a further sandbox of the task that the server is for.
+    pub(crate) fn in_sandbox(
+        sandbox: FreshSandbox,
+        plan: &BoxPlan,
+        values: &[(String, String)],
+    ) -> Self {
+        Self::within(Walls::OfTask(sandbox), plan.exec(values))
+    }
+
+    fn within(walls: Walls, exec: Exec) -> Self {
+        let failed = Arc::new(AtomicI32::new(0));
+        watch(walls.init().clone(), Arc::clone(&failed));
+        Self {
+            walls,
             exec,
             failed,
-            _folder: folder,
-        })
+        }
     }
 
     /// Starts the server; what it says on standard error goes to `errors`.
@@ -125,19 +262,32 @@ impl Boxed {
         (errno != 0).then(|| io::Error::from_raw_os_error(errno))
     }
 
+    /// The way to its process 1.
+    pub(crate) fn init(&self) -> &InitChannel {
+        self.walls.init()
+    }
+
     fn try_start(&self, errors: &OwnedFd) -> io::Result<ServerEnds> {
         let (stdin, input) = pipe_with(PipeFlags::CLOEXEC)?;
         let (output, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
         let request = Request::Exec(self.exec.clone());
         let inside = [stdin.as_fd(), stdout.as_fd(), errors.as_fd()];
-        self.sandbox.init().send(&request, &inside)?;
+        self.init().send(&request, &inside)?;
         Ok(ServerEnds { input, output })
     }
 }
 
+impl Walls {
+    fn init(&self) -> &InitChannel {
+        match self {
+            Self::Own { sandbox, .. } => sandbox.init(),
+            Self::OfTask(sandbox) => sandbox.init(),
+        }
+    }
+}
+
 /// Notes if a server cannot be started.
-fn watch(sandbox: &Sandbox, failed: Arc<AtomicI32>) {
-    let init = sandbox.init().clone();
+fn watch(init: InitChannel, failed: Arc<AtomicI32>) {
     thread::spawn(move || {
         while let Ok(Some(reply)) = init.receive() {
             if let Reply::Failed { errno, .. } = reply {
@@ -185,38 +335,19 @@ fn sweep(all: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn spec(
-    host: &Host,
-    task: TaskId,
-    folder: &Path,
-    shown: &ExtraPaths,
-) -> Result<SandboxSpec, SupervisorError> {
+/// What every sandbox of a server is made of.
+fn template(host: &Host, shown: &ExtraPaths) -> SandboxSpec {
     let home = host
         .home
         .clone()
         .unwrap_or_else(|| PathBuf::from("/nonexistent"));
     let mut view = files::system();
     view.grants.extend(toolchains(host, &home).grants);
-    view.grants.push(Grant {
-        source: folder.join("home"),
-        target: INSIDE_HOME.into(),
-        access: Access::ReadWrite,
-        hidden: Vec::new(),
-        over: None,
-    });
     view.grants
         .extend(shown.grants(&host.config.hidden_paths()));
-    let root = rustix::process::geteuid().is_root();
-    let identity = root.then(|| Identities::of(&host.state).unused());
-    if let Some(identity) = identity {
-        for name in ["ws", "home"] {
-            let path = folder.join(name);
-            hand_over(&path, identity).map_err(SupervisorError::state(&path))?;
-        }
-    }
-    Ok(SandboxSpec {
-        task,
-        identity,
+    SandboxSpec {
+        task: TaskId::from_random(rand::rng().random()),
+        identity: None,
         grants: view.grants,
         files: view.files,
         links: view.links,
@@ -224,7 +355,7 @@ fn spec(
         trust_stores: view.trust_stores,
         workspace: WorkspaceMount {
             target: Path::new(WORKSPACES).join(FOLDER),
-            tree: Tree::Directory(folder.join("ws")),
+            tree: Tree::Directory(PathBuf::new()),
         },
         limits: Limits {
             processes: PROCESSES,
@@ -232,6 +363,34 @@ fn spec(
         },
         nested: false,
         watch_execs: false,
-        hook_client: false,
-    })
+        clients: Vec::new(),
+    }
+}
+
+/// `template` for one start, with home and workspace in `folder`.
+fn spec(
+    template: &SandboxSpec,
+    state: &StateDirectory,
+    task: TaskId,
+    folder: &Path,
+) -> Result<SandboxSpec, SupervisorError> {
+    let mut spec = template.clone();
+    spec.task = task;
+    spec.workspace.tree = Tree::Directory(folder.join("ws"));
+    spec.grants.push(Grant {
+        source: folder.join("home"),
+        target: INSIDE_HOME.into(),
+        access: Access::ReadWrite,
+        hidden: Vec::new(),
+        over: None,
+    });
+    let root = rustix::process::geteuid().is_root();
+    spec.identity = root.then(|| Identities::of(state).unused());
+    if let Some(identity) = spec.identity {
+        for name in ["ws", "home"] {
+            let path = folder.join(name);
+            hand_over(&path, identity).map_err(SupervisorError::state(&path))?;
+        }
+    }
+    Ok(spec)
 }

@@ -38,6 +38,10 @@ const COMPACTED: usize = 1 << 20;
 const WAITING_MAX: usize = 8 << 20;
 /// How much is told of one step.
 const TOLD_OF_STEP: usize = 64;
+/// How much is told in one message.
+const TOLD_AT_ONCE: usize = 16;
+/// How long what happened may wait to be told: nobody who calls a tool waits for it.
+const TOLD_WITHIN: Duration = Duration::from_millis(20);
 /// Of how much is told at all: who writes more has been seen.
 const TOLD_AT_MOST: usize = 5000;
 
@@ -69,6 +73,8 @@ pub fn run() -> io::Result<()> {
         begun: None,
         client_gone: None,
         told: 0,
+        untold: Vec::new(),
+        untold_since: Instant::now(),
         lists,
         started: Instant::now(),
     };
@@ -161,6 +167,9 @@ struct Relay {
     client_gone: Option<Instant>,
     /// Of how much was told.
     told: usize,
+    /// What is to be told yet, and since when.
+    untold: Vec<Seen>,
+    untold_since: Instant,
     /// Whether it only lists.
     lists: bool,
     started: Instant,
@@ -182,7 +191,7 @@ impl Relay {
         let mut step = Step::default();
         self.begun = Some(Instant::now());
         self.firewall.open(&mut step);
-        self.take(step)?;
+        self.take(step);
         self.run()?;
         if let (Some(era), Some(catalogue)) = (self.firewall.era(), self.firewall.catalogue()) {
             let listed = Listed {
@@ -197,6 +206,12 @@ impl Relay {
     }
 
     fn run(&mut self) -> io::Result<()> {
+        let ended = self.relay();
+        self.tell_all()?;
+        ended
+    }
+
+    fn relay(&mut self) -> io::Result<()> {
         let mut piece = vec![0; PIECE];
         while !self.is_over() {
             for ready in self.wait()? {
@@ -214,7 +229,10 @@ impl Relay {
                     Ready::FromServer => self.read_server(&mut piece)?,
                 }
             }
-            self.look_at_the_clock()?;
+            self.look_at_the_clock();
+            if self.untold_since.elapsed() > TOLD_WITHIN {
+                self.tell_all()?;
+            }
         }
         Ok(())
     }
@@ -264,11 +282,13 @@ impl Relay {
         if let Some(source) = self.from_server.as_ref().filter(|_| client_reads) {
             watch(Ready::FromServer, PollFd::new(&source.end, PollFlags::IN));
         }
-        let patience = self.lists || self.begun.is_some() || self.client_gone.is_some();
-        let patience = patience.then_some(Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
-        });
+        let looks = self.lists || self.begun.is_some() || self.client_gone.is_some();
+        let patience = if self.untold.is_empty() {
+            looks.then_some(Duration::from_secs(1))
+        } else {
+            Some(TOLD_WITHIN)
+        };
+        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
         match poll(&mut events, patience.as_ref()) {
             Err(Errno::INTR) => return Ok(Vec::new()),
             polled => polled?,
@@ -297,7 +317,8 @@ impl Relay {
             self.from_client = None;
             self.client_gone = Some(Instant::now());
         }
-        self.take(step)
+        self.take(step);
+        Ok(())
     }
 
     fn read_server(&mut self, piece: &mut [u8]) -> io::Result<()> {
@@ -319,7 +340,7 @@ impl Relay {
                 why,
             });
         }
-        self.take(step)?;
+        self.take(step);
         if length == Some(0) || taken.is_err() {
             return self.server_ended(taken.is_ok());
         }
@@ -332,6 +353,7 @@ impl Relay {
         let mut step = Step::default();
         let again = self.firewall.server_ended(&mut step);
         if again && by_itself && self.client_gone.is_none() {
+            self.tell_all()?;
             tell(&self.channel, &Told::StartAgain)?;
             let received = self.channel.receive(TOLD_MAX)?;
             let received = received.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -343,10 +365,11 @@ impl Relay {
             self.from_server = Some(Source::new(output));
             self.to_server = Some(Sink::new(input));
         }
-        self.take(step)
+        self.take(step);
+        Ok(())
     }
 
-    fn look_at_the_clock(&mut self) -> io::Result<()> {
+    fn look_at_the_clock(&mut self) {
         let late = self
             .client_gone
             .is_some_and(|since| since.elapsed() > ENDING);
@@ -359,7 +382,7 @@ impl Relay {
             self.begun = None;
         }
         let Some(waited) = self.begun.map(|since| since.elapsed()) else {
-            return Ok(());
+            return;
         };
         let mut step = Step::default();
         if waited > OPENING_AT_ALL {
@@ -368,11 +391,11 @@ impl Relay {
         } else if waited > OPENING {
             self.firewall.opening_takes_long(&mut step);
         }
-        self.take(step)
+        self.take(step);
     }
 
     /// Does what a step comes to.
-    fn take(&mut self, step: Step) -> io::Result<()> {
+    fn take(&mut self, step: Step) {
         self.to_client.waiting.extend(step.to_client);
         if let Some(sink) = &mut self.to_server {
             sink.waiting.extend(step.to_server);
@@ -383,11 +406,23 @@ impl Relay {
             self.from_server = None;
             self.to_server = None;
         }
+        if self.untold.is_empty() {
+            self.untold_since = Instant::now();
+        }
         for seen in step.seen.into_iter().take(TOLD_OF_STEP) {
             self.told += 1;
             if self.told <= TOLD_AT_MOST {
-                tell(&self.channel, &Told::Seen(seen))?;
+                self.untold.push(seen);
             }
+        }
+    }
+
+    /// Tells what happened since it did so last.
+    fn tell_all(&mut self) -> io::Result<()> {
+        while !self.untold.is_empty() {
+            let most = self.untold.len().min(TOLD_AT_ONCE);
+            let some = self.untold.drain(..most).collect();
+            tell(&self.channel, &Told::Seen(some))?;
         }
         Ok(())
     }

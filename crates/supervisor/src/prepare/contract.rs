@@ -6,7 +6,7 @@ use stockade_sandbox::{Access, Grant, Keeper, layers};
 use stockade_types::visible;
 use stockade_workspace::{BackEnd, PoolEntry};
 
-use super::{Agent, groups, links};
+use super::{Agent, groups, links, servers};
 use crate::{
     contract::{AgentLine, Assurance, Cap, Contract, PolicyLine, Strength},
     honeytoken::Honeytoken,
@@ -81,13 +81,14 @@ pub(super) fn of(
             .map(str::to_owned)
             .collect(),
         secrets: plan.secret_lines(),
+        mcp: servers::in_words(&plan.mcp),
         honeytoken: plan.honeytoken.as_ref().map(|_| Honeytoken::in_words()),
         asked_secrets: Vec::new(),
         setup: project.setup.run.clone(),
         policy: PolicyLine::default(),
         caps,
         records_programs: plan.sandbox.watch_execs,
-        hooks: plan.sandbox.hook_client,
+        hooks: false,
         switched_off: agent.launch.inner_switches.clone(),
         weaker,
         required: None,

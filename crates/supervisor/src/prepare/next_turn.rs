@@ -49,6 +49,7 @@ pub fn next_turn(
             host_config: host.home.as_deref(),
             // Its settings are in the plan, as they were.
             hook: None,
+            mcp_servers: &[],
         },
     )?;
     plan.main.argv = launch.argv;

@@ -5,7 +5,7 @@ use std::{io, os::fd::AsFd, process::ExitCode};
 use stockade_mcp::{Seen, unpinned};
 use stockade_supervisor::mcp::{FirewallProcess, FirewallSettings, Told};
 
-use super::{Place, trust};
+use super::{Place, settings, trust};
 use crate::{
     arguments::Wrap,
     failure::{Failure, Kind},
@@ -15,17 +15,18 @@ use crate::{
 
 pub(super) fn run(place: &Place, wrap: &Wrap, printer: Printer) -> Result<ExitCode, Failure> {
     printer.needs_no_json("what a client reads is MCP", "stockade mcp ls --json")?;
-    let (launch, approved, era) = match &wrap.name {
+    let (launch, settings) = match &wrap.name {
         Some(name) => {
             let lock = place.read()?;
             let entry = place.entry(&lock, name)?;
             trust::require(place, name, entry)?;
             is_as_approved(place, name, &entry.launch)?;
-            let items = entry.items.iter();
-            let items = items.map(|item| (item.kind, item.name.clone(), item.digest));
-            (entry.launch.clone(), Some(items.collect()), Some(entry.era))
+            (entry.launch.clone(), settings(entry))
         }
-        None if wrap.first_use => (place.launch(&wrap.command, &wrap.shown)?, None, None),
+        None if wrap.first_use => {
+            let launch = place.launch(&wrap.command, &wrap.shown)?;
+            (launch, FirewallSettings::default())
+        }
         None => {
             let failure = Failure::new(Kind::Usage, "no server is named");
             return Err(failure
@@ -33,12 +34,11 @@ pub(super) fn run(place: &Place, wrap: &Wrap, printer: Printer) -> Result<ExitCo
                 .hint("without approval: stockade mcp wrap --first-use -- PROGRAM …"));
         }
     };
-    if let Some(package) = unpinned(&launch.argv).filter(|_| approved.is_none()) {
+    if let Some(package) = unpinned(&launch.argv).filter(|_| settings.approved.is_none()) {
         printer.note(&format!(
             "stockade: S02: `{package}` names no exact version; what runs may change any time"
         ));
     }
-    let settings = FirewallSettings { approved, era };
     let mut boxed = place.boxed(&launch)?;
     let (errors, shown) = super::errors()?;
     let server = boxed.start(&errors)?;
@@ -48,7 +48,7 @@ pub(super) fn run(place: &Place, wrap: &Wrap, printer: Printer) -> Result<ExitCo
     drop(server);
     while let Some(told) = firewall.hear()? {
         match told {
-            Told::Seen(seen) => tell(&seen, printer),
+            Told::Seen(all) => all.iter().for_each(|seen| tell(seen, printer)),
             Told::StartAgain => firewall.start_again(&boxed.start(&errors)?)?,
             Told::Sealed | Told::Listed => {}
         }
@@ -77,7 +77,11 @@ pub(super) fn run(place: &Place, wrap: &Wrap, printer: Printer) -> Result<ExitCo
 }
 
 /// Refuses a server whose files are not what they were.
-fn is_as_approved(place: &Place, name: &str, launch: &stockade_mcp::Launch) -> Result<(), Failure> {
+pub(super) fn is_as_approved(
+    place: &Place,
+    name: &str,
+    launch: &stockade_mcp::Launch,
+) -> Result<(), Failure> {
     let changes = launch.changes(&place.folder, &host::search_path())?;
     if changes.is_empty() {
         return Ok(());

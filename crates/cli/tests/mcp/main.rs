@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails fails its test")]
 
+#[path = "../host/mod.rs"]
 mod host;
+mod of_task;
 
 use std::{
     fs,

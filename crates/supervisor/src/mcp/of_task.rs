@@ -1,0 +1,314 @@
+//! The MCP servers of a task: started when somebody inside asks for one, each behind a
+//! firewall of its own, and ended with the task.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::{Read, Write},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stockade_audit::RecorderClient;
+use stockade_gateway::SecretText;
+use stockade_mcp::Seen;
+use stockade_sandbox::InitChannel;
+use stockade_types::{Denial, Event, EventKind, mcp::answer, visible, wire::Request};
+
+use super::{BoxPlan, Boxed, FirewallProcess, FirewallSettings, Told, boxed::View};
+use crate::{
+    error::SupervisorError,
+    exec::FreshPool,
+    gateway::Keys,
+    state::{StateDirectory, TaskDirectory},
+    task::Plan,
+};
+
+/// How many servers of one task run at once.
+const AT_ONCE: usize = 32;
+/// How much of what servers say on standard error is kept of each start, in bytes.
+const ERRORS_MAX: u64 = 256 * 1024;
+/// How long the end of a task waits for its servers.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// A server that a task may use.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlannedServer {
+    /// How it is called.
+    pub(crate) name: String,
+    /// How it is started.
+    pub(crate) start: BoxPlan,
+    /// What its firewall goes by.
+    pub(crate) approved: FirewallSettings,
+}
+
+/// The servers of a running task. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Servers(Arc<Shared>);
+
+struct Shared {
+    planned: Vec<PlannedServer>,
+    /// Values of variables that servers are given.
+    values: BTreeMap<String, String>,
+    state: StateDirectory,
+    /// Where what they say on standard error is kept.
+    errors: PathBuf,
+    fresh: FreshPool,
+    record: RecorderClient,
+    running: Mutex<Running>,
+    /// One has ended.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Running {
+    next: u64,
+    by_number: HashMap<u64, Option<InitChannel>>,
+    frozen: bool,
+    closed: bool,
+}
+
+impl Servers {
+    /// Those of `plan`; nothing runs yet.
+    pub(crate) fn new(
+        task: &TaskDirectory,
+        state: StateDirectory,
+        plan: &Plan,
+        keys: &Keys,
+        fresh: FreshPool,
+        record: RecorderClient,
+    ) -> Self {
+        let values = keys.variables.iter();
+        Self(Arc::new(Shared {
+            planned: plan.mcp.clone(),
+            values: values
+                .map(|(name, SecretText(value))| (name.clone(), value.expose().clone()))
+                .collect(),
+            state,
+            errors: task.join("mcp.log"),
+            fresh,
+            record,
+            running: Mutex::default(),
+            ended: Condvar::new(),
+        }))
+    }
+
+    /// Joins `client` to a new instance of the server `name`, or tells it why not. Both
+    /// come from inside.
+    pub(crate) fn connect(&self, name: String, client: OwnedFd) {
+        let shared = Arc::clone(&self.0);
+        thread::spawn(move || {
+            let mut client = File::from(client);
+            let number = match shared.admit(&name) {
+                Ok(number) => number,
+                Err(reason) => {
+                    shared.refused(&name, &reason);
+                    let _ = client.write_all(&answer(Err(&reason)));
+                    return;
+                }
+            };
+            if let Err(error) = shared.serve(number, &name, client) {
+                shared.refused(&name, &error.to_string());
+            }
+            shared.lock().by_number.remove(&number);
+            shared.ended.notify_all();
+        });
+    }
+
+    /// Stops all of them where they are, or lets them go on.
+    pub(crate) fn freeze(&self, freeze: bool) {
+        let mut running = self.0.lock();
+        running.frozen = freeze;
+        let request = if freeze {
+            Request::Freeze
+        } else {
+            Request::Thaw
+        };
+        for init in running.by_number.values().flatten() {
+            // One that has ended needs no word.
+            let _ = init.send(&request, &[]);
+        }
+    }
+
+    /// Ends all of them and starts no more.
+    pub(crate) fn close(&self) {
+        let mut running = self.0.lock();
+        running.closed = true;
+        for init in running.by_number.values().flatten() {
+            let _ = init.send(&Request::EndAll, &[]);
+        }
+        let waited = self
+            .0
+            .ended
+            .wait_timeout_while(running, ENDING, |running| !running.by_number.is_empty());
+        drop(waited);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more, if the task has that server.
+    fn admit(&self, name: &str) -> Result<u64, String> {
+        if !self.planned.iter().any(|server| server.name == name) {
+            return Err("the task has no server of that name".to_owned());
+        }
+        let mut running = self.lock();
+        if running.closed || running.frozen {
+            return Err("the task does not run".to_owned());
+        }
+        if running.by_number.len() >= AT_ONCE {
+            return Err(format!("{AT_ONCE} servers run already"));
+        }
+        running.next += 1;
+        let number = running.next;
+        running.by_number.insert(number, None);
+        Ok(number)
+    }
+
+    /// Starts the server and stays until it or its client is gone.
+    fn serve(&self, number: u64, name: &str, mut client: File) -> Result<(), SupervisorError> {
+        let planned = self.planned.iter().find(|server| server.name == name);
+        let Some(planned) = planned else {
+            return Ok(());
+        };
+        let started = self.start(number, planned);
+        let (mut boxed, errors) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                let reason = "its sandbox could not be made; `stockade why` tells more";
+                let _ = client.write_all(&answer(Err(reason)));
+                return Err(error);
+            }
+        };
+        let server = boxed.start(&errors)?;
+        let ends = (client.as_fd(), client.as_fd());
+        let mut firewall = FirewallProcess::serve(&planned.approved, ends, &server)?;
+        drop(server);
+        client
+            .write_all(&answer(Ok(())))
+            .map_err(SupervisorError::Control)?;
+        // The firewall alone holds it now.
+        drop(client);
+        self.note(name, json!({ "server": "started", "instance": number }));
+        while let Some(told) = firewall.hear()? {
+            match told {
+                Told::Seen(all) => all.iter().for_each(|seen| self.seen(name, number, seen)),
+                Told::StartAgain => firewall.start_again(&boxed.start(&errors)?)?,
+                Told::Sealed | Told::Listed => {}
+            }
+        }
+        let mut ended = json!({ "server": "ended", "instance": number });
+        if let Some(error) = boxed.failure() {
+            ended["reason"] = json!(format!("it cannot be started inside: {error}"));
+        }
+        self.note(name, ended);
+        Ok(())
+    }
+
+    /// The walls of a server, and where it says what went wrong.
+    fn start(
+        &self,
+        number: u64,
+        planned: &PlannedServer,
+    ) -> Result<(Boxed, OwnedFd), SupervisorError> {
+        let known = |name: &String| Some((name.clone(), self.values.get(name)?.clone()));
+        let values: Vec<_> = planned.start.variables.iter().filter_map(known).collect();
+        let boxed = match planned.start.view {
+            View::Own(_) => Boxed::build(&self.state, &planned.start, &values)?,
+            View::OfTask(isolation) => {
+                Boxed::in_sandbox(self.fresh.one(isolation)?, &planned.start, &values)
+            }
+        };
+        let mut running = self.lock();
+        if running.closed {
+            return Err(SupervisorError::McpServer("the task ends".to_owned()));
+        }
+        running.by_number.insert(number, Some(boxed.init().clone()));
+        drop(running);
+        let errors = self.errors().map_err(SupervisorError::Control)?;
+        Ok((boxed, errors))
+    }
+
+    /// The end to which a server writes what went wrong; the rest is kept as lines that
+    /// no terminal obeys.
+    fn errors(&self) -> std::io::Result<OwnedFd> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        let mut kept = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.errors)?;
+        thread::spawn(move || {
+            let mut said = File::from(read);
+            let mut beginning = Vec::new();
+            let _ = (&mut said).take(ERRORS_MAX).read_to_end(&mut beginning);
+            for line in beginning.split(|byte| *byte == b'\n') {
+                let _ = writeln!(kept, "{}", visible::line(line));
+            }
+            // Nobody waits for who says more.
+            let _ = std::io::copy(&mut said, &mut std::io::sink());
+        });
+        Ok(write)
+    }
+
+    fn seen(&self, name: &str, number: u64, seen: &Seen) {
+        let refused = match seen {
+            Seen::Refused { what, rule, reason } => Some((what.clone(), rule, reason)),
+            Seen::Withheld {
+                kind,
+                name,
+                rule,
+                reason,
+            } => Some((stockade_mcp::title(*kind, name), rule, reason)),
+            _ => None,
+        };
+        if let Some((what, rule, reason)) = refused {
+            let denial = Denial {
+                what: format!("use {what} of the MCP server `{name}`"),
+                rule: format!("mcp.{rule}"),
+                reason: reason.clone(),
+                instead: None,
+                allow: matches!(seen, Seen::Withheld { .. })
+                    .then(|| format!("stockade mcp approve {name}")),
+            };
+            let body =
+                json!({ "denial": denial, "verdict": "deny", "mcp": name, "instance": number });
+            self.post(EventKind::Denied, body);
+            return;
+        }
+        let mut body = serde_json::to_value(seen).unwrap_or_default();
+        body["instance"] = json!(number);
+        self.note(name, body);
+    }
+
+    fn refused(&self, name: &str, reason: &str) {
+        let name = visible::beginning(name, 64);
+        let denial = Denial {
+            what: format!("use the MCP server `{name}`"),
+            rule: "mcp.server".to_owned(),
+            reason: reason.to_owned(),
+            instead: None,
+            allow: None,
+        };
+        let body = json!({ "denial": denial, "verdict": "deny", "mcp": name });
+        self.post(EventKind::Denied, body);
+    }
+
+    fn note(&self, name: &str, mut body: Value) {
+        body["mcp"] = json!(name);
+        self.post(EventKind::Mcp, body);
+    }
+
+    /// Without a record the task ends, and its servers with it.
+    fn post(&self, kind: EventKind, body: Value) {
+        let _ = self.record.post(&Event::new(kind, body));
+    }
+}
