@@ -19,7 +19,7 @@ use stockade_types::EventKind;
 
 use crate::{
     agents::{
-        Agent, CLAUDE, CODEX, GEMINI, KEY, Model, OPENCODE,
+        Agent, CLAUDE, CODEX, GEMINI, KEY, Model, OPENCODE, mcp_server,
         project::{holds, make_large_repository, test_passes},
     },
     host::{Host, eventually},
@@ -305,6 +305,59 @@ fn a_tool_call_that_is_denied_is_refused_in_gemini_clis_hook_and_its_model_is_to
 #[test]
 fn a_tool_call_that_is_denied_is_refused_in_opencodes_plug_in_and_its_model_is_told_why() {
     is_advised(&OPENCODE);
+}
+
+/// Lets the agent call a tool of a server that was approved: it runs in a sandbox of its
+/// own, sees the task's tree, and each call is in the record.
+fn calls_a_boxed_server(agent: &Agent) {
+    let Some(host) = agent.host() else { return };
+    mcp_server::commit(&host);
+    let added = mcp_server::add(&host);
+    assert_eq!(added.code, 0, "{added:?}");
+    let model = Model::play(
+        &host,
+        &json!([
+            { "shell": "printf from-the-%s task > fresh; echo made" },
+            { "mcp": { "server": "notes", "tool": "look", "arguments": { "name": "fresh" } },
+              "expect": { "contains": ["from-the-task", "in a box"] } },
+            { "text": "Done." },
+        ]),
+    );
+    let outcome = agent.run(&host, &model, "look at the notes");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(
+        model.failures(),
+        Vec::<String>::new(),
+        "{:#?}",
+        model.requests()
+    );
+    let seen = events(&host, EventKind::Mcp);
+    let called: Vec<_> = seen
+        .iter()
+        .filter(|body| body["seen"] == "called")
+        .collect();
+    assert_eq!(called.len(), 1, "{seen:#?}");
+    assert_eq!(called[0]["tool"], "look");
+}
+
+#[test]
+fn claude_code_calls_a_tool_of_a_server_in_a_sandbox_of_its_own() {
+    calls_a_boxed_server(&CLAUDE);
+}
+
+#[test]
+fn codex_calls_a_tool_of_a_server_in_a_sandbox_of_its_own() {
+    calls_a_boxed_server(&CODEX);
+}
+
+#[test]
+fn gemini_cli_calls_a_tool_of_a_server_in_a_sandbox_of_its_own() {
+    calls_a_boxed_server(&GEMINI);
+}
+
+#[test]
+fn opencode_calls_a_tool_of_a_server_in_a_sandbox_of_its_own() {
+    calls_a_boxed_server(&OPENCODE);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A model request and its answer, freed of the API they travel in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -36,6 +36,8 @@ pub(crate) struct ModelRequest {
     pub(crate) stream: bool,
     /// The tools that the client offers: name to JSON schema of the arguments.
     pub(crate) tools: BTreeMap<String, Value>,
+    /// Those of them that stand in a namespace, as `namespace__tool`.
+    pub(crate) namespaced: BTreeSet<String>,
     pub(crate) history: History,
     /// System and user text, to find the working directory in.
     pub(crate) prompt: String,
@@ -52,6 +54,7 @@ impl ModelRequest {
             model: model.to_owned(),
             stream,
             tools: BTreeMap::new(),
+            namespaced: BTreeSet::new(),
             history: History::default(),
             prompt: String::new(),
             answer_schema: None,

@@ -9,7 +9,6 @@ use ::landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
-
 use crate::{
     error::{During, Layer, SandboxError},
     layers,

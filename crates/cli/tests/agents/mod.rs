@@ -7,6 +7,7 @@
     reason = "a step that fails fails its test; each test file uses its own part"
 )]
 
+pub mod mcp_server;
 pub mod project;
 
 use std::{

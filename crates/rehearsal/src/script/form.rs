@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use super::{
-    Action, Expectation, FileContent, FilePath, PageUrl, Replacement, TURNS_MAX, Turn, UsageFigures,
+    Action, Expectation, FileContent, FilePath, McpCall, PageUrl, Replacement, TURNS_MAX, Turn,
+    UsageFigures,
 };
 
 #[derive(Deserialize)]
@@ -32,6 +33,7 @@ struct TurnFields {
     edit: Option<Replacement>,
     read: Option<FilePath>,
     fetch: Option<PageUrl>,
+    mcp: Option<McpCall>,
     #[serde(default)]
     expect: Expectation,
     #[serde(default)]
@@ -61,12 +63,15 @@ impl TryFrom<TurnFields> for RepeatedTurn {
             fields.edit.map(Action::Edit),
             fields.read.map(Action::Read),
             fields.fetch.map(Action::Fetch),
+            fields.mcp.map(Action::Mcp),
         ]
         .into_iter()
         .flatten();
         let action = actions.next();
         if actions.next().is_some() {
-            return Err("a turn has at most one of shell, write, edit, read, fetch".to_owned());
+            return Err(
+                "a turn has at most one of shell, write, edit, read, fetch, mcp".to_owned(),
+            );
         }
         if action.is_none() && fields.text.is_empty() {
             return Err("a turn needs text or an action".to_owned());

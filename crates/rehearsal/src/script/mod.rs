@@ -22,6 +22,7 @@ mod form;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use self::form::{RepeatedTurn, ScriptFields};
 
@@ -114,6 +115,8 @@ pub enum Action {
     Read(FilePath),
     /// Fetch a web page.
     Fetch(PageUrl),
+    /// Call a tool of an MCP server.
+    Mcp(McpCall),
 }
 
 /// A file and what it shall hold.
@@ -152,6 +155,19 @@ pub struct FilePath {
 pub struct PageUrl {
     /// The whole URL.
     pub url: String,
+}
+
+/// A call of an MCP server's tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpCall {
+    /// How the client calls the server.
+    pub server: String,
+    /// The tool.
+    pub tool: String,
+    /// What it is given.
+    #[serde(default)]
+    pub arguments: Map<String, Value>,
 }
 
 /// What must be true of the result of an action.
@@ -302,6 +318,13 @@ impl Turn {
             }
             Some(Action::Read(file)) => texts.push(&mut file.path),
             Some(Action::Fetch(page)) => texts.push(&mut page.url),
+            Some(Action::Mcp(call)) => {
+                let given = call.arguments.values_mut();
+                texts.extend(given.filter_map(|value| match value {
+                    Value::String(text) => Some(text),
+                    _ => None,
+                }));
+            }
             None => {}
         }
         texts

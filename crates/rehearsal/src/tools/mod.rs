@@ -13,7 +13,10 @@ use self::{
     schema::arguments,
     shell_forms::{edit_command, quoted, write_command},
 };
-use crate::{conversation::ToolCall, script::Action};
+use crate::{
+    conversation::ToolCall,
+    script::{Action, McpCall},
+};
 
 const SHELL_TOOLS: &[&str] = &[
     "Bash",
@@ -121,6 +124,7 @@ pub(crate) fn call_for(
         }
         Action::Read(file) => call(tools, READ_TOOLS, &[(PATH, absolute(&file.path))])
             .or_else(|| shell(tools, &format!("cat {}", quoted(&file.path)))),
+        Action::Mcp(call) => mcp(tools, call),
         Action::Fetch(page) => fetch(tools, &page.url).or_else(|| {
             shell(
                 tools,
@@ -152,6 +156,21 @@ fn call(
     Some(ToolCall {
         name: name.to_owned(),
         arguments,
+    })
+}
+
+/// Clients name such a tool after its server, each in its own way.
+fn mcp(tools: &BTreeMap<String, Value>, call: &McpCall) -> Option<ToolCall> {
+    let McpCall { server, tool, .. } = call;
+    let names = [
+        format!("mcp__{server}__{tool}"),
+        format!("mcp_{server}_{tool}"),
+        format!("{server}_{tool}"),
+    ];
+    let name = names.into_iter().find(|name| tools.contains_key(name))?;
+    Some(ToolCall {
+        name,
+        arguments: Value::Object(call.arguments.clone()),
     })
 }
 

@@ -43,7 +43,23 @@ fn read_item(request: &mut ModelRequest, item: &Value) {
     }
 }
 
+/// A namespace of tools holds them as `name__tool`.
+const BETWEEN: &str = "__";
+
 fn add_tools(request: &mut ModelRequest, tools: &Value) {
+    for space in elements(tools)
+        .iter()
+        .filter(|tool| tool["type"] == "namespace")
+    {
+        let name = space["name"].as_str().unwrap_or_default();
+        for tool in elements(&space["tools"]) {
+            if let Some(tool_name) = tool["name"].as_str() {
+                let name = format!("{name}{BETWEEN}{tool_name}");
+                request.namespaced.insert(name.clone());
+                request.tools.insert(name, tool["parameters"].clone());
+            }
+        }
+    }
     for tool in elements(tools)
         .iter()
         .filter(|tool| tool["type"] == "function")
@@ -58,7 +74,7 @@ fn add_tools(request: &mut ModelRequest, tools: &Value) {
 
 pub(crate) fn complete(request: &ModelRequest, reply: &Reply) -> Value {
     let mut response = frame(request, reply, "completed");
-    response["output"] = output(reply).into();
+    response["output"] = output(request, reply).into();
     response["usage"] = usage(reply);
     response
 }
@@ -69,7 +85,7 @@ pub(crate) fn stream(request: &ModelRequest, reply: &Reply) -> Vec<Event> {
         json!({"type": "response.created", "response": started}),
         json!({"type": "response.in_progress", "response": started}),
     ];
-    for (index, item) in output(reply).into_iter().enumerate() {
+    for (index, item) in output(request, reply).into_iter().enumerate() {
         if item["type"] == "message" {
             message_events(&mut events, index, &item, &reply.text);
         } else {
@@ -136,7 +152,7 @@ fn frame(request: &ModelRequest, reply: &Reply, status: &str) -> Value {
     })
 }
 
-fn output(reply: &Reply) -> Vec<Value> {
+fn output(request: &ModelRequest, reply: &Reply) -> Vec<Value> {
     let mut items = Vec::new();
     if !reply.text.is_empty() {
         items.push(json!({
@@ -146,11 +162,18 @@ fn output(reply: &Reply) -> Vec<Value> {
         }));
     }
     if let Some(call) = &reply.call {
-        items.push(json!({
+        let mut item = json!({
             "type": "function_call", "id": format!("fc_rehearsal_{:08x}", reply.serial),
             "status": "completed", "call_id": call_id("call_", reply.turn, reply.serial),
             "name": call.name, "arguments": call.arguments.to_string(),
-        }));
+        });
+        if request.namespaced.contains(&call.name)
+            && let Some((space, name)) = call.name.rsplit_once(BETWEEN)
+        {
+            item["namespace"] = json!(space);
+            item["name"] = json!(name);
+        }
+        items.push(item);
     }
     items
 }
