@@ -32,6 +32,12 @@ pub struct Launch {
     /// What of the host it may change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub write: Vec<PathBuf>,
+    /// What it may reach, as rules for hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reaches: Vec<String>,
+    /// Names that lead it to places, such as a server on this machine: `NAME=URL`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
     /// SHA-256 of what is run: the program, and each argument that names a file.
     pub files: BTreeMap<String, String>,
 }

@@ -6,6 +6,7 @@
 //! on it only tells events, and waits until each is in the record.
 
 mod messages;
+mod of_server;
 mod process;
 
 use std::{
@@ -27,6 +28,7 @@ use stockade_vault::{Environment, SecretName};
 use zeroize::Zeroizing;
 
 use self::messages::{Heard, Told};
+pub(crate) use self::of_server::{Keep, ServerAnswers};
 pub use self::process::run;
 use crate::{
     advice::Adviser,
@@ -128,20 +130,23 @@ fn failed(error: impl std::fmt::Display) -> SupervisorError {
 
 impl GatewayProcess {
     /// Starts the gateway of `plan` with the keys that its routes name.
-    pub(crate) fn start(
+    pub(crate) fn of_task(
         task: &TaskDirectory,
         plan: &Plan,
         keys: &Keys,
     ) -> Result<Self, SupervisorError> {
-        let settings = settings(plan, keys)?;
+        Self::start(settings(plan, keys)?, &task.join("gateway.log"))
+    }
+
+    /// Starts one; what it says when it fails is added to `log`.
+    pub(crate) fn start(settings: Settings, log: &Path) -> Result<Self, SupervisorError> {
         let (channel, theirs) = Channel::pair().map_err(failed)?;
-        let log = task.join("gateway.log");
         let child = part::spawn(
             Part::Gateway,
             Path::new(""),
             theirs.into_descriptor(),
             Stdio::null(),
-            &log,
+            log,
         )
         .map_err(failed)?;
         send(&channel, &Told::Settings(Box::new(settings)), &[]).map_err(failed)?;

@@ -8,6 +8,7 @@
 //! ```
 
 mod boxed;
+mod network;
 mod of_task;
 mod process;
 
@@ -25,12 +26,13 @@ use stockade_sandbox::Channel;
 
 pub use self::{
     boxed::{BoxPlan, Boxed, ServerWish},
+    network::ServerNetwork,
     of_task::PlannedServer,
     process::run,
 };
 pub(crate) use self::{
     boxed::{OfTask, View},
-    of_task::Servers,
+    of_task::{Servers, Support},
 };
 use crate::{
     error::SupervisorError,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use stockade_gateway::HostRule;
 
 #[derive(Debug, Args)]
 pub(crate) struct Mcp {
@@ -98,6 +99,14 @@ pub(crate) struct Shown {
     /// Give the server a variable as it is here
     #[arg(long = "env", value_name = "NAME")]
     pub(crate) env: Vec<String>,
+    /// Let the server reach a host, as in `GET api.example.com/v1/**`; with
+    /// `carries=keys` it may send a key there. Without this it reaches nothing
+    #[arg(long, value_name = "RULE")]
+    pub(crate) allow: Vec<HostRule>,
+    /// Let a name lead the server to a place, such as a server on this machine; a rule
+    /// must still allow it
+    #[arg(long, value_name = "NAME=URL")]
+    pub(crate) service: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -18,10 +18,13 @@ use std::{
 };
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use stockade_gateway::HostRule;
 use stockade_mcp::{Entry, LOCK_FILE, Launch, Lock, LockError};
-use stockade_supervisor::mcp::{
-    BoxPlan, Boxed, FirewallProcess, FirewallSettings, Listed, ServerWish,
+use stockade_supervisor::{
+    mcp::{BoxPlan, Boxed, FirewallProcess, FirewallSettings, Listed, ServerNetwork, ServerWish},
+    service,
 };
+use stockade_types::Event;
 
 use crate::{
     arguments::{Mcp, McpVerb, Shown},
@@ -125,28 +128,46 @@ impl Place {
             env: shown.env.clone(),
             read: paths(&shown.read)?,
             write: paths(&shown.write)?,
+            reaches: shown.allow.iter().map(ToString::to_string).collect(),
+            services: shown.service.clone(),
             ..Launch::default()
         };
         Ok(launch.digested(&self.folder, &host::search_path())?)
     }
 
     /// What a server is started with, and what it is shown.
-    fn wish(&self, launch: &Launch) -> ServerWish {
+    fn wish(&self, launch: &Launch) -> Result<ServerWish, Failure> {
+        let rule = |rule: &String| {
+            rule.parse::<HostRule>()
+                .map_err(|error| Failure::new(Kind::Usage, error.to_string()))
+        };
         let paths = |paths: &[PathBuf]| paths.iter().map(|path| self.folder.join(path)).collect();
-        ServerWish {
+        Ok(ServerWish {
             argv: launch.argv.clone(),
             variables: launch.env.clone(),
             read: paths(&launch.read),
             write: paths(&launch.write),
+            allow: launch.reaches.iter().map(rule).collect::<Result<_, _>>()?,
+            services: launch
+                .services
+                .iter()
+                .map(|text| service(text))
+                .collect::<Result<_, _>>()?,
             folder: self.folder.clone(),
-        }
+        })
     }
 
     /// Builds the sandbox of a server.
     fn boxed(&self, launch: &Launch) -> Result<Boxed, Failure> {
         let host = host::host()?;
-        let plan = BoxPlan::alone(&host, &self.wish(launch))?;
-        Ok(Boxed::build(&host.state, &plan, &values(launch)?)?)
+        let plan = BoxPlan::alone(&host, &self.wish(launch)?)?;
+        let network = ServerNetwork::alone(&host.rules, refused);
+        Ok(Boxed::build(
+            &host.state,
+            &plan,
+            &values(launch)?,
+            &network,
+        )?)
     }
 
     /// Everything that a server offers now.
@@ -159,6 +180,20 @@ impl Place {
         listed.map_err(|error| {
             Failure::from(error).hint("what it said on standard error is above; it has no network, and sees what --ro and --rw show it")
         })
+    }
+}
+
+/// Tells of a request of a server that was refused.
+fn refused(event: &Event) {
+    let text = |name: &str| event.body[name].as_str().unwrap_or_default();
+    if event.body["verdict"] == "deny" {
+        let line = format!(
+            "stockade: the server may not reach {} ({}): {}",
+            text("host"),
+            text("rule"),
+            text("reason")
+        );
+        say(line.as_bytes());
     }
 }
 

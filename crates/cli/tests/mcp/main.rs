@@ -4,6 +4,7 @@
 
 #[path = "../host/mod.rs"]
 mod host;
+mod network;
 mod of_task;
 
 use std::{

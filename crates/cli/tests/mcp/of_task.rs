@@ -22,9 +22,8 @@ use crate::{
 /// A command that a task runs for as long as it is looked at.
 const WAIT: &str = "sleep 600";
 
-/// A host with an approved server whose files lie outside of the repository.
-fn outside(tool: &str) -> (Host, PathBuf) {
-    let host = Host::new();
+/// The files of a server outside of the repository.
+pub(crate) fn files(host: &Host, tool: &str) -> PathBuf {
     let folder = host.path("notes");
     fs::create_dir(&folder).unwrap();
     fs::write(
@@ -34,6 +33,13 @@ fn outside(tool: &str) -> (Host, PathBuf) {
     .unwrap();
     fs::write(folder.join("tool"), tool).unwrap();
     set_tools(&folder, &plain());
+    folder
+}
+
+/// A host with an approved server whose files lie outside of the repository.
+fn outside(tool: &str) -> (Host, PathBuf) {
+    let host = Host::new();
+    let folder = files(&host, tool);
     let script = folder.join("server.sh");
     let words = [
         "add",
@@ -71,7 +77,7 @@ fn inside(tool: &str, access: &str) -> Host {
 
 /// What a client of the legacy era in `task` hears for these requests, and what it is
 /// told on standard error.
-fn client(host: &Host, task: &Task, requests: &[Value]) -> (Vec<Value>, String) {
+pub(crate) fn client(host: &Host, task: &Task, requests: &[Value]) -> (Vec<Value>, String) {
     let hello = json!({ "jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
     let mut said = vec![hello];
@@ -102,7 +108,7 @@ fn client(host: &Host, task: &Task, requests: &[Value]) -> (Vec<Value>, String) 
     (heard, other)
 }
 
-fn calls(tool: &str) -> Value {
+pub(crate) fn calls(tool: &str) -> Value {
     json!({ "method": "tools/call", "params": { "name": tool, "arguments": {} } })
 }
 

@@ -25,7 +25,7 @@ use crate::{
     gateway::{Answerers, EventChannel, Events, GatewayProcess, Keys},
     happening::{Happening, watch_part},
     judge::{Judge, Person},
-    mcp::Servers,
+    mcp::{Servers, Support},
     meter::Meter,
     network::Grants,
     part::Part,
@@ -58,7 +58,7 @@ impl Supervisor {
         // A port that is taken is told before anything is built.
         let ports = Ports::take(&plan.publish)?;
         status.published = ports.published();
-        let gateway = GatewayProcess::start(&task, &plan, keys)?;
+        let gateway = GatewayProcess::of_task(&task, &plan, keys)?;
         // While the gateway makes its authority, which the sandbox needs.
         let redactions = Redactions::of(&plan, keys)?;
         // The sandbox is built while the record waits for the disk; nothing runs in it
@@ -96,7 +96,17 @@ impl Supervisor {
             link.networks(),
             programs.as_ref().map(ProgramRecord::watch),
         );
-        let servers = Servers::new(&task, state, &plan, keys, fresh.clone(), record.clone());
+        let servers = Servers::new(
+            Support {
+                state,
+                fresh: fresh.clone(),
+                record: record.clone(),
+                judge: judge.clone(),
+            },
+            &task,
+            &plan,
+            keys,
+        );
         answer_the_gateway(
             events,
             Answerers {

@@ -1,5 +1,5 @@
 //! The sandbox of one MCP server: its own home and folder, which go with it, what the
-//! person shows it, and no network.
+//! person shows it, and of the network what it names.
 
 use std::{
     fs::{self, File},
@@ -19,6 +19,7 @@ use rustix::{
     pipe::{PipeFlags, pipe_with},
 };
 use serde::{Deserialize, Serialize};
+use stockade_gateway::{HostRule, Service};
 use stockade_sandbox::{
     Access, FreshSandbox, Grant, INSIDE_HOME, InitChannel, Isolation, Limits, Sandbox, SandboxSpec,
     Tree, WORKSPACES, WorkspaceMount, files,
@@ -28,7 +29,10 @@ use stockade_types::{
     wire::{Exec, ExecLimits, Reply, Request},
 };
 
-use super::ServerEnds;
+use super::{
+    ServerEnds, ServerNetwork,
+    network::{Serving, Waiting},
+};
 use crate::{
     error::SupervisorError,
     identities::Identities,
@@ -53,6 +57,10 @@ pub struct ServerWish {
     pub read: Vec<PathBuf>,
     /// What it may change of the host.
     pub write: Vec<PathBuf>,
+    /// What it may reach.
+    pub allow: Vec<HostRule>,
+    /// Names that lead it to places.
+    pub services: Vec<Service>,
     /// The folder that it is started in, if it is shown that.
     pub folder: PathBuf,
 }
@@ -69,6 +77,12 @@ pub struct BoxPlan {
     pub(crate) read: Vec<PathBuf>,
     /// What of that it may change.
     pub(crate) write: Vec<PathBuf>,
+    /// What it may reach.
+    #[serde(default)]
+    pub(crate) allow: Vec<HostRule>,
+    /// Names that lead it to places.
+    #[serde(default)]
+    pub(crate) services: Vec<Service>,
     env: Vec<(String, String)>,
     cwd: PathBuf,
     pub(crate) view: View,
@@ -128,6 +142,11 @@ impl BoxPlan {
                 other.display()
             )));
         }
+        if !wish.allow.is_empty() {
+            let reason = "an MCP server that is shown the repository reaches nothing in a task: \
+                          what it reads there could leave; leave the one or the other out";
+            return Err(SupervisorError::Refused(reason.to_owned()));
+        }
         let isolation = if wish.write.is_empty() {
             Isolation::Reading
         } else {
@@ -155,17 +174,26 @@ impl BoxPlan {
             variables: wish.variables.clone(),
             read: wish.read.clone(),
             write: wish.write.clone(),
+            allow: wish.allow.clone(),
+            services: wish.services.clone(),
             env: of_program(host, []),
             cwd,
             view,
         }
     }
 
-    /// The command, with values of variables.
+    /// The command, with values of variables, and with the authority that it is to
+    /// trust if it reaches anything.
     fn exec(&self, values: &[(String, String)]) -> Exec {
         let given = |name: &str| values.iter().any(|(given, _)| given == name);
         let env = self.env.iter().filter(|(name, _)| !given(name));
-        let env = env.chain(values);
+        let trust = files::TRUST_VARIABLES
+            .iter()
+            .filter(|_| !self.allow.is_empty());
+        let trust: Vec<_> = trust
+            .map(|name| ((*name).to_owned(), files::BUNDLE.to_owned()))
+            .collect();
+        let env = env.chain(values).chain(&trust);
         Exec {
             id: 0,
             terminal: false,
@@ -195,7 +223,11 @@ pub struct Boxed {
 /// What a server is in; it ends when this is dropped.
 #[derive(Debug)]
 enum Walls {
-    Own { sandbox: Sandbox, _folder: Folder },
+    Own {
+        sandbox: Sandbox,
+        _gateway: Option<Serving>,
+        _folder: Folder,
+    },
     OfTask(FreshSandbox),
 }
 
@@ -213,6 +245,7 @@ impl Boxed {
         state: &StateDirectory,
         plan: &BoxPlan,
         values: &[(String, String)],
+        network: &ServerNetwork,
     ) -> Result<Self, SupervisorError> {
         let View::Own(template) = &plan.view else {
             let reason = "it belongs into a task".to_owned();
@@ -220,12 +253,18 @@ impl Boxed {
         };
         let id = TaskId::from_random(rand::rng().random());
         let folder = Folder::make(&state.path().join("mcp"), &id)?;
-        let spec = spec(template, state, id, &folder.path)?;
+        let mut spec = spec(template, state, id, &folder.path)?;
+        let gateway = (!plan.allow.is_empty())
+            .then(|| Waiting::start(plan, network, &mut spec))
+            .transpose()?;
         let (sandbox, listeners) = Sandbox::start(&part::executable(), &spec)?;
-        // Nobody accepts: every connection and question is refused at once.
-        drop(listeners);
+        // Without a gateway nobody accepts: all connections and questions are refused.
+        let gateway = gateway
+            .map(|gateway| gateway.serve(listeners))
+            .transpose()?;
         let walls = Walls::Own {
             sandbox,
+            _gateway: gateway,
             _folder: folder,
         };
         Ok(Self::within(walls, plan.exec(values)))

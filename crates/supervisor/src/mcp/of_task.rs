@@ -21,11 +21,14 @@ use stockade_mcp::Seen;
 use stockade_sandbox::InitChannel;
 use stockade_types::{Denial, Event, EventKind, mcp::answer, visible, wire::Request};
 
-use super::{BoxPlan, Boxed, FirewallProcess, FirewallSettings, Told, boxed::View};
+use super::{BoxPlan, Boxed, FirewallProcess, FirewallSettings, ServerNetwork, Told, boxed::View};
 use crate::{
     error::SupervisorError,
     exec::FreshPool,
-    gateway::Keys,
+    fingerprints::Fingerprints,
+    gateway::{Keep, Keys, ServerAnswers},
+    guarded,
+    judge::Judge,
     state::{StateDirectory, TaskDirectory},
     task::Plan,
 };
@@ -48,6 +51,18 @@ pub struct PlannedServer {
     pub(crate) approved: FirewallSettings,
 }
 
+/// What servers take part in of their task.
+pub(crate) struct Support {
+    /// Where tasks are kept.
+    pub(crate) state: StateDirectory,
+    /// Makes further sandboxes of the task.
+    pub(crate) fresh: FreshPool,
+    /// Hears what happens.
+    pub(crate) record: RecorderClient,
+    /// Judges what servers reach.
+    pub(crate) judge: Judge,
+}
+
 /// The servers of a running task. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Servers(Arc<Shared>);
@@ -61,6 +76,7 @@ struct Shared {
     errors: PathBuf,
     fresh: FreshPool,
     record: RecorderClient,
+    network: ServerNetwork,
     running: Mutex<Running>,
     /// One has ended.
     ended: Condvar,
@@ -76,15 +92,22 @@ struct Running {
 
 impl Servers {
     /// Those of `plan`; nothing runs yet.
-    pub(crate) fn new(
-        task: &TaskDirectory,
-        state: StateDirectory,
-        plan: &Plan,
-        keys: &Keys,
-        fresh: FreshPool,
-        record: RecorderClient,
-    ) -> Self {
+    pub(crate) fn new(support: Support, task: &TaskDirectory, plan: &Plan, keys: &Keys) -> Self {
         let values = keys.variables.iter();
+        let Support {
+            state,
+            fresh,
+            record,
+            judge,
+        } = support;
+        let network = ServerNetwork {
+            answers: ServerAnswers {
+                judge,
+                fingerprints: Some(Fingerprints::of(task)),
+                keep: kept(record.clone()),
+            },
+            guarded: guarded::of(plan, keys),
+        };
         Self(Arc::new(Shared {
             planned: plan.mcp.clone(),
             values: values
@@ -94,6 +117,7 @@ impl Servers {
             errors: task.join("mcp.log"),
             fresh,
             record,
+            network,
             running: Mutex::default(),
             ended: Condvar::new(),
         }))
@@ -149,6 +173,18 @@ impl Servers {
             .wait_timeout_while(running, ENDING, |running| !running.by_number.is_empty());
         drop(waited);
     }
+}
+
+/// Records what a server's gateway tells. A request that leaves is recorded first.
+fn kept(record: RecorderClient) -> Keep {
+    Arc::new(move |event| {
+        let mut event = event.clone();
+        event.body["by"] = json!("mcp server");
+        if event.kind == EventKind::NetworkRequest {
+            return record.record(&event).is_ok();
+        }
+        record.post(&event).is_ok()
+    })
 }
 
 impl Shared {
@@ -223,7 +259,7 @@ impl Shared {
         let known = |name: &String| Some((name.clone(), self.values.get(name)?.clone()));
         let values: Vec<_> = planned.start.variables.iter().filter_map(known).collect();
         let boxed = match planned.start.view {
-            View::Own(_) => Boxed::build(&self.state, &planned.start, &values)?,
+            View::Own(_) => Boxed::build(&self.state, &planned.start, &values, &self.network)?,
             View::OfTask(isolation) => {
                 Boxed::in_sandbox(self.fresh.one(isolation)?, &planned.start, &values)
             }

@@ -87,5 +87,12 @@ fn line(server: &PlannedServer) -> String {
         [] => String::new(),
         variables => format!("; is given {}", variables.join(", ")),
     };
-    format!("{} (`{argv}`) {sees}{given}; no network", server.name)
+    let reaches = match server.start.allow.as_slice() {
+        [] => "no network".to_owned(),
+        rules => {
+            let rules: Vec<_> = rules.iter().map(ToString::to_string).collect();
+            format!("reaches {}", rules.join(", "))
+        }
+    };
+    format!("{} (`{argv}`) {sees}{given}; {reaches}", server.name)
 }

@@ -292,8 +292,14 @@ pub(super) fn trust(
             printer.line(&format!("  {what:8} {}", shown(&path.to_string_lossy())));
         }
     }
-    for variable in &launch.env {
-        printer.line(&format!("  is given {}", shown(variable)));
+    for (what, words) in [
+        ("is given", &launch.env),
+        ("reaches ", &launch.reaches),
+        ("names   ", &launch.services),
+    ] {
+        for word in words {
+            printer.line(&format!("  {what} {}", shown(word)));
+        }
     }
     let mut items = Vec::new();
     for pinned in &entry.items {

@@ -75,7 +75,7 @@ fn server(place: &Place, lock: &Lock, name: &str) -> Result<WantedServer, Failur
     values(&entry.launch)?;
     Ok(WantedServer {
         name: name.to_owned(),
-        start: place.wish(&entry.launch),
+        start: place.wish(&entry.launch)?,
         approved: settings(entry),
     })
 }
