@@ -86,11 +86,13 @@ impl<E: Encoding> Decoder<E> {
         let mut rest = chunk;
         while let Some((&byte, after)) = rest.split_first() {
             let is_between = !self.is_run && self.begun.is_empty();
-            let far = rest.get(E::LEAST - 1);
-            if is_between && far.is_some_and(|byte| E::bits(*byte).is_none()) {
+            let ahead = rest.get(..E::LEAST).filter(|_| is_between);
+            let end =
+                ahead.and_then(|ahead| ahead.iter().rposition(|byte| E::bits(*byte).is_none()));
+            if let Some(end) = end {
                 // What begins before that byte is too short.
-                self.at += E::LEAST as u64;
-                rest = &rest[E::LEAST..];
+                self.at += end as u64 + 1;
+                rest = &rest[end + 1..];
                 continue;
             }
             match E::bits(byte) {

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use regex::{Regex, RegexSet};
+use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
 
 use super::text::spoken;
 
@@ -68,16 +68,22 @@ impl Group {
         reason = "the patterns are constants, which a test compiles"
     )]
     fn new(patterns: &'static [&'static str]) -> Self {
-        let any = RegexSet::new(patterns).expect("a pattern");
+        // What is spoken is in Latin letters as far as it says anything; without the
+        // tables of all scripts this is ready in a fraction of the time.
+        let any = RegexSetBuilder::new(patterns).unicode(false).build();
+        let any = any.expect("a pattern");
         Self { any, patterns }
     }
 
     /// The first that stands in `spoken`. Few texts have one, so that only then it is
     /// looked for where.
     fn find(&self, spoken: &str) -> Option<String> {
-        let which = self.any.matches(spoken).into_iter().next()?;
-        let found = Regex::new(self.patterns.get(which)?).ok()?;
-        Some(found.find(spoken)?.as_str().to_owned())
+        let which = self.any.matches(spoken.as_bytes()).into_iter().next()?;
+        let pattern = RegexBuilder::new(self.patterns.get(which)?)
+            .unicode(false)
+            .build();
+        let found = pattern.ok()?.find(spoken.as_bytes())?.as_bytes().to_vec();
+        Some(String::from_utf8_lossy(&found).into_owned())
     }
 }
 
@@ -100,11 +106,12 @@ impl Spoken {
 
     /// The same with each Latin letter turned by half of the alphabet.
     pub(super) fn turned(&self) -> Self {
-        let turned = |letter: char| match u8::try_from(letter) {
-            Ok(letter @ b'a'..=b'z') => char::from(b'a' + (letter - b'a' + 13) % 26),
+        let turned = |letter: u8| match letter {
+            b'a'..=b'z' => b'a' + (letter - b'a' + 13) % 26,
             _ => letter,
         };
-        Self(self.0.chars().map(turned).collect())
+        // Letters of other scripts have no such bytes in them.
+        Self(String::from_utf8(self.0.bytes().map(turned).collect()).unwrap_or_default())
     }
 
     /// What in it tells the model to do something, if it does.

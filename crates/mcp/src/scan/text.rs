@@ -21,6 +21,10 @@ fn is_hidden(character: char) -> bool {
 
 /// The invisible characters of `text`, if it has any.
 pub(crate) fn hidden(text: &str) -> Option<String> {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t');
+    if text.bytes().all(plain) {
+        return None;
+    }
     let mut found = text.chars().filter(|character| is_hidden(*character));
     let mut names = String::new();
     for character in found.by_ref().take(NAMED) {

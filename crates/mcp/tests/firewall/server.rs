@@ -183,7 +183,7 @@ impl Pair {
     }
 
     pub(crate) fn with_pins(client: Era, server: Server, pins: Pins) -> Self {
-        let results = ResultRules::new(TextCleaner::new([], []).unwrap()).unwrap();
+        let results = ResultRules::new(TextCleaner::new([], []).unwrap());
         let keys = Formats::new().unwrap();
         Self {
             firewall: Firewall::new(pins, None, keys, results, "mark".to_owned()),

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, Read},
+    io::{self, IoSlice, Read},
     os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use std::{
 use rand::Rng;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
+    io::{Errno, ReadWriteFlags, pwritev2},
 };
 use stockade_mcp::{Firewall, Lines, Pins, ResultRules, Seen, Step};
 use stockade_sandbox::Channel;
@@ -32,6 +32,8 @@ const LISTING_AT_ALL: Duration = Duration::from_mins(2);
 const PIECE: usize = 64 * 1024;
 /// How much a pipe that can be written to surely takes (pipe(7), `PIPE_BUF`).
 const ATOMIC: usize = 4096;
+/// What pwritev2(2) takes where there are no places, as in pipes and sockets.
+const NO_PLACE: u64 = u64::MAX;
 /// How much that is gone may still be held.
 const COMPACTED: usize = 1 << 20;
 /// How much waits for one side before nothing more is read from the other.
@@ -95,7 +97,7 @@ fn firewall(settings: FirewallSettings) -> io::Result<Firewall> {
     let mark = format!("{:016x}", rand::rng().random::<u64>());
     let keys = Formats::new().map_err(io::Error::other)?;
     let cleaner = TextCleaner::new([], []).map_err(io::Error::other)?;
-    let results = ResultRules::new(cleaner).map_err(io::Error::other)?;
+    let results = ResultRules::new(cleaner);
     Ok(Firewall::new(pins, settings.era, keys, results, mark))
 }
 
@@ -139,6 +141,23 @@ impl Sink {
         self.waiting.len() - self.written
     }
 
+    /// Writes what `more` adds if that needs no waiting, and keeps the rest.
+    fn send(&mut self, more: &[u8]) {
+        self.waiting.extend(more);
+        // Where that cannot be told, or somebody is gone, waiting shows it.
+        while self.left() > 0
+            && let Ok(written) = pwritev2(
+                &self.end,
+                &[IoSlice::new(&self.waiting[self.written..])],
+                NO_PLACE,
+                ReadWriteFlags::NOWAIT,
+            )
+        {
+            self.written += written;
+        }
+        self.compact();
+    }
+
     /// Writes what can be written without waiting; whether somebody still reads.
     fn write(&mut self) -> bool {
         let end = self.waiting.len().min(self.written + ATOMIC);
@@ -147,11 +166,15 @@ impl Sink {
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(_) => return false,
         }
+        self.compact();
+        true
+    }
+
+    fn compact(&mut self) {
         if self.left() == 0 || self.written > COMPACTED {
             self.waiting.drain(..self.written);
             self.written = 0;
         }
-        true
     }
 }
 
@@ -396,9 +419,9 @@ impl Relay {
 
     /// Does what a step comes to.
     fn take(&mut self, step: Step) {
-        self.to_client.waiting.extend(step.to_client);
+        self.to_client.send(&step.to_client);
         if let Some(sink) = &mut self.to_server {
-            sink.waiting.extend(step.to_server);
+            sink.send(&step.to_server);
         }
         let flooded = self.to_server.as_ref();
         if flooded.is_some_and(|sink| sink.left() > 4 * WAITING_MAX) {
