@@ -26,6 +26,9 @@ pub struct Launch {
     /// Names of the variables that it is given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
+    /// Names of the user's secrets that it may use without holding them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// What of the host it may read; relative to the lock's folder, if it is in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<PathBuf>,

@@ -171,6 +171,12 @@ impl PlannedSecret {
 }
 
 impl Plan {
+    /// The secrets of the task, and those of its MCP servers.
+    pub fn all_secrets(&self) -> impl Iterator<Item = &PlannedSecret> {
+        let of_servers = self.mcp.iter().flat_map(|server| &server.start.secrets);
+        self.secrets.iter().chain(of_servers)
+    }
+
     /// The variables that hold placeholders: of models' keys and of secrets.
     pub(crate) fn placeholder_variables(&self) -> impl Iterator<Item = &str> {
         let models = self.routes.iter().flat_map(Route::keys);
@@ -227,6 +233,31 @@ pub(crate) fn not_given(asked: &AskedBindings, catalogue: &Catalogue) -> Vec<Str
         .collect()
 }
 
+/// The secrets of `names` that an MCP server may use without holding them. One that is
+/// made for a task and given back with it is not for a server.
+pub(crate) fn of_server(
+    catalogue: &Catalogue,
+    names: &[SecretName],
+) -> Result<Vec<PlannedSecret>, SupervisorError> {
+    let wanted = WantedSecrets::Named(names.to_vec());
+    let planned = of_task(catalogue, &wanted, None, &[], &StandIns::new())?;
+    for name in names {
+        let known = planned.iter().find(|secret| secret.bound.name == *name);
+        let refused = |reason: &str| {
+            let reason = format!("an MCP server cannot use the secret {name}: {reason}");
+            Err(SupervisorError::Refused(reason))
+        };
+        match known {
+            None => return refused("it is bound to no place; `stockade secret bind` says where"),
+            Some(secret) if secret.source.is_made() => {
+                return refused("it is made for tasks, and given back with them");
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(planned)
+}
+
 /// Whether a binding of the user's is what the repository asks for; under which
 /// name the placeholder stands inside does not matter.
 fn is_same_place(own: &Binding, asked: &Binding) -> bool {
@@ -247,12 +278,25 @@ pub fn unlock<E>(
 where
     E: From<VaultError>,
 {
-    let used = plan
-        .secrets
-        .iter()
-        .filter(|secret| !secret.bound.slots.is_empty());
+    if plan.asks && plan.approvals.notify.is_some() {
+        keys.environment.clone_from(environment);
+    }
+    unlock_each(plan.all_secrets(), catalogue, environment, ask, keys)
+}
+
+/// The same for `secrets` alone.
+pub(crate) fn unlock_each<'s, E>(
+    secrets: impl Iterator<Item = &'s PlannedSecret>,
+    catalogue: &Catalogue,
+    environment: &Environment,
+    ask: impl FnOnce(&Store) -> Result<Redacted<String>, E>,
+    keys: &mut Keys,
+) -> Result<(), E>
+where
+    E: From<VaultError>,
+{
     let mut stored = Vec::new();
-    for secret in used {
+    for secret in secrets.filter(|secret| !secret.bound.slots.is_empty()) {
         let name = &secret.bound.name;
         match &secret.source {
             Source::File => stored.push(name.clone()),
@@ -265,9 +309,6 @@ where
                     .extend(value.map(|value| (name.clone(), SecretText(value))));
             }
         }
-    }
-    if plan.asks && plan.approvals.notify.is_some() {
-        keys.environment.clone_from(environment);
     }
     if !stored.is_empty() {
         let store = catalogue.store();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use stockade_gateway::HostRule;
+use stockade_vault::SecretName;
 
 #[derive(Debug, Args)]
 pub(crate) struct Mcp {
@@ -99,6 +100,10 @@ pub(crate) struct Shown {
     /// Give the server a variable as it is here
     #[arg(long = "env", value_name = "NAME")]
     pub(crate) env: Vec<String>,
+    /// Let the server use a secret of yours without holding it, where that is bound (see
+    /// `secret`); its variable has a placeholder
+    #[arg(long, value_name = "NAME")]
+    pub(crate) secret: Vec<SecretName>,
     /// Let the server reach a host, as in `GET api.example.com/v1/**`; with
     /// `carries=keys` it may send a key there. Without this it reaches nothing
     #[arg(long, value_name = "RULE")]

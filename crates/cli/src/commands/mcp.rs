@@ -24,10 +24,12 @@ use stockade_supervisor::{
     mcp::{BoxPlan, Boxed, FirewallProcess, FirewallSettings, Listed, ServerNetwork, ServerWish},
     service,
 };
-use stockade_types::Event;
+use stockade_types::{Event, Redacted};
+use stockade_vault::{Store, VaultError};
 
 use crate::{
     arguments::{Mcp, McpVerb, Shown},
+    commands::secret::unlock::{environment, passphrase},
     failure::{Failure, Kind},
     host,
     print::Printer,
@@ -128,6 +130,7 @@ impl Place {
             env: shown.env.clone(),
             read: paths(&shown.read)?,
             write: paths(&shown.write)?,
+            secrets: shown.secret.iter().map(ToString::to_string).collect(),
             reaches: shown.allow.iter().map(ToString::to_string).collect(),
             services: shown.service.clone(),
             ..Launch::default()
@@ -145,6 +148,11 @@ impl Place {
         Ok(ServerWish {
             argv: launch.argv.clone(),
             variables: launch.env.clone(),
+            secrets: launch
+                .secrets
+                .iter()
+                .map(|name| name.parse())
+                .collect::<Result<_, VaultError>>()?,
             read: paths(&launch.read),
             write: paths(&launch.write),
             allow: launch.reaches.iter().map(rule).collect::<Result<_, _>>()?,
@@ -157,11 +165,15 @@ impl Place {
         })
     }
 
-    /// Builds the sandbox of a server.
-    fn boxed(&self, launch: &Launch) -> Result<Boxed, Failure> {
+    /// Builds the sandbox of a server; `ask` opens the store of secrets.
+    fn boxed(
+        &self,
+        launch: &Launch,
+        ask: impl FnOnce(&Store) -> Result<Redacted<String>, Failure>,
+    ) -> Result<Boxed, Failure> {
         let host = host::host()?;
         let plan = BoxPlan::alone(&host, &self.wish(launch)?)?;
-        let network = ServerNetwork::alone(&host.rules, refused);
+        let network = ServerNetwork::alone(&host, &plan, &environment(), ask, refused)?;
         Ok(Boxed::build(
             &host.state,
             &plan,
@@ -172,7 +184,7 @@ impl Place {
 
     /// Everything that a server offers now.
     fn listed(&self, launch: &Launch) -> Result<Listed, Failure> {
-        let mut boxed = self.boxed(launch)?;
+        let mut boxed = self.boxed(launch, passphrase)?;
         let (errors, shown) = errors()?;
         let listed = FirewallProcess::list(&mut boxed, &errors);
         drop((boxed, errors));

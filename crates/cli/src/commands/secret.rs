@@ -233,7 +233,7 @@ fn take_back(name: &SecretName) -> Result<Vec<String>, Failure> {
             continue;
         }
         let plan: Plan = task.directory.read(PLAN)?;
-        if !plan.secrets.iter().any(|secret| secret.bound.name == *name) {
+        if !plan.all_secrets().any(|secret| secret.bound.name == *name) {
             continue;
         }
         let request = Request::TakeBack {

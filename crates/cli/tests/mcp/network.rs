@@ -6,7 +6,7 @@ use stockade_types::EventKind;
 
 use crate::{
     COMMAND, calls, client,
-    host::{Host, eventually, failure::REFUSED, server::Server},
+    host::{Host, eventually, failure::REFUSED, server::Server, tls_server::TlsServer},
     mcp, of_task, plain, stage, text,
 };
 
@@ -98,4 +98,73 @@ fn g3_a_server_that_is_shown_the_repository_reaches_nothing_in_a_task() {
         refused.stderr.contains("reaches nothing in a task"),
         "{refused:?}"
     );
+}
+
+#[test]
+fn g3_a_server_uses_a_secret_that_neither_it_nor_the_agent_holds() {
+    let real = ["ghp_decoy-REAL-value-", "0123456789abcdefg"].concat();
+    let asks = "echo token $GH_TOKEN; curl -sS -H \"Authorization: Bearer $GH_TOKEN\" https://api.test/v1/x; \
+                curl -sS -H \"Authorization: Bearer $GH_TOKEN\" https://api.test/v2/x";
+    let mut host = Host::new();
+    let certificate = host.path("certificate.pem");
+    let server = TlsServer::start(&certificate);
+    host.set("SSL_CERT_FILE", certificate);
+    host.set("GITHUB", &real);
+    host.json(&["secret", "add", "github", "--from", "env:GITHUB"]);
+    let words = [
+        "secret", "bind", "github", "--host", "api.test", "--env", "GH_TOKEN",
+    ];
+    let header = ["--header", "Authorization=Bearer {}", "--path", "/v1/**"];
+    host.json(&[&words[..], &header].concat());
+    let folder = of_task::files(&host, asks);
+    let script = folder.join("server.sh");
+    let service = format!("api.test={}", server.url);
+    let words = [
+        "--secret",
+        "github",
+        "--allow",
+        "ANY api.test",
+        "--service",
+        &service,
+        "--ro",
+    ];
+    let command = [
+        folder.to_str().unwrap(),
+        "--",
+        "/bin/sh",
+        script.to_str().unwrap(),
+    ];
+    let given = [&words[..], &command].concat();
+
+    let alone = [&["--first-use"][..], &given].concat();
+    let (heard, outcome) = client(&host, &alone, &[calls("list", &json!({}))]);
+    let said = text(&heard[0]).to_owned();
+    assert!(
+        !said.contains(&real) && said.contains("misplaced"),
+        "{said} {outcome:?}"
+    );
+    let added = mcp(&host, &[&["add", "notes", "--yes"][..], &given].concat());
+    assert_eq!(added.code, 0, "{added:?}");
+    let task = host.start_with(&["--mcp", "notes", "--yes"], "sleep 600");
+    let (heard, error) = of_task::client(&host, &task, &[of_task::calls("list")]);
+    let said = text(&heard[0]);
+    assert!(
+        !said.contains(&real) && said.contains("misplaced"),
+        "{said} {error}"
+    );
+    // Both times the value reached the one place that it is bound to.
+    let seen = server.seen();
+    let bearer = format!("Bearer {real}");
+    for request in &seen {
+        assert_eq!(request.header("authorization"), Some(&*bearer), "{seen:?}");
+        assert!(request.line.contains("/v1/x"), "{seen:?}");
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
+
+    // Taken back, it is used no more.
+    let removed = host.stockade(&["secret", "rm", "github"]);
+    assert_eq!(removed.code, 0, "{removed:?}");
+    let (heard, _) = of_task::client(&host, &task, &[of_task::calls("list")]);
+    assert!(text(&heard[0]).contains("token"), "{heard:?}");
+    assert_eq!(server.seen().len(), 2);
 }

@@ -1,5 +1,5 @@
-//! What a gateway that serves an MCP server asks, and is answered: it has no model, no
-//! money and no secrets, and nobody is asked for it.
+//! What a gateway that serves an MCP server asks, and is answered: it has no model and
+//! no money, and nobody is asked for it.
 
 use std::{fs::File, io::Write, os::fd::OwnedFd, sync::Arc};
 
@@ -10,8 +10,8 @@ use stockade_gateway::Unpaid;
 use stockade_scan::SourceIndexBuilder;
 use stockade_types::Event;
 
-use super::{EventChannel, Heard, MESSAGE_MAX, Told, hear, send, tell_fingerprints};
-use crate::{fingerprints::Fingerprints, judge::Judge};
+use super::{EventChannel, Heard, MESSAGE_MAX, Told, hear, send, tell_fingerprints, told_secret};
+use crate::{fingerprints::Fingerprints, judge::Judge, secrets::HeldSecrets};
 
 /// Where the events of a server's gateway go; false if they cannot be kept, and what they
 /// are about is not to happen.
@@ -22,6 +22,8 @@ pub(crate) type Keep = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
 pub(crate) struct ServerAnswers {
     /// Of requests.
     pub(crate) judge: Judge,
+    /// Of values of its secrets.
+    pub(crate) secrets: HeldSecrets,
     /// Of the repository's files, where there is one.
     pub(crate) fingerprints: Option<Fingerprints>,
     /// Of what happened.
@@ -59,10 +61,15 @@ impl EventChannel {
                     answer: Err(Unpaid::new("an MCP server has no model.")),
                 },
                 Heard::Settle { ask, .. } => Told::Settled { ask, bill: None },
-                Heard::Secret { ask, .. } => Told::Secret {
-                    ask,
-                    answer: Err("an MCP server has no secrets".to_owned()),
-                },
+                Heard::Secret { ask, secret } if answers.secrets.may_take_time(&secret) => {
+                    let (secrets, channel) = (answers.secrets.clone(), Arc::clone(&self.channel));
+                    std::thread::spawn(move || {
+                        // Without a gateway nobody waits for it.
+                        let _ = send(&channel, &told_secret(ask, &secrets, &secret), &[]);
+                    });
+                    continue;
+                }
+                Heard::Secret { ask, secret } => told_secret(ask, &answers.secrets, &secret),
                 Heard::Question { ask, .. } => Told::Outcome {
                     ask,
                     outcome: Outcome::Refused("nobody is asked for an MCP server".to_owned()),

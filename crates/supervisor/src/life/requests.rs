@@ -190,7 +190,8 @@ impl Supervisor {
         peer: Option<u32>,
         secret: &SecretName,
     ) -> Result<Reply, SupervisorError> {
-        if !self.secrets.take_back(secret) {
+        let of_servers = self.servers.take_back(secret);
+        if !self.secrets.take_back(secret) && !of_servers {
             return Ok(refuse(&format!("the task has no secret `{secret}`")));
         }
         let body = json!({ "secret": secret, "by_uid": peer });

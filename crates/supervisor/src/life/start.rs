@@ -87,7 +87,7 @@ impl Supervisor {
         let meter = Meter::new(&task, &plan, &status);
         let warned = record.clone();
         meter.rest_now_and_then(move |warning| note(&warned, EventKind::Budget, warning).is_ok());
-        let secrets = HeldSecrets::new(&plan, keys, &redactions);
+        let secrets = HeldSecrets::new(&plan.secrets, keys, &redactions);
         let approvals = Approvals::new(&task, &plan, keys, record.clone(), link.waiters());
         let approvals = Arc::new(approvals);
         let judge = judge(policy, &plan, &approvals)?;
@@ -102,6 +102,7 @@ impl Supervisor {
                 fresh: fresh.clone(),
                 record: record.clone(),
                 judge: judge.clone(),
+                redactions,
             },
             &task,
             &plan,

@@ -28,6 +28,7 @@ use stockade_types::{
     TaskId,
     wire::{Exec, ExecLimits, Reply, Request},
 };
+use stockade_vault::SecretName;
 
 use super::{
     ServerEnds, ServerNetwork,
@@ -38,6 +39,7 @@ use crate::{
     identities::Identities,
     part,
     prepare::{ExtraPaths, Host, hand_over, of_program, toolchains},
+    secrets::{PlannedSecret, of_server},
     state::StateDirectory,
 };
 
@@ -53,6 +55,8 @@ pub struct ServerWish {
     pub argv: Vec<String>,
     /// Names of variables whose values it is given.
     pub variables: Vec<String>,
+    /// The user's secrets that it may use without holding them.
+    pub secrets: Vec<SecretName>,
     /// What it may read of the host.
     pub read: Vec<PathBuf>,
     /// What it may change of the host.
@@ -73,6 +77,9 @@ pub struct BoxPlan {
     pub(crate) argv: Vec<String>,
     /// Names of variables whose values it is given.
     pub(crate) variables: Vec<String>,
+    /// Secrets that it may use without holding them.
+    #[serde(default)]
+    pub(crate) secrets: Vec<PlannedSecret>,
     /// What of the host it is shown.
     pub(crate) read: Vec<PathBuf>,
     /// What of that it may change.
@@ -117,7 +124,7 @@ impl BoxPlan {
             Path::new(WORKSPACES).join(FOLDER)
         };
         let view = View::Own(Box::new(template(host, &shown)));
-        Ok(Self::new(host, wish, cwd, view))
+        Self::new(host, wish, cwd, view)
     }
 
     /// How `wish` is started for `task`. Whoever is shown the repository sees the task's
@@ -165,21 +172,33 @@ impl BoxPlan {
             }
         }
         let cwd = task.workspace.to_owned();
-        Ok(Self::new(host, &wish, cwd, View::OfTask(isolation)))
+        Self::new(host, &wish, cwd, View::OfTask(isolation))
     }
 
-    fn new(host: &Host, wish: &ServerWish, cwd: PathBuf, view: View) -> Self {
-        Self {
+    fn new(
+        host: &Host,
+        wish: &ServerWish,
+        cwd: PathBuf,
+        view: View,
+    ) -> Result<Self, SupervisorError> {
+        let secrets = of_server(&host.catalogue, &wish.secrets)?;
+        let placeholders = secrets.iter().flat_map(|secret| {
+            let variables = secret.variables.iter();
+            variables.map(|name| (name.clone(), secret.bound.placeholder.clone()))
+        });
+        let env = of_program(host, placeholders);
+        Ok(Self {
             argv: wish.argv.clone(),
             variables: wish.variables.clone(),
+            secrets,
             read: wish.read.clone(),
             write: wish.write.clone(),
             allow: wish.allow.clone(),
             services: wish.services.clone(),
-            env: of_program(host, []),
+            env,
             cwd,
             view,
-        }
+        })
     }
 
     /// The command, with values of variables, and with the authority that it is to

@@ -2,17 +2,20 @@
 
 use std::{path::Path, sync::Arc, thread};
 
-use stockade_gateway::{GuardedValue, Settings};
-use stockade_policy::Source;
+use stockade_gateway::{GuardedValue, SecretText, Settings};
 use stockade_sandbox::{Listeners, SandboxSpec, files};
-use stockade_types::{Event, TaskId};
+use stockade_types::{Event, Redacted, TaskId};
+use stockade_vault::{Environment, Store, VaultError};
 
 use super::BoxPlan;
 use crate::{
     error::SupervisorError,
-    gateway::{GatewayLink, GatewayProcess, ServerAnswers},
+    gateway::{GatewayLink, GatewayProcess, Keys, ServerAnswers},
     judge::Judge,
     policy::TaskPolicy,
+    prepare::Host,
+    redactions::Redactions,
+    secrets::{HeldSecrets, unlock_each},
 };
 
 /// How many bytes one start of a server may send.
@@ -33,13 +36,42 @@ impl std::fmt::Debug for ServerNetwork {
 }
 
 impl ServerNetwork {
-    /// For a server outside of tasks: judged by Stockade's rules and those of `people`;
-    /// `told` hears of each request and refusal.
-    pub fn alone(people: &[Source], told: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        let policy = TaskPolicy::new(people, Vec::new());
+    /// For the server of `plan` outside of tasks: judged by Stockade's rules and those of
+    /// the host's people; `told` hears of each request and refusal. Who opens the store
+    /// of secrets is asked if one of the server's is in it.
+    pub fn alone<E>(
+        host: &Host,
+        plan: &BoxPlan,
+        environment: &Environment,
+        ask: impl FnOnce(&Store) -> Result<Redacted<String>, E>,
+        told: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> Result<Self, E>
+    where
+        E: From<VaultError> + From<SupervisorError>,
+    {
+        let policy = TaskPolicy::new(&host.rules, Vec::new());
         let task = TaskId::from_random(rand::random());
-        Self {
+        let mut keys = Keys::default();
+        unlock_each(
+            plan.secrets.iter(),
+            &host.catalogue,
+            environment,
+            ask,
+            &mut keys,
+        )?;
+        let redactions = Redactions::new(Vec::new(), Vec::new())?;
+        let guarded = keys
+            .secrets
+            .iter()
+            .map(|(name, SecretText(value))| GuardedValue {
+                name: name.to_string(),
+                value: value.clone(),
+                honeytoken: false,
+            });
+        Ok(Self {
+            guarded: guarded.collect(),
             answers: ServerAnswers {
+                secrets: HeldSecrets::new(&plan.secrets, &keys, &redactions),
                 judge: Judge::new(policy, &task, String::new(), None),
                 fingerprints: None,
                 keep: Arc::new(move |event| {
@@ -47,8 +79,7 @@ impl ServerNetwork {
                     true
                 }),
             },
-            guarded: Vec::new(),
-        }
+        })
     }
 }
 
@@ -81,7 +112,11 @@ impl Waiting {
             allow: plan.allow.clone(),
             deny: Vec::new(),
             services: plan.services.clone(),
-            secrets: Vec::new(),
+            secrets: plan
+                .secrets
+                .iter()
+                .map(|secret| secret.bound.clone())
+                .collect(),
             guarded: network.guarded.clone(),
             asks: false,
             byte_limit: BYTE_LIMIT,

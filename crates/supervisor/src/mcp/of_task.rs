@@ -20,6 +20,7 @@ use stockade_gateway::SecretText;
 use stockade_mcp::Seen;
 use stockade_sandbox::InitChannel;
 use stockade_types::{Denial, Event, EventKind, mcp::answer, visible, wire::Request};
+use stockade_vault::SecretName;
 
 use super::{BoxPlan, Boxed, FirewallProcess, FirewallSettings, ServerNetwork, Told, boxed::View};
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
     gateway::{Keep, Keys, ServerAnswers},
     guarded,
     judge::Judge,
+    redactions::Redactions,
+    secrets::HeldSecrets,
     state::{StateDirectory, TaskDirectory},
     task::Plan,
 };
@@ -61,6 +64,8 @@ pub(crate) struct Support {
     pub(crate) record: RecorderClient,
     /// Judges what servers reach.
     pub(crate) judge: Judge,
+    /// What stays out of the record.
+    pub(crate) redactions: Redactions,
 }
 
 /// The servers of a running task. Clones share them.
@@ -82,10 +87,16 @@ struct Shared {
     ended: Condvar,
 }
 
+/// A server that runs, or is about to.
+struct Instance {
+    name: String,
+    init: Option<InitChannel>,
+}
+
 #[derive(Default)]
 struct Running {
     next: u64,
-    by_number: HashMap<u64, Option<InitChannel>>,
+    by_number: HashMap<u64, Instance>,
     frozen: bool,
     closed: bool,
 }
@@ -99,10 +110,13 @@ impl Servers {
             fresh,
             record,
             judge,
+            redactions,
         } = support;
+        let secrets = plan.mcp.iter().flat_map(|server| &server.start.secrets);
         let network = ServerNetwork {
             answers: ServerAnswers {
                 judge,
+                secrets: HeldSecrets::new(secrets, keys, &redactions),
                 fingerprints: Some(Fingerprints::of(task)),
                 keep: kept(record.clone()),
             },
@@ -154,24 +168,48 @@ impl Servers {
         } else {
             Request::Thaw
         };
-        for init in running.by_number.values().flatten() {
-            // One that has ended needs no word.
-            let _ = init.send(&request, &[]);
-        }
+        running.send(&request, |_| true);
+    }
+
+    /// Lets no server use the secret any more, and ends those that could: a request of
+    /// theirs may be on its way. Whether a server has that secret.
+    pub(crate) fn take_back(&self, secret: &SecretName) -> bool {
+        let known = self.0.network.answers.secrets.take_back(secret);
+        let uses = |server: &PlannedServer| {
+            let mut secrets = server.start.secrets.iter();
+            secrets.any(|own| own.bound.name == *secret)
+        };
+        let users = self.0.planned.iter().filter(|server| uses(server));
+        let users: Vec<_> = users.map(|server| &*server.name).collect();
+        let running = self.0.lock();
+        running.send(&Request::EndAll, |name| users.contains(&name));
+        known
     }
 
     /// Ends all of them and starts no more.
     pub(crate) fn close(&self) {
         let mut running = self.0.lock();
         running.closed = true;
-        for init in running.by_number.values().flatten() {
-            let _ = init.send(&Request::EndAll, &[]);
-        }
+        running.send(&Request::EndAll, |_| true);
         let waited = self
             .0
             .ended
             .wait_timeout_while(running, ENDING, |running| !running.by_number.is_empty());
         drop(waited);
+    }
+}
+
+impl Running {
+    /// Has process 1 of each server whose name is meant do what `request` says.
+    fn send(&self, request: &Request, is_meant: impl Fn(&str) -> bool) {
+        let all = self.by_number.values();
+        for init in all
+            .filter(|one| is_meant(&one.name))
+            .filter_map(|one| one.init.as_ref())
+        {
+            // One that has ended needs no word.
+            let _ = init.send(request, &[]);
+        }
     }
 }
 
@@ -206,7 +244,11 @@ impl Shared {
         }
         running.next += 1;
         let number = running.next;
-        running.by_number.insert(number, None);
+        let instance = Instance {
+            name: name.to_owned(),
+            init: None,
+        };
+        running.by_number.insert(number, instance);
         Ok(number)
     }
 
@@ -268,7 +310,9 @@ impl Shared {
         if running.closed {
             return Err(SupervisorError::McpServer("the task ends".to_owned()));
         }
-        running.by_number.insert(number, Some(boxed.init().clone()));
+        if let Some(instance) = running.by_number.get_mut(&number) {
+            instance.init = Some(boxed.init().clone());
+        }
         drop(running);
         let errors = self.errors().map_err(SupervisorError::Control)?;
         Ok((boxed, errors))

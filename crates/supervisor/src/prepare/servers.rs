@@ -87,6 +87,11 @@ fn line(server: &PlannedServer) -> String {
         [] => String::new(),
         variables => format!("; is given {}", variables.join(", ")),
     };
+    let mut secrets = String::new();
+    for secret in &server.start.secrets {
+        secrets.push_str("; uses the secret ");
+        secrets.push_str(secret.bound.name.as_str());
+    }
     let reaches = match server.start.allow.as_slice() {
         [] => "no network".to_owned(),
         rules => {
@@ -94,5 +99,8 @@ fn line(server: &PlannedServer) -> String {
             format!("reaches {}", rules.join(", "))
         }
     };
-    format!("{} (`{argv}`) {sees}{given}; {reaches}", server.name)
+    format!(
+        "{} (`{argv}`) {sees}{given}{secrets}; {reaches}",
+        server.name
+    )
 }

@@ -11,7 +11,8 @@ use stockade_gateway::SecretText;
 use stockade_types::Redacted;
 use stockade_vault::{Environment, SecretName, Source, VaultError};
 
-use crate::{gateway::Keys, redactions::Redactions, task::Plan};
+use super::PlannedSecret;
+use crate::{gateway::Keys, redactions::Redactions};
 
 /// Of which secret a value was given back, and why it may still be used if it may.
 pub(crate) type GivenBack = (SecretName, Result<(), VaultError>);
@@ -38,10 +39,15 @@ struct Held {
 }
 
 impl HeldSecrets {
-    /// Those of `plan`, with the values that `keys` has; of others `redactions` is told.
-    pub(crate) fn new(plan: &Plan, keys: &Keys, redactions: &Redactions) -> Self {
+    /// Those of `secrets`, with the values that `keys` has; of others `redactions` is
+    /// told.
+    pub(crate) fn new<'s>(
+        secrets: impl IntoIterator<Item = &'s PlannedSecret>,
+        keys: &Keys,
+        redactions: &Redactions,
+    ) -> Self {
         let environment = Arc::new(keys.environment.clone());
-        let held = plan.secrets.iter().map(|secret| {
+        let held = secrets.into_iter().map(|secret| {
             let name = secret.bound.name.clone();
             let value = keys.secrets.get(&name);
             let held = Held {

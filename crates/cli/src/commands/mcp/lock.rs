@@ -294,6 +294,7 @@ pub(super) fn trust(
     }
     for (what, words) in [
         ("is given", &launch.env),
+        ("uses    ", &launch.secrets),
         ("reaches ", &launch.reaches),
         ("names   ", &launch.services),
     ] {

@@ -8,6 +8,7 @@ use stockade_supervisor::mcp::{FirewallProcess, FirewallSettings, Told};
 use super::{Place, settings, trust};
 use crate::{
     arguments::Wrap,
+    commands::secret::unlock::given_passphrase,
     failure::{Failure, Kind},
     host,
     print::Printer,
@@ -39,7 +40,7 @@ pub(super) fn run(place: &Place, wrap: &Wrap, printer: Printer) -> Result<ExitCo
             "stockade: S02: `{package}` names no exact version; what runs may change any time"
         ));
     }
-    let mut boxed = place.boxed(&launch)?;
+    let mut boxed = place.boxed(&launch, given_passphrase)?;
     let (errors, shown) = super::errors()?;
     let server = boxed.start(&errors)?;
     let client = (io::stdin(), io::stdout());
