@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use stockade_audit::{Redact, Redaction};
 use stockade_gateway::SecretText;
-use stockade_scan::{Cleaned, TextCleaner};
+use stockade_scan::{Cleaned, TextCleaner, is_distinctive};
 use stockade_types::Redacted;
 
 use crate::{error::SupervisorError, gateway::Keys, task::Plan};
@@ -106,7 +106,11 @@ impl Keys {
             .hidden
             .iter()
             .map(move |(name, value)| named(name, value));
-        models.chain(secrets).chain(hidden)
+        // What servers are given may be an ordinary word too.
+        let told = |(_, SecretText(value)): &(&String, &SecretText)| is_distinctive(value.expose());
+        let variables = self.variables.iter().filter(told);
+        let variables = variables.map(move |(name, value)| named(name, value));
+        models.chain(secrets).chain(hidden).chain(variables)
     }
 }
 

@@ -206,7 +206,11 @@ impl Plan {
     /// Takes from an old plan what the user has unbound since. A placeholder
     /// that is left without a slot is refused wherever it turns up.
     pub fn unbind_what_is_gone(&mut self, catalogue: &Catalogue) {
-        for secret in &mut self.secrets {
+        let of_servers = self
+            .mcp
+            .iter_mut()
+            .flat_map(|server| &mut server.start.secrets);
+        for secret in self.secrets.iter_mut().chain(of_servers) {
             let mut current: Vec<SecretSlot> = Vec::new();
             if let Ok(entry) = catalogue.get(&secret.bound.name) {
                 current.extend(entry.bindings.iter().filter_map(|one| slot(one).ok()));

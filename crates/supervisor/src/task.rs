@@ -13,7 +13,7 @@ use stockade_types::{HostName, TaskId};
 
 use crate::{
     caps::CapMet, contract::Contract, honeytoken::Honeytoken, mcp::PlannedServer,
-    publish::Published, secrets::PlannedSecret,
+    prepare::WantedServer, publish::Published, secrets::PlannedSecret,
 };
 
 /// The version of the files that hold a plan and a state.
@@ -144,6 +144,15 @@ impl Plan {
     pub fn region(&self) -> Option<&str> {
         let signing = self.routes.iter().find_map(|route| route.signing.as_ref());
         signing.map(|signing| signing.region.as_str())
+    }
+
+    /// Takes from an old plan the MCP servers that are not among those of `now`, as they
+    /// were approved then.
+    pub fn keep_servers(&mut self, now: &[WantedServer]) {
+        self.mcp.retain(|server| {
+            let mut now = now.iter();
+            now.any(|now| now.name == server.name && now.approved == server.approved)
+        });
     }
 
     /// Variables that its MCP servers are given, each with the server's name.

@@ -11,6 +11,7 @@ use stockade_types::visible;
 use crate::{
     arguments::{Resume, Stop, TaskName},
     commands::{
+        mcp,
         run::model_keys,
         secret::unlock::{environment, passphrase},
         watch,
@@ -127,6 +128,12 @@ pub(crate) fn resume(arguments: &Resume, printer: Printer) -> Result<ExitCode, F
         ));
     }
     plan.unbind_what_is_gone(&host.catalogue);
+    let names: Vec<_> = plan.mcp.iter().map(|server| server.name.clone()).collect();
+    plan.keep_servers(&mcp::of_task::still_wanted(
+        &task.status.repository,
+        &names,
+        printer,
+    )?);
     let mut keys = model_keys(&plan)?;
     match hidden_values_of(&task.directory) {
         Ok(hidden) => keys.guard(hidden),

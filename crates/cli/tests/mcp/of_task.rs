@@ -117,7 +117,7 @@ fn lists() -> Value {
 }
 
 /// The bodies of the record's events of a kind.
-fn bodies(task: &Task, kind: EventKind) -> Vec<Value> {
+pub(crate) fn bodies(task: &Task, kind: EventKind) -> Vec<Value> {
     let records = task.record().into_iter();
     let of_kind = records.filter(|record| record.kind == RecordKind::Event(kind));
     of_kind.map(|record| record.body).collect()
@@ -250,6 +250,32 @@ fn a_task_that_ends_ends_its_servers_and_one_that_is_frozen_freezes_them() {
     eventually("nothing is left", || {
         processes::naming(&host.state()).is_empty()
     });
+}
+
+#[test]
+fn a_task_that_goes_on_has_no_server_whose_files_are_others_by_now() {
+    let (host, folder) = outside("echo ran");
+    let asks = "/opt/stockade/mcp notes </dev/null; true";
+    let task = host.start_with(&["--mcp", "notes"], asks);
+    host.wait_for_state(&task, "done");
+    let refused = || {
+        let denied = bodies(&task, EventKind::Denied).into_iter();
+        denied
+            .filter(|body| body["denial"]["rule"] == "mcp.server")
+            .count()
+    };
+    assert_eq!(refused(), 0);
+    let script = folder.join("server.sh");
+    let changed = fs::read_to_string(&script).unwrap() + "# other";
+    fs::write(script, changed).unwrap();
+    let resumed = host.stockade(&["resume", &task.id]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    assert!(
+        resumed.stderr.contains("`notes` is left out: R05"),
+        "{resumed:?}"
+    );
+    host.wait_for_state(&task, "done");
+    eventually("that it is not there is recorded", || refused() == 1);
 }
 
 /// The process that runs the server whose files are in `folder`.

@@ -38,8 +38,14 @@ use crate::{
 
 /// How many servers of one task run at once.
 const AT_ONCE: usize = 32;
-/// How much of what servers say on standard error is kept of each start, in bytes.
+/// How many are started in all: who asks for more is no client of MCP.
+const STARTS_MAX: u64 = 2_000;
+/// How many refusals are recorded.
+const REFUSED_MAX: u64 = 1_000;
+/// How much of what servers say on standard error is kept of each start, in bytes, and in
+/// all.
 const ERRORS_MAX: u64 = 256 * 1024;
+const ALL_ERRORS_MAX: u64 = 8 << 20;
 /// How long the end of a task waits for its servers.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -47,7 +53,7 @@ const ENDING: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlannedServer {
     /// How it is called.
-    pub(crate) name: String,
+    pub name: String,
     /// How it is started.
     pub(crate) start: BoxPlan,
     /// What its firewall goes by.
@@ -96,6 +102,7 @@ struct Instance {
 #[derive(Default)]
 struct Running {
     next: u64,
+    refused: u64,
     by_number: HashMap<u64, Instance>,
     frozen: bool,
     closed: bool,
@@ -242,6 +249,9 @@ impl Shared {
         if running.by_number.len() >= AT_ONCE {
             return Err(format!("{AT_ONCE} servers run already"));
         }
+        if running.next >= STARTS_MAX {
+            return Err(format!("servers were started {STARTS_MAX} times already"));
+        }
         running.next += 1;
         let number = running.next;
         let instance = Instance {
@@ -313,6 +323,10 @@ impl Shared {
         if let Some(instance) = running.by_number.get_mut(&number) {
             instance.init = Some(boxed.init().clone());
         }
+        if running.frozen {
+            // Its task was frozen meanwhile.
+            let _ = boxed.init().send(&Request::Freeze, &[]);
+        }
         drop(running);
         let errors = self.errors().map_err(SupervisorError::Control)?;
         Ok((boxed, errors))
@@ -330,6 +344,12 @@ impl Shared {
             let mut said = File::from(read);
             let mut beginning = Vec::new();
             let _ = (&mut said).take(ERRORS_MAX).read_to_end(&mut beginning);
+            let full = kept
+                .metadata()
+                .is_ok_and(|kept| kept.len() > ALL_ERRORS_MAX);
+            if full {
+                beginning.clear();
+            }
             for line in beginning.split(|byte| *byte == b'\n') {
                 let _ = writeln!(kept, "{}", visible::line(line));
             }
@@ -370,6 +390,12 @@ impl Shared {
     }
 
     fn refused(&self, name: &str, reason: &str) {
+        let mut running = self.lock();
+        running.refused += 1;
+        if running.refused > REFUSED_MAX {
+            return;
+        }
+        drop(running);
         let name = visible::beginning(name, 64);
         let denial = Denial {
             what: format!("use the MCP server `{name}`"),

@@ -44,7 +44,8 @@ const TOLD_OF_STEP: usize = 64;
 const TOLD_AT_ONCE: usize = 16;
 /// How long what happened may wait to be told: nobody who calls a tool waits for it.
 const TOLD_WITHIN: Duration = Duration::from_millis(20);
-/// Of how much is told at all: who writes more has been seen.
+/// Of how much that a server does is told at all: who does more has been seen. What a
+/// client asks for is always told.
 const TOLD_AT_MOST: usize = 5000;
 
 /// The `main` of the firewall's process; its channel is standard input. Returns when the
@@ -433,8 +434,9 @@ impl Relay {
             self.untold_since = Instant::now();
         }
         for seen in step.seen.into_iter().take(TOLD_OF_STEP) {
-            self.told += 1;
-            if self.told <= TOLD_AT_MOST {
+            let is_asked = matches!(seen, Seen::Called { .. } | Seen::Refused { .. });
+            self.told += usize::from(!is_asked);
+            if is_asked || self.told <= TOLD_AT_MOST {
                 self.untold.push(seen);
             }
         }

@@ -36,19 +36,44 @@ pub(crate) fn wanted(
         let each = named.iter().map(|name| server(&place, &lock, name));
         return each.collect();
     }
+    let all = lock.servers.keys().filter(|_| all).map(String::as_str);
+    Ok(startable(&place, &lock, all, printer))
+}
+
+/// Which of the servers of these `names`, which a task had, it could have now.
+pub(crate) fn still_wanted(
+    folder: &Path,
+    names: &[String],
+    printer: Printer,
+) -> Result<Vec<WantedServer>, Failure> {
+    let Some(place) = place(folder).filter(|_| !names.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let lock = place.read()?;
+    let names = names.iter().map(String::as_str);
+    Ok(startable(&place, &lock, names, printer))
+}
+
+/// Those of `names` that could be started; what is left out is told.
+fn startable<'n>(
+    place: &Place,
+    lock: &Lock,
+    names: impl Iterator<Item = &'n str>,
+    printer: Printer,
+) -> Vec<WantedServer> {
     let mut wanted = Vec::new();
-    for name in lock.servers.keys().filter(|_| all) {
-        match server(&place, &lock, name) {
+    for name in names {
+        match server(place, lock, name) {
             Ok(server) => wanted.push(server),
             Err(failure) => {
+                let why = failure.message;
                 printer.note(&format!(
-                    "  note        MCP server `{name}` is left out: {}",
-                    failure.message
+                    "  note        MCP server `{name}` is left out: {why}"
                 ));
             }
         }
     }
-    Ok(wanted)
+    wanted
 }
 
 /// Where the lock is, from `folder` up to the top of its repository.
