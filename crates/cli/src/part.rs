@@ -21,6 +21,10 @@ pub(crate) fn run() -> Option<ExitCode> {
             gateway::run().map_err(Into::into)
         } else if first == OsStr::new(Part::McpFirewall.argument()) {
             mcp::run().map_err(Into::into)
+        } else if first == OsStr::new(mcp::BRIDGE_ARGUMENT) {
+            let words = std::env::args_os().skip(2);
+            let words = words.map(|word| word.to_string_lossy().into_owned());
+            stockade_bridge::run(words).map_err(Into::into)
         } else if first == OsStr::new(stockade_sandbox::ANCHOR_ARGUMENT) {
             stockade_sandbox::anchor::run().map_err(Into::into)
         } else if first == OsStr::new(stockade_sandbox::probe::PROBE_ARGUMENT) {

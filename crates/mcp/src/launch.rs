@@ -21,7 +21,7 @@ const PROGRAM_MAX: u64 = 2 << 30;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Launch {
-    /// Program and arguments.
+    /// Program and arguments; or the URL of a server over HTTP, and headers.
     pub argv: Vec<String>,
     /// Names of the variables that it is given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -74,6 +74,13 @@ impl Launch {
     }
 }
 
+/// The URL of a server over HTTP, if `argv` names one; what follows it are headers.
+pub fn remote(argv: &[String]) -> Option<&str> {
+    let url = argv.first()?;
+    let mut schemes = ["https://", "http://"].iter();
+    schemes.any(|scheme| url.starts_with(scheme)).then_some(url)
+}
+
 /// A package that is run without saying which version, if `argv` runs one.
 pub fn unpinned(argv: &[String]) -> Option<String> {
     let program = Path::new(argv.first()?).file_name()?.to_str()?;
@@ -106,6 +113,9 @@ fn files(
     search_path: &OsStr,
 ) -> Result<BTreeMap<String, String>, LockError> {
     let mut files = BTreeMap::new();
+    if remote(argv).is_some() {
+        return Ok(files);
+    }
     for (index, word) in argv.iter().enumerate() {
         let path = if index == 0 && !word.contains('/') {
             let found = env::split_paths(search_path).map(|place| place.join(word));

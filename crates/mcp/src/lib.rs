@@ -30,7 +30,7 @@ pub use self::{
     frame::{Lines, MESSAGE_MAX, TooLong},
     item::{Inexact, Item, ItemDigest, ItemKind, title},
     json::{JsonError, parse},
-    launch::{Launch, unpinned},
+    launch::{Launch, remote, unpinned},
     lock::{Entry, LOCK_FILE, Lock, LockError, PinnedItem, body},
     message::{Id, Message, MessageError, Outcome, RpcError},
     result::{ResultRules, TEXT_MAX, Treated},

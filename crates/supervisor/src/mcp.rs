@@ -25,7 +25,7 @@ use stockade_mcp::{Catalogue, Era, ItemDigest, ItemKind, Seen};
 use stockade_sandbox::Channel;
 
 pub use self::{
-    boxed::{BoxPlan, Boxed, ServerWish},
+    boxed::{BRIDGE_ARGUMENT, BoxPlan, Boxed, ServerWish},
     network::ServerNetwork,
     of_task::PlannedServer,
     process::run,
@@ -47,7 +47,7 @@ const SERVE: &[u8] = b"serve";
 const LIST: &[u8] = b"list";
 
 /// What a firewall goes by.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FirewallSettings {
     /// What was approved; without it the first that comes counts.
     pub approved: Option<Vec<(ItemKind, String, ItemDigest)>>,

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 /// The rooms, each of which may depend on those before it. `ARCHITECTURE.md`
 /// says what each holds.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "types",
     "audit",
     "policy",
@@ -33,6 +33,7 @@ const ORDER: [&str; 20] = [
     "agents",
     "supervisor",
     "api",
+    "bridge",
     "rehearsal",
     "attempt",
     "attack",

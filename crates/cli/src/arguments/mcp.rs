@@ -27,7 +27,9 @@ pub(crate) enum McpVerb {
     /// Look at what a server offers, and approve it under a name
     #[command(after_help = "Examples:\n  \
         stockade mcp add notes --rw ./notes -- python3 notes_server.py\n  \
-        stockade mcp add files --yes --ro . -- npx -y @modelcontextprotocol/server-filesystem@2026.7.10 .\n\n\
+        stockade mcp add files --yes --ro . -- npx -y @modelcontextprotocol/server-filesystem@2026.7.10 .\n  \
+        stockade mcp add github --secret github -- https://api.githubcopilot.com/mcp/ \
+        'Authorization: Bearer ${GITHUB_TOKEN}'\n\n\
         Exit codes: 0 approved · 4 a rule blocks it, or nobody said yes")]
     Add(Add),
     /// List the servers that are approved
@@ -137,7 +139,8 @@ pub(crate) struct Add {
     pub(crate) shown: Shown,
     #[command(flatten)]
     pub(crate) consent: Consent,
-    /// Program and arguments of the server
+    /// Program and arguments of the server; or the URL of one over HTTP, and headers, in
+    /// which `${NAME}` is the value of a variable
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<String>,
 }

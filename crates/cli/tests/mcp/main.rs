@@ -6,6 +6,7 @@
 mod host;
 mod network;
 mod of_task;
+mod remote;
 
 use std::{
     fs,

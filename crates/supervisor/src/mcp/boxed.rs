@@ -45,6 +45,10 @@ use crate::{
 
 /// The folder that a server finds itself in, if the caller's is not shown to it.
 const FOLDER: &str = "server";
+/// Where the program is that speaks for servers that are elsewhere.
+const BRIDGE: &str = "/opt/stockade/bridge";
+/// The argument that makes the `stockade` executable that program.
+pub const BRIDGE_ARGUMENT: &str = "__mcp-bridge";
 /// Processes of one server.
 const PROCESSES: u64 = 512;
 
@@ -87,6 +91,9 @@ pub struct BoxPlan {
     /// What it may reach.
     #[serde(default)]
     pub(crate) allow: Vec<HostRule>,
+    /// Whether it is somewhere else, and a bridge speaks for it here.
+    #[serde(default)]
+    pub(crate) is_remote: bool,
     /// Names that lead it to places.
     #[serde(default)]
     pub(crate) services: Vec<Service>,
@@ -187,13 +194,17 @@ impl BoxPlan {
             variables.map(|name| (name.clone(), secret.bound.placeholder.clone()))
         });
         let env = of_program(host, placeholders);
+        let mut allow = wish.allow.clone();
+        let remote = stockade_mcp::remote(&wish.argv);
+        allow.extend(remote.map(rule_of).transpose()?);
         Ok(Self {
             argv: wish.argv.clone(),
             variables: wish.variables.clone(),
             secrets,
             read: wish.read.clone(),
             write: wish.write.clone(),
-            allow: wish.allow.clone(),
+            allow,
+            is_remote: remote.is_some(),
             services: wish.services.clone(),
             env,
             cwd,
@@ -204,6 +215,11 @@ impl BoxPlan {
     /// The command, with values of variables, and with the authority that it is to
     /// trust if it reaches anything.
     fn exec(&self, values: &[(String, String)]) -> Exec {
+        let bridge: &[&str] = if self.is_remote {
+            &[BRIDGE, BRIDGE_ARGUMENT]
+        } else {
+            &[]
+        };
         let given = |name: &str| values.iter().any(|(given, _)| given == name);
         let env = self.env.iter().filter(|(name, _)| !given(name));
         let trust = files::TRUST_VARIABLES
@@ -219,9 +235,10 @@ impl BoxPlan {
             tree: false,
             limits: ExecLimits::NONE,
             cwd: self.cwd.clone().into_os_string().into_encoded_bytes(),
-            argv: self
-                .argv
+            argv: bridge
                 .iter()
+                .copied()
+                .chain(self.argv.iter().map(String::as_str))
                 .map(|word| word.as_bytes().to_vec())
                 .collect(),
             env: env
@@ -273,6 +290,9 @@ impl Boxed {
         let id = TaskId::from_random(rand::rng().random());
         let folder = Folder::make(&state.path().join("mcp"), &id)?;
         let mut spec = spec(template, state, id, &folder.path)?;
+        if plan.is_remote {
+            spec.grants.push(bridge(&folder.path)?);
+        }
         let gateway = (!plan.allow.is_empty())
             .then(|| Waiting::start(plan, network, &mut spec))
             .transpose()?;
@@ -391,6 +411,31 @@ fn sweep(all: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The rule by which a server at `url` may be reached.
+fn rule_of(url: &str) -> Result<HostRule, SupervisorError> {
+    let place = url.split(['?', '#']).next().unwrap_or_default();
+    let rule = format!("ANY {place}").parse();
+    rule.map_err(|error| SupervisorError::Refused(format!("{url}: {error}")))
+}
+
+/// A copy of this executable, to be the bridge: what runs inside is not the file that runs
+/// outside.
+fn bridge(folder: &Path) -> Result<Grant, SupervisorError> {
+    let source = folder.join("bridge");
+    let copied = fs::copy(part::executable(), &source).and_then(|_| {
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&source, executable)
+    });
+    copied.map_err(SupervisorError::state(&source))?;
+    Ok(Grant {
+        source,
+        target: BRIDGE.into(),
+        access: Access::ReadOnly,
+        hidden: Vec::new(),
+        over: None,
+    })
 }
 
 /// What every sandbox of a server is made of.
