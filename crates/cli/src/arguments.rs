@@ -119,7 +119,7 @@ pub(crate) enum Verb {
     Attach(Attach),
     /// Show what a task has printed, or its connections
     #[command(
-        after_help = "Examples:\n  stockade logs fix-login\n  stockade logs fix-login --network --json\n  stockade logs fix-login --programs\n  stockade logs fix-login --hooks"
+        after_help = "Examples:\n  stockade logs fix-login\n  stockade logs fix-login --network --json\n  stockade logs fix-login --programs\n  stockade logs fix-login --hooks\n  stockade logs fix-login --mcp"
     )]
     Logs(Logs),
     /// Open a shell in a task's sandbox

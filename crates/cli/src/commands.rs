@@ -55,6 +55,7 @@ pub(crate) fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Fa
         Verb::Logs(logs) if logs.network => connections::list(&logs.task, printer),
         Verb::Logs(logs) if logs.programs => programs::list(&logs.task, printer),
         Verb::Logs(logs) if logs.hooks => advice::list(&logs.task, printer),
+        Verb::Logs(logs) if logs.mcp => mcp::calls::list(&logs.task, printer),
         Verb::Logs(logs) => watch::logs(&logs, printer),
         Verb::Shell(name) => watch::shell(&name, printer),
         Verb::Exec(exec) => exec::run(*exec, printer),

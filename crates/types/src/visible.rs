@@ -26,7 +26,7 @@ pub fn line(bytes: &[u8]) -> String {
     shown
 }
 
-/// The first `most` characters of an untrusted text, as [`line`] shows them.
+/// The first `most` characters of an untrusted text, as [`line()`] shows them.
 pub fn beginning(text: &str, most: usize) -> String {
     let end = text
         .char_indices()

@@ -92,6 +92,9 @@ pub(crate) struct Logs {
     /// Show every tool call instead that agents told before it, and how it was judged
     #[arg(long, conflicts_with_all = ["exec", "network", "programs"])]
     pub(crate) hooks: bool,
+    /// Show instead what its MCP servers were asked for, and what they were refused
+    #[arg(long, conflicts_with_all = ["exec", "network", "programs", "hooks"])]
+    pub(crate) mcp: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! `stockade mcp`: MCP servers in sandboxes of their own, behind what was approved.
 
+pub(crate) mod calls;
 mod lock;
 pub(crate) mod of_task;
 mod sarif;

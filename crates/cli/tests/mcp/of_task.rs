@@ -147,6 +147,8 @@ fn g1_a_server_of_a_task_sees_neither_the_task_nor_the_network_and_is_recorded()
     assert!(seen.iter().all(|body| body["mcp"] == "notes"), "{seen:#?}");
     let called = seen.iter().filter(|body| body["seen"] == "called");
     assert_eq!(called.count(), 1, "{seen:#?}");
+    let shown = host.stockade(&["logs", "--mcp", &task.id]);
+    assert!(shown.stdout.contains("  notes  called list\n"), "{shown:?}");
     let shown = host.stockade(&["audit", "verify", &task.id]);
     assert_eq!(shown.code, 0, "{shown:?}");
 }

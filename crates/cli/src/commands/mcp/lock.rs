@@ -149,7 +149,7 @@ pub(super) fn list(place: &Place, printer: Printer) -> Result<ExitCode, Failure>
         let count = entry.items.len();
         printer.line(&format!(
             "{name}  {count} items, approved {}  {command}",
-            entry.approved_at
+            entry.approved_at.split('T').next().unwrap_or_default()
         ));
     }
     if lock.servers.is_empty() {
