@@ -25,6 +25,7 @@ mod hook;
 mod host_config;
 mod kind;
 mod launch;
+mod mcp_servers;
 mod npm;
 mod opencode;
 mod route;
@@ -39,5 +40,6 @@ pub use self::{
     launch::{
         HomeFile, Launch, LaunchRequest, ManagedFile, McpServer, Mode, command, launch, route,
     },
+    mcp_servers::{Configured, Unread, mcp_servers},
     route::{Api, Endpoint, RouteTemplate, SigningTemplate},
 };

@@ -64,6 +64,10 @@ pub(crate) enum McpVerb {
         #[arg(long)]
         offline: bool,
     },
+    /// Find the servers that clients on this machine start: Claude Code, Codex, Gemini CLI,
+    /// opencode, Cursor, VS Code; nothing is started or changed
+    #[command(after_help = "Examples:\n  stockade mcp find\n  stockade mcp find --json")]
+    Find,
     /// Find what definitions should not say
     #[command(after_help = "Examples:\n  \
         stockade mcp scan\n  \

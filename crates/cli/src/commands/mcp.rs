@@ -1,6 +1,7 @@
 //! `stockade mcp`: MCP servers in sandboxes of their own, behind what was approved.
 
 pub(crate) mod calls;
+mod find;
 mod lock;
 pub(crate) mod of_task;
 mod sarif;
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: &Mcp, printer: Printer) -> Result<ExitCode, Failure
         McpVerb::Diff { name } => lock::diff(&place, name, printer),
         McpVerb::Approve { name, consent } => lock::approve(&place, name, consent, printer),
         McpVerb::Verify { names, offline } => lock::verify(&place, names, *offline, printer),
+        McpVerb::Find => find::run(printer),
         McpVerb::Scan(scan) => scan::run(&place, scan, printer),
         McpVerb::Trust { name, yes } => lock::trust(&place, name, *yes, printer),
         McpVerb::Rm { name } => lock::remove(&place, name, printer),

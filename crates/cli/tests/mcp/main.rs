@@ -375,6 +375,35 @@ fn a_scan_tells_what_it_finds_as_text_json_and_sarif() {
 }
 
 #[test]
+fn servers_of_clients_are_found_with_the_words_that_would_approve_them() {
+    let (host, folder) = stage(&plain(), "");
+    let key = ["ghp_zQWBuTSOoRi4A9spHc", "VY5ncnsDkxkJ0mLq17"].concat();
+    let of_home = json!({ "mcpServers": { "git hub": {
+        "command": "npx", "args": ["-y", "server github"], "env": { "GITHUB_TOKEN": key } } } });
+    fs::write(host.home().join(".claude.json"), of_home.to_string()).unwrap();
+    fs::create_dir(folder.join(".cursor")).unwrap();
+    let of_project = json!({ "mcpServers": {
+        "notes": { "command": "/usr/bin/stockade", "args": ["mcp", "wrap", "notes"] },
+        "far": { "url": "https://a.test/mcp", "headers": { "X-Key": "k" } } } });
+    fs::write(folder.join(".cursor/mcp.json"), of_project.to_string()).unwrap();
+    let found = mcp(&host, &["find"]);
+    assert_eq!(found.code, 0, "{found:?}");
+    for part in [
+        "stockade mcp add 'git hub' --env GITHUB_TOKEN -- npx -y 'server github'",
+        "GITHUB_TOKEN is written there in clear",
+        "S02      `server github` names no exact version",
+        "stockade mcp add far -- https://a.test/mcp 'X-Key: ${VARIABLE}'",
+        "runs through Stockade",
+    ] {
+        assert!(found.stdout.contains(part), "{part}: {found:?}");
+    }
+    assert!(!found.stdout.contains(&key), "{found:?}");
+    let document: Value = serde_json::from_str(&mcp(&host, &["find", "--json"]).stdout).unwrap();
+    assert_eq!(document.as_array().unwrap().len(), 3);
+    assert!(!document.to_string().contains(&key));
+}
+
+#[test]
 fn g8_a_lock_that_came_with_a_repository_starts_nothing_before_somebody_agrees() {
     let (host, folder) = stage(&plain(), "echo ran");
     assert_eq!(add(&host, &["--yes"]).code, 0);
