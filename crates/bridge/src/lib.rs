@@ -43,6 +43,8 @@ pub fn run(words: impl Iterator<Item = String>) -> Result<(), BridgeError> {
     std::thread::Builder::new().spawn(move || read(&hear))?;
     let writer = std::thread::Builder::new().spawn(move || write(said))?;
     runtime.block_on(serve(endpoint, heard, say));
+    // What still listens has nobody to tell.
+    drop(runtime);
     // What is said last is written before this process ends.
     let _ = writer.join();
     Ok(())
@@ -92,11 +94,17 @@ async fn serve(endpoint: Endpoint, mut heard: Receiver<Vec<u8>>, say: Sender<Vec
             }
             continue;
         }
+        let key = sent.key();
+        let (own, say) = (Arc::clone(&session), say.clone());
+        if sent.method == "subscriptions/listen" {
+            // It has no end of its own, and nobody waits for one.
+            let task = tokio::spawn(async move { own.ask(sent, &say).await });
+            session.began(key, task.abort_handle());
+            continue;
+        }
         if asked.len() >= AT_ONCE {
             let _ = asked.join_next().await;
         }
-        let key = sent.key();
-        let (own, say) = (Arc::clone(&session), say.clone());
         let task = asked.spawn(async move { own.ask(sent, &say).await });
         session.began(key, task);
     }

@@ -40,6 +40,8 @@ fn server(answer: Answer) -> (String, Arc<Mutex<Vec<Seen>>>) {
                 let seen = read(&stream);
                 keep.lock().unwrap().push(seen.clone());
                 (&stream).write_all(answer(&seen).as_bytes()).unwrap();
+                // Until the other side has had enough.
+                let _ = (&stream).read(&mut [0]);
             });
         }
     });
@@ -244,4 +246,28 @@ async fn a_server_that_is_not_there_is_an_error_for_each_request() {
     let words = error["error"]["message"].as_str().unwrap();
     assert!(words.contains("cannot be reached"), "{words}");
     bridge.end().await;
+}
+
+/// A server that keeps what listens open for as long as somebody listens.
+fn endless(seen: &Seen) -> String {
+    let listens = seen.body["method"] == "subscriptions/listen";
+    if listens {
+        // More is announced than ever comes.
+        return "HTTP/1.1 200 x\r\ncontent-type: text/event-stream\r\ncontent-length: 999\r\n\r\n: hello\n\n".to_owned();
+    }
+    reply(200, "", "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}")
+}
+
+#[tokio::test]
+async fn what_listens_holds_nobody_up_at_the_end() {
+    let (url, _) = server(endless);
+    let mut bridge = Bridge::to(&url);
+    bridge
+        .send(&request(1, "subscriptions/listen", &json!({})))
+        .await;
+    bridge.send(&request(2, "ping", &json!({}))).await;
+    while bridge.hear().await["id"] != 2 {}
+    let began = std::time::Instant::now();
+    bridge.end().await;
+    assert!(began.elapsed() < Duration::from_secs(3));
 }
