@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use stockade_policy::Source;
 use stockade_supervisor::{
-    Cache, Config, Host, PASSED, StateDirectory, SupervisorError, TaskDirectory, TaskStatus,
-    find_git, rules_of_people,
+    Cache, Config, Host, PASSED, SOURCE_VARIABLES, StateDirectory, SupervisorError, TaskDirectory,
+    TaskStatus, find_git, rules_of_people,
 };
 use stockade_types::{Redacted, env};
 use stockade_vault::Catalogue;
@@ -110,12 +110,17 @@ pub(crate) fn rules() -> Result<Vec<Source>, Failure> {
     Ok(rules_of_people(config_place().as_deref())?)
 }
 
+/// Those of the variables `names` that the caller has set.
+fn as_set(names: &[&str]) -> Vec<(String, String)> {
+    let values = names
+        .iter()
+        .map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+    values.flatten().collect()
+}
+
 /// Everything that a task is prepared from.
 pub(crate) fn host() -> Result<Host, Failure> {
-    let passed = PASSED
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
-        .collect();
+    let passed = as_set(&PASSED);
     Ok(Host {
         state: state()?,
         git: git()?,
@@ -129,6 +134,7 @@ pub(crate) fn host() -> Result<Host, Failure> {
         caches: caches(),
         variables: variables(),
         passed,
+        sources: as_set(&SOURCE_VARIABLES),
     })
 }
 

@@ -12,7 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::lock::LockError;
+use crate::{
+    lock::LockError,
+    package::{Package, is_name, is_program},
+};
 
 /// The largest file that is digested, in bytes.
 const PROGRAM_MAX: u64 = 2 << 30;
@@ -23,6 +26,9 @@ const PROGRAM_MAX: u64 = 2 << 30;
 pub struct Launch {
     /// Program and arguments; or the URL of a server over HTTP, and headers.
     pub argv: Vec<String>,
+    /// The package that the program is of, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<Package>,
     /// Names of the variables that it is given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
@@ -48,13 +54,13 @@ pub struct Launch {
 impl Launch {
     /// Digests what `self` runs, from `folder`; programs are looked for in `search_path`.
     pub fn digested(mut self, folder: &Path, search_path: &OsStr) -> Result<Self, LockError> {
-        self.files = files(&self.argv, folder, search_path)?;
+        self.files = self.found(folder, search_path)?;
         Ok(self)
     }
 
     /// What of it is not as it was approved, in words.
     pub fn changes(&self, folder: &Path, search_path: &OsStr) -> Result<Vec<String>, LockError> {
-        let now = files(&self.argv, folder, search_path)?;
+        let now = self.found(folder, search_path)?;
         let mut changes = Vec::new();
         for (word, digest) in &self.files {
             let found = now.get(word);
@@ -72,6 +78,35 @@ impl Launch {
         }));
         Ok(changes)
     }
+
+    /// Whether it runs a program of its package, if it has one, and that has a digest.
+    pub(crate) fn is_of_its_package(&self) -> bool {
+        let Some(package) = &self.package else {
+            return true;
+        };
+        let digits = &package.resolved;
+        is_name(package.registry, &package.name)
+            && self.argv.first().is_some_and(|program| is_program(program))
+            && digits.len() == 64
+            && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
+    /// Digests of the files that it runs now. What runs the program of a package stands
+    /// for that.
+    fn found(
+        &self,
+        folder: &Path,
+        search_path: &OsStr,
+    ) -> Result<BTreeMap<String, String>, LockError> {
+        let Some(package) = &self.package else {
+            return files(&self.argv, folder, search_path);
+        };
+        let mut argv = self.argv.clone();
+        if let Some(program) = argv.first_mut() {
+            package.registry.runtime().clone_into(program);
+        }
+        files(&argv, folder, search_path)
+    }
 }
 
 /// The URL of a server over HTTP, if `argv` names one; what follows it are headers.
@@ -79,32 +114,6 @@ pub fn remote(argv: &[String]) -> Option<&str> {
     let url = argv.first()?;
     let mut schemes = ["https://", "http://"].iter();
     schemes.any(|scheme| url.starts_with(scheme)).then_some(url)
-}
-
-/// A package that is run without saying which version, if `argv` runs one.
-pub fn unpinned(argv: &[String]) -> Option<String> {
-    let program = Path::new(argv.first()?).file_name()?.to_str()?;
-    let mut words = argv.iter().skip(1).map(String::as_str);
-    let runner = match program {
-        "npx" | "bunx" | "uvx" | "pnpx" => true,
-        "npm" | "pnpm" | "yarn" => matches!(words.next(), Some("exec" | "dlx" | "x")),
-        "uv" | "pipx" | "bun" => matches!(words.next(), Some("run" | "tool" | "x")),
-        _ => false,
-    };
-    let mut package = words.find(|word| !word.starts_with('-') && *word != "run")?;
-    if let Some(rest) = package.strip_prefix("npm:") {
-        package = rest;
-    }
-    // The first sign of a scoped package is no version.
-    let version = package
-        .get(1..)?
-        .split_once('@')
-        .map(|(_, version)| version);
-    let exact = |version: &str| {
-        version.starts_with(|c: char| c.is_ascii_digit()) && !version.contains(['x', '*', ' ', '|'])
-    };
-    let pinned = version.is_some_and(exact) || package.contains("==");
-    (runner && !pinned).then(|| package.to_owned())
 }
 
 fn files(
@@ -155,29 +164,6 @@ mod tests {
 
     fn argv(line: &str) -> Vec<String> {
         line.split(' ').map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn a_package_without_an_exact_version_is_named() {
-        for (line, package) in [
-            ("npx -y @scope/server", "@scope/server"),
-            ("npx @scope/server@latest", "@scope/server@latest"),
-            ("/usr/bin/npx server@^1.2.3", "server@^1.2.3"),
-            ("uvx mcp-server", "mcp-server"),
-            ("npm exec -- server", "server"),
-            ("uv tool run server", "server"),
-            ("npx server@1.x", "server@1.x"),
-        ] {
-            assert_eq!(unpinned(&argv(line)).as_deref(), Some(package), "{line}");
-        }
-        for line in [
-            "npx -y @scope/server@1.2.3",
-            "uvx mcp-server==1.2.3",
-            "python3 server.py",
-            "npm start",
-        ] {
-            assert_eq!(unpinned(&argv(line)), None, "{line}");
-        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod json;
 mod launch;
 mod lock;
 mod message;
+mod package;
 mod result;
 pub mod scan;
 mod version;
@@ -30,9 +31,10 @@ pub use self::{
     frame::{Lines, MESSAGE_MAX, TooLong},
     item::{Inexact, Item, ItemDigest, ItemKind, title},
     json::{JsonError, parse},
-    launch::{Launch, remote, unpinned},
-    lock::{Entry, LOCK_FILE, Lock, LockError, PinnedItem, body},
+    launch::{Launch, remote},
+    lock::{Entry, LOCK_FILE, Lock, LockError, PinnedItem, body, keep_resolution, resolution},
     message::{Id, Message, MessageError, Outcome, RpcError},
+    package::{Asked, DOCUMENT_MAX, Package, PackageError, Registry, Resolution, ResolutionError},
     result::{ResultRules, TEXT_MAX, Treated},
     version::{Era, LEGACY, MODERN},
 };

@@ -15,6 +15,7 @@ use crate::{
     item::{Inexact, Item, ItemDigest, ItemKind},
     json,
     launch::Launch,
+    package::{Package, Resolution},
     version::Era,
 };
 
@@ -133,6 +134,9 @@ impl Lock {
         let plain =
             |text: &str| text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
         for (name, entry) in &lock.servers {
+            if !entry.launch.is_of_its_package() {
+                return Err(form(format!("`{name}` has no program of its package")));
+            }
             if !plain(name) || !plain(&entry.approved_at) {
                 return Err(form(format!(
                     "`{name}` is no name of a server, or has no time"
@@ -189,7 +193,15 @@ impl Lock {
             entries => entries.map_err(file)?,
         };
         let entries_of = self.servers.values().flat_map(|entry| &entry.items);
-        let known: Vec<String> = entries_of.map(|item| body_name(item.digest)).collect();
+        let packages = self
+            .servers
+            .values()
+            .filter_map(|entry| entry.launch.package.as_ref());
+        let packages = packages.map(|package| format!("{}.json", package.resolved));
+        let known: Vec<String> = entries_of
+            .map(|item| body_name(item.digest))
+            .chain(packages)
+            .collect();
         for entry in entries {
             let name = entry.map_err(file)?.file_name();
             let is_known = known.iter().any(|known| name == **known);
@@ -212,6 +224,28 @@ pub fn body(folder: &Path, item: &PinnedItem) -> Option<Value> {
     };
     let PinnedItem { digest, .. } = PinnedItem::of(&item).ok()?;
     (body_name(digest) == path.file_name()?.to_str()?).then_some(item.body)
+}
+
+/// What `launch` runs of its package `package`, if that is kept beside the lock in
+/// `folder` and unchanged.
+pub fn resolution(folder: &Path, launch: &Launch, package: &Package) -> Option<Resolution> {
+    let name = format!("{}.json", package.resolved);
+    // What names a file comes with a repository.
+    let bytes = read(&folder.join(BODIES).join(is_body(&name).then_some(&name)?)).ok()??;
+    let document = json::parse(&bytes).ok()?;
+    let program = launch.argv.first().map(String::as_str);
+    let found = Resolution::of(package.registry, &package.name, program, document).ok()?;
+    let is_it = found.digest() == package.resolved && found.version() == package.version;
+    is_it.then_some(found)
+}
+
+/// Keeps `resolution` beside the lock in `folder`.
+pub fn keep_resolution(folder: &Path, resolution: &Resolution) -> Result<(), LockError> {
+    is_own(folder)?;
+    let mut text = serde_json::to_string_pretty(resolution.document()).unwrap_or_default();
+    text.push('\n');
+    let name = format!("{}.json", resolution.digest());
+    write(&folder.join(BODIES).join(name), text.as_bytes())
 }
 
 impl PinnedItem {

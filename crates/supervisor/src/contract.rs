@@ -48,6 +48,9 @@ pub struct Contract {
     /// Each MCP server that it may use, and what that sees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mcp: Vec<String>,
+    /// Each tool that the project declares for agents, and what it may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
     /// What is planted to catch whoever searches for keys.
     #[serde(default)]
     pub honeytoken: Option<String>,
@@ -251,6 +254,9 @@ impl Contract {
         }
         for server in &self.mcp {
             line("MCP server", server);
+        }
+        for tool in &self.tools {
+            line("tool", tool);
         }
         if let Some(planted) = &self.honeytoken {
             line("honeytoken", planted);

@@ -76,6 +76,9 @@ pub enum SupervisorError {
     /// An MCP server does not do what one does.
     #[error("the MCP server: {0}")]
     McpServer(String),
+    /// A package cannot be resolved or installed.
+    #[error("{0}")]
+    Package(String),
     /// The task runs already.
     #[error("the task runs already; `stockade attach` shows it")]
     Running,

@@ -15,6 +15,7 @@ mod piece;
 mod refusals;
 mod request;
 mod result;
+mod summary;
 mod text;
 
 use std::time::Duration;

@@ -70,7 +70,7 @@ pub use self::{
     judge::{Contained, decide_about_request},
     launch::{Times, begin, look_into, resume, start},
     meter::{raise, raised},
-    network::{Network, NetworkSection, Preset, service},
+    network::{Network, NetworkSection, Preset, SOURCE_VARIABLES, service},
     part::Part,
     policy::{rules_of_people, rules_of_repository},
     prepare::{
@@ -78,7 +78,7 @@ pub use self::{
         give_tree, next_turn, prepare,
     },
     programs::is_shortened,
-    project::{PROJECT_FILE, Project, Setup},
+    project::{Argument, ArgumentType, PROJECT_FILE, Project, ProjectTool, Setup, ToolCall},
     publish::{Published, PublishedError},
     redactions::Redactions,
     secrets::{PlannedSecret, WantedSecrets, slot, unlock},

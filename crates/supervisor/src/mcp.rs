@@ -10,7 +10,9 @@
 mod boxed;
 mod network;
 mod of_task;
+mod packages;
 mod process;
+mod tools;
 
 use std::{
     fs::File,
@@ -28,11 +30,13 @@ pub use self::{
     boxed::{BRIDGE_ARGUMENT, BoxPlan, Boxed, ServerWish},
     network::ServerNetwork,
     of_task::PlannedServer,
+    packages::{Installed, Packages},
     process::run,
 };
 pub(crate) use self::{
     boxed::{OfTask, View},
     of_task::{Servers, Support},
+    tools::TOOLS,
 };
 use crate::{
     error::SupervisorError,

@@ -4,14 +4,19 @@
 mod grants;
 mod preset;
 mod registries;
+mod sources;
 
 use std::str::FromStr;
 
 use serde::Deserialize;
 use stockade_gateway::{HostRule, Service};
 
-pub(crate) use self::grants::Grants;
 pub use self::preset::Preset;
+pub use self::sources::SOURCE_VARIABLES;
+pub(crate) use self::{
+    grants::Grants,
+    sources::{PackageSources, sources},
+};
 use crate::{error::SupervisorError, prepare::Host, project::Project, publish::Published};
 
 /// What a person says on the command line.

@@ -30,7 +30,8 @@ use std::{
 
 use rand::Rng;
 use stockade_agents::{
-    AgentKind, Api, DigestCache, Found, HomeFile, Launch, LaunchRequest, Mode, RouteTemplate,
+    AgentKind, Api, DigestCache, Found, HomeFile, Launch, LaunchRequest, McpServer, Mode,
+    RouteTemplate,
 };
 use stockade_budget::{Cap, Caps};
 use stockade_gateway::{Endpoint, ModelApi, Upstream};
@@ -88,6 +89,8 @@ pub struct Host {
     pub variables: BTreeSet<String>,
     /// Variables that are handed inside as they are.
     pub passed: Vec<(String, String)>,
+    /// Variables of the caller that name registries, as they are.
+    pub sources: Vec<(String, String)>,
 }
 
 impl Host {
@@ -195,9 +198,10 @@ impl Wish {
     }
 
     /// The programs inside that speak to the gateway for others.
-    fn clients(&self) -> Vec<PathBuf> {
+    fn clients(&self, project: &Project) -> Vec<PathBuf> {
         let hook = self.has_hooks().then_some(hook::CLIENT);
-        let mcp = (!self.mcp.is_empty()).then_some(mcp::CLIENT);
+        let has_servers = !self.mcp.is_empty() || !project.tools.is_empty();
+        let mcp = has_servers.then_some(mcp::CLIENT);
         hook.into_iter().chain(mcp).map(PathBuf::from).collect()
     }
 
@@ -279,7 +283,6 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     let repository = Repository::discover(&host.git, &wish.folder)?;
     let base = repository.base(&host.git, wish.base.as_deref())?;
     let branch = repository.head_branch(&host.git).map_err(workspace)?;
-    let agent = Agent::resolve(host, wish, &workspace_target(&repository))?;
     let remembered = if wish.forget_extra {
         ExtraPaths::default()
     } else {
@@ -292,6 +295,8 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         .map_err(workspace)?;
 
     let project = Project::of_tree(&pool.tree())?;
+    let mcp_servers = servers::for_agent(wish, &project);
+    let agent = Agent::resolve(host, wish, &workspace_target(&repository), &mcp_servers)?;
     let policy = TaskPolicy::of_commit(&host.rules, &host.git, &repository, &base, &pool.tree())?;
     let ruled = wish.network.together(host, &project)?;
     let task = host.state.task(&TaskId::from_random(rand::rng().random()));
@@ -302,10 +307,12 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
     sandbox.limits = caps::limits(wish)?;
     sandbox.nested = wish.nested;
     sandbox.watch_execs = wish.record_programs;
-    sandbox.clients = wish.clients();
+    sandbox.clients = wish.clients(&project);
     sandbox
         .grants
         .extend(extra.grants(&host.config.hidden_paths()));
+    let mcp = servers::planned(host, wish, &repository)?;
+    sandbox.grants.extend(servers::packages(&mcp));
     sandbox
         .grants
         .extend(cached(host, &extra.caches, back_end, &filled)?);
@@ -351,7 +358,8 @@ pub fn prepare(host: &Host, wish: &Wish) -> Result<Prepared, SupervisorError> {
         approvals: host.config.approvals.clone(),
         services: wish.network.services.clone(),
         secrets: secrets_used,
-        mcp: servers::planned(host, wish, &repository)?,
+        mcp,
+        tools: project.tools.clone(),
         honeytoken: Some(Honeytoken::new()),
         publish: wish.network.publish.clone(),
         caps: Caps {
@@ -446,7 +454,12 @@ struct Agent {
 }
 
 impl Agent {
-    fn resolve(host: &Host, wish: &Wish, workspace: &Path) -> Result<Self, SupervisorError> {
+    fn resolve(
+        host: &Host,
+        wish: &Wish,
+        workspace: &Path,
+        mcp_servers: &[McpServer],
+    ) -> Result<Self, SupervisorError> {
         match &wish.runs {
             Runs::Agent {
                 kind,
@@ -459,6 +472,7 @@ impl Agent {
                 *kind,
                 prompt.as_deref(),
                 *interactive,
+                mcp_servers,
             ),
             Runs::Command { argv, terminal } => Ok(Self {
                 kind: None,
@@ -481,6 +495,7 @@ impl Agent {
         kind: AgentKind,
         prompt: Option<&str>,
         interactive: bool,
+        mcp_servers: &[McpServer],
     ) -> Result<Self, SupervisorError> {
         let mut digests = DigestCache::open(&host.state.path().join("digests.json"));
         let found = stockade_agents::find_cached(kind, &host.search_path, &mut digests)?;
@@ -511,7 +526,7 @@ impl Agent {
                 workspace,
                 host_config: host.home.as_deref(),
                 hook: wish.has_hooks().then_some(hook::CLIENT),
-                mcp_servers: &servers::for_agent(wish),
+                mcp_servers,
             },
         )?;
         let grants = found

@@ -1,11 +1,14 @@
 //! `stockade.toml` of a repository, always read from a commit, never from a
 //! tree that an agent can write.
 
+mod tools;
+
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 use stockade_vault::{Binding, SecretName};
 
+pub use self::tools::{Argument, ArgumentType, ProjectTool, ToolCall};
 use crate::{error::SupervisorError, network::NetworkSection};
 
 /// What a repository says of itself. Unknown keys are errors.
@@ -24,6 +27,9 @@ pub struct Project {
     /// Commands that must succeed before a merge, by name.
     #[serde(default)]
     pub checks: BTreeMap<String, String>,
+    /// Commands that an agent runs by name, with typed arguments.
+    #[serde(default)]
+    pub tools: BTreeMap<String, ProjectTool>,
 }
 
 /// What runs inside before the agent does.
@@ -59,8 +65,10 @@ impl Project {
     }
 
     fn parse(text: &str) -> Result<Self, SupervisorError> {
-        toml::from_str(text)
-            .map_err(|error| SupervisorError::Refused(format!("{PROJECT_FILE}: {error}")))
+        let refused = |error| SupervisorError::Refused(format!("{PROJECT_FILE}: {error}"));
+        let project: Self = toml::from_str(text).map_err(|error| refused(error.to_string()))?;
+        tools::check(&project.tools).map_err(refused)?;
+        Ok(project)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is known of a task: its plan, which does not change, and its state,
 //! which does.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use stockade_agents::AgentKind;
@@ -13,7 +13,7 @@ use stockade_types::{HostName, TaskId};
 
 use crate::{
     caps::CapMet, contract::Contract, honeytoken::Honeytoken, mcp::PlannedServer,
-    prepare::WantedServer, publish::Published, secrets::PlannedSecret,
+    prepare::WantedServer, project::ProjectTool, publish::Published, secrets::PlannedSecret,
 };
 
 /// The version of the files that hold a plan and a state.
@@ -62,6 +62,9 @@ pub struct Plan {
     /// The MCP servers that it may use.
     #[serde(default)]
     pub mcp: Vec<PlannedServer>,
+    /// Commands that the project declares for agents.
+    #[serde(default)]
+    pub tools: BTreeMap<String, ProjectTool>,
     /// A key that opens nothing, planted in the home.
     #[serde(default)]
     pub honeytoken: Option<Honeytoken>,

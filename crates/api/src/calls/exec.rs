@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use stockade_sandbox::Isolation;
 use stockade_supervisor::{
     ExecEnd, ExecLimits, ExecRequest, ExecResult, ExecText, Report, Request, Stdin, TaskDirectory,
+    ToolCall,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{caps::CapMet, control::Control, run::Run};
 use crate::http::{Body, Form, Kind, Problem, json};
 
-/// A command to run: `argv`, or `shell`.
+/// A command to run: `argv`, `shell` or `tool`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Exec {
@@ -23,6 +24,10 @@ pub(crate) struct Exec {
     argv: Vec<String>,
     /// Text for `/bin/bash -c`.
     shell: Option<String>,
+    /// A tool that the project declares in `stockade.toml`, instead of both.
+    tool: Option<String>,
+    /// The values of its arguments.
+    arguments: serde_json::Map<String, serde_json::Value>,
     /// The folder, absolute inside or relative to the workspace.
     cwd: Option<String>,
     /// Variables on top of the sandbox's own.
@@ -307,6 +312,10 @@ fn request(exec: Exec, form: Form) -> Result<ExecRequest, Problem> {
     Ok(ExecRequest {
         argv: exec.argv,
         shell: exec.shell,
+        tool: exec.tool.map(|name| ToolCall {
+            name,
+            arguments: exec.arguments,
+        }),
         cwd: exec.cwd,
         env: exec.env,
         isolation: exec.isolation.map(|own| match own {

@@ -4,6 +4,7 @@ pub(crate) mod calls;
 mod find;
 mod lock;
 pub(crate) mod of_task;
+mod packages;
 mod sarif;
 mod scan;
 mod show;
@@ -112,7 +113,7 @@ impl Place {
     }
 
     /// How a server is started that is not in the lock yet.
-    fn launch(&self, argv: &[String], shown: &Shown) -> Result<Launch, Failure> {
+    fn launch(&self, argv: &[String], shown: &Shown, printer: Printer) -> Result<Launch, Failure> {
         let here = env::current_dir()?;
         let paths = |paths: &[PathBuf]| -> Result<Vec<PathBuf>, Failure> {
             let real = |path: &PathBuf| {
@@ -138,6 +139,7 @@ impl Place {
             services: shown.service.clone(),
             ..Launch::default()
         };
+        let launch = packages::pinned(launch, printer)?;
         Ok(launch.digested(&self.folder, &host::search_path())?)
     }
 
@@ -148,8 +150,14 @@ impl Place {
                 .map_err(|error| Failure::new(Kind::Usage, error.to_string()))
         };
         let paths = |paths: &[PathBuf]| paths.iter().map(|path| self.folder.join(path)).collect();
+        let package = self.installed(launch)?;
+        let mut argv = launch.argv.clone();
+        if let (Some(package), Some(program)) = (&package, argv.first_mut()) {
+            *program = package.program(program);
+        }
         Ok(ServerWish {
-            argv: launch.argv.clone(),
+            argv,
+            package,
             variables: launch.env.clone(),
             secrets: launch
                 .secrets

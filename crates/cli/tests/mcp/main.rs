@@ -6,6 +6,8 @@
 mod host;
 mod network;
 mod of_task;
+mod packages;
+mod registry;
 mod remote;
 
 use std::{
@@ -391,7 +393,7 @@ fn servers_of_clients_are_found_with_the_words_that_would_approve_them() {
     for part in [
         "stockade mcp add 'git hub' --env GITHUB_TOKEN -- npx -y 'server github'",
         "GITHUB_TOKEN is written there in clear",
-        "S02      `server github` names no exact version",
+        "S02      `server github` is no package of a registry",
         "stockade mcp add far -- https://a.test/mcp 'X-Key: ${VARIABLE}'",
         "runs through Stockade",
     ] {

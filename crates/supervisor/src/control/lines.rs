@@ -21,7 +21,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(stream: UnixStream) -> Self {
+    pub(crate) fn new(stream: UnixStream) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
@@ -34,7 +34,7 @@ impl Lines {
     }
 
     /// Waits for the next line; `None` at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(line) = self.received() {
                 return Ok(Some(line));

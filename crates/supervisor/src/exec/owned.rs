@@ -8,6 +8,8 @@ mod flow;
 mod session;
 
 use std::{
+    collections::BTreeMap,
+    io::Read,
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, OnceLock, PoisonError, mpsc::Sender},
     time::{Duration, Instant},
@@ -35,7 +37,8 @@ use super::{
     refusals::Refusals,
     request::{ExecError, ExecLimits, ExecRequest, Report, Stdin},
     result::{ExecEnd, ExecResult},
-    text::Log,
+    summary,
+    text::{LOG_MAX, Log},
 };
 use crate::{
     caps::{Beginning, CapWatch},
@@ -43,6 +46,7 @@ use crate::{
     happening::Happening,
     judge::{Admitted, Attempt, Contained, HELD, Judge},
     programs::shortened,
+    project::ProjectTool,
     state::TaskDirectory,
 };
 
@@ -58,6 +62,8 @@ pub(crate) struct Context {
     pub(crate) fresh: FreshPool,
     /// The folder of the main command.
     pub(crate) cwd: String,
+    /// Commands that the project declares.
+    pub(crate) tools: BTreeMap<String, ProjectTool>,
     /// The environment of the main command.
     pub(crate) env: Vec<(String, String)>,
     /// Variables that nobody else sets.
@@ -128,6 +134,11 @@ impl Owned {
         request: &ExecRequest,
     ) -> Result<Option<ExecResult>, ExecError> {
         let context = &self.context;
+        let tool = request.of_tool(&context.tools)?;
+        let (request, shown) = match &tool {
+            Some((request, shown)) => (request, Some(*shown)),
+            None => (request, None),
+        };
         request.check(&context.kept, |value| context.is_key(value))?;
         let id = context.gate.number();
         let argv = request.words()?;
@@ -179,6 +190,7 @@ impl Owned {
         result.whole_tree |= fresh.is_some();
         result.contained = contained;
         flow.take_sink().report(id, &mut result);
+        result.summary = shown.and_then(|bytes| context.summary(&result, bytes));
         before.tell(context, &request.limits, &mut result)?;
         context.note_end(&result)?;
         Ok((!flow.client_is_gone()).then_some(result))
@@ -324,6 +336,23 @@ impl Context {
                 Sink::collected(log, &self.redactors(), self.formats(), sources)
             }
         }
+    }
+
+    /// What `result` has printed, in so many bytes.
+    fn summary(&self, result: &ExecResult, bytes: usize) -> Option<String> {
+        let output = result.output.as_ref()?;
+        let whole = result.log.then(|| self.whole_output(result.exec)).flatten();
+        let rest = format!("`tool_output` with `of` {} tells more", result.exec);
+        let text = whole.as_ref().unwrap_or(&output.text);
+        Some(summary::summary(text, bytes, &rest))
+    }
+
+    /// All that the command printed, if it was so much that it is kept.
+    pub(crate) fn whole_output(&self, exec: u32) -> Option<String> {
+        let mut text = Vec::new();
+        let file = std::fs::File::open(self.task.exec_output(exec)).ok()?;
+        file.take(LOG_MAX).read_to_end(&mut text).ok()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// Records how a command ended.

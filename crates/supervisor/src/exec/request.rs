@@ -8,6 +8,8 @@ use stockade_approval::Input;
 use stockade_sandbox::Isolation;
 use stockade_types::{Denial, wire};
 
+use crate::project::{ProjectTool, ToolCall};
+
 /// The most bytes that argv and environment have together: what one request
 /// to process 1 holds, with room for the task's own variables.
 const WORDS_MAX: usize = 128 * 1024;
@@ -24,6 +26,9 @@ pub struct ExecRequest {
     pub argv: Vec<String>,
     /// Text for a shell, instead of `argv`.
     pub shell: Option<String>,
+    /// A tool that the project declares, instead of both; it says all but what becomes of
+    /// what it prints.
+    pub tool: Option<ToolCall>,
     /// The folder, absolute inside or relative to the workspace.
     pub cwd: Option<String>,
     /// Variables on top of the task's own.
@@ -173,11 +178,14 @@ pub enum Fault {
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     /// There is nothing to run, or two things.
-    #[error("say what to run: a program with its arguments, or a text for the shell")]
+    #[error("say what to run: a program with its arguments, a text for the shell, or a tool")]
     NoCommand,
     /// A word that no program can be given.
     #[error("arguments, variables and folders cannot hold the character NUL")]
     Nul,
+    /// A tool that there is not, or arguments that it does not take.
+    #[error("{0}")]
+    Tool(String),
     /// Argv and environment are too long.
     #[error(
         "arguments and variables have {bytes} bytes together, more than the {WORDS_MAX} that \
@@ -232,6 +240,7 @@ impl ExecError {
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::NoCommand
+            | Self::Tool(_)
             | Self::Nul
             | Self::TooLong { .. }
             | Self::Name(_)
@@ -247,6 +256,33 @@ impl ExecError {
 }
 
 impl ExecRequest {
+    /// The command that is meant, if it is one of `tools`; and how much is told of what
+    /// that prints, in bytes.
+    pub(super) fn of_tool(
+        &self,
+        tools: &BTreeMap<String, ProjectTool>,
+    ) -> Result<Option<(Self, usize)>, ExecError> {
+        let Some(call) = &self.tool else {
+            return Ok(None);
+        };
+        if !self.argv.is_empty() || self.shell.is_some() {
+            return Err(ExecError::NoCommand);
+        }
+        let tool = tools.get(&call.name).ok_or_else(|| {
+            let known: Vec<_> = tools.keys().map(String::as_str).collect();
+            let name = stockade_types::visible::beginning(&call.name, 64);
+            ExecError::Tool(if known.is_empty() {
+                "the project declares no tools; stockade.toml has them in [tools]".to_owned()
+            } else {
+                format!("there is no tool `{name}`; there are: {}", known.join(", "))
+            })
+        })?;
+        let request = tool.request(&call.arguments, self);
+        let request = request
+            .map_err(|problem| ExecError::Tool(format!("the tool `{}`: {problem}", call.name)))?;
+        Ok(Some((request, tool.output_bytes)))
+    }
+
     /// Program and arguments.
     pub(crate) fn words(&self) -> Result<Vec<String>, ExecError> {
         match (&self.shell, self.argv.is_empty()) {

@@ -46,6 +46,9 @@ pub struct ExecResult {
     pub denials: Vec<DenialSeen>,
     /// How many refusals there were.
     pub denials_count: u64,
+    /// Of a tool of the project: what it printed, in so many words as that declares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
     /// What it printed, both outputs in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<ExecText>,
@@ -88,6 +91,7 @@ impl ExecResult {
             caps: Vec::new(),
             denials: Vec::new(),
             denials_count: 0,
+            summary: None,
             output: None,
             stdout: None,
             stderr: None,

@@ -13,7 +13,7 @@ const LINES_MAX: usize = 1_000;
 const ERRORS_MAX: usize = 40;
 const ERROR_BYTES: usize = 400;
 /// The most that is kept of one command's output on disk, in bytes.
-const LOG_MAX: u64 = 16 << 20;
+pub(super) const LOG_MAX: u64 = 16 << 20;
 
 /// What a line that tells of an error holds, in lower case.
 const ERROR_WORDS: [&str; 8] = [

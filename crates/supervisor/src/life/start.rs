@@ -162,12 +162,13 @@ impl Supervisor {
         };
         let ports = ports.serve(&supervisor.sandbox.sockets(), &supervisor.record)?;
         supervisor.ports = Some(ports);
-        let commands = supervisor.context(keys, refusals, happenings);
+        let commands = Arc::new(supervisor.context(keys, refusals, happenings));
+        supervisor.servers.serve_tools(&commands);
         // A command may fill the disk at once: before it starts, all is there.
         let listener = control::listen(&supervisor.task)?;
         supervisor.note_running()?;
         supervisor.main = supervisor.start_main()?;
-        control::serve(listener, happenings.clone(), Arc::new(commands));
+        control::serve(listener, happenings.clone(), commands);
         Ok(supervisor)
     }
 
@@ -190,6 +191,7 @@ impl Supervisor {
             judge: self.judge.clone(),
             fresh: self.fresh.clone(),
             cwd: self.plan.main.cwd.clone(),
+            tools: self.plan.tools.clone(),
             env: self.environment(),
             kept: keys.chain(trust).collect(),
             secrets: secrets.chain(planted).collect(),
@@ -286,6 +288,7 @@ fn take_session(task: &TaskDirectory, plan: &mut Plan) -> Result<Option<Session>
         plan.secrets.clear();
         plan.publish.clear();
         plan.mcp.clear();
+        plan.tools.clear();
     }
     Ok(session)
 }

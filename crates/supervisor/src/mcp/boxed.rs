@@ -6,11 +6,9 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicI32, Ordering},
-    },
+    sync::{Mutex, mpsc::Receiver},
     thread,
+    time::Duration,
 };
 
 use rand::Rng;
@@ -26,12 +24,12 @@ use stockade_sandbox::{
 };
 use stockade_types::{
     TaskId,
-    wire::{Exec, ExecLimits, Reply, Request},
+    wire::{Exec, ExecLimits, ExitStatus, Reply, Request},
 };
 use stockade_vault::SecretName;
 
 use super::{
-    ServerEnds, ServerNetwork,
+    Installed, ServerEnds, ServerNetwork,
     network::{Serving, Waiting},
 };
 use crate::{
@@ -71,6 +69,8 @@ pub struct ServerWish {
     pub services: Vec<Service>,
     /// The folder that it is started in, if it is shown that.
     pub folder: PathBuf,
+    /// The package that its program is of.
+    pub package: Option<Installed>,
 }
 
 /// How a server is started, and what its sandbox is made of. No values of variables that
@@ -97,6 +97,12 @@ pub struct BoxPlan {
     /// Names that lead it to places.
     #[serde(default)]
     pub(crate) services: Vec<Service>,
+    /// The package that its program is of.
+    #[serde(default)]
+    pub(crate) package: Option<Installed>,
+    /// Where its folder is inside too.
+    #[serde(default)]
+    also_at: Option<PathBuf>,
     env: Vec<(String, String)>,
     cwd: PathBuf,
     pub(crate) view: View,
@@ -130,8 +136,26 @@ impl BoxPlan {
         } else {
             Path::new(WORKSPACES).join(FOLDER)
         };
-        let view = View::Own(Box::new(template(host, &shown)));
-        Self::new(host, wish, cwd, view)
+        let mut template = template(host, &shown);
+        template
+            .grants
+            .extend(wish.package.as_ref().map(Installed::grant));
+        Self::new(host, wish, cwd, View::Own(Box::new(template)))
+    }
+
+    /// How `wish` is started to make what is to be at `target` inside.
+    pub(super) fn making(
+        host: &Host,
+        wish: &ServerWish,
+        target: &Path,
+    ) -> Result<Self, SupervisorError> {
+        let template = template(host, &ExtraPaths::default());
+        let view = View::Own(Box::new(template));
+        let plan = Self::new(host, wish, target.to_owned(), view)?;
+        Ok(Self {
+            also_at: Some(target.to_owned()),
+            ..plan
+        })
     }
 
     /// How `wish` is started for `task`. Whoever is shown the repository sees the task's
@@ -206,6 +230,8 @@ impl BoxPlan {
             allow,
             is_remote: remote.is_some(),
             services: wish.services.clone(),
+            package: wish.package.clone(),
+            also_at: None,
             env,
             cwd,
             view,
@@ -253,8 +279,12 @@ impl BoxPlan {
 pub struct Boxed {
     walls: Walls,
     exec: Exec,
-    failed: Arc<AtomicI32>,
+    replies: Replies,
 }
+
+/// What process 1 tells of the server.
+#[derive(Debug)]
+struct Replies(Mutex<Receiver<Reply>>);
 
 /// What a server is in; it ends when this is dropped.
 #[derive(Debug)]
@@ -262,15 +292,16 @@ enum Walls {
     Own {
         sandbox: Sandbox,
         _gateway: Option<Serving>,
-        _folder: Folder,
+        folder: Folder,
     },
     OfTask(FreshSandbox),
 }
 
 /// Held while a server may use it, and removed with it.
 #[derive(Debug)]
-struct Folder {
+pub(super) struct Folder {
     path: PathBuf,
+    id: TaskId,
     _lock: File,
 }
 
@@ -283,13 +314,29 @@ impl Boxed {
         values: &[(String, String)],
         network: &ServerNetwork,
     ) -> Result<Self, SupervisorError> {
+        Self::build_in(Folder::make(state)?, state, plan, values, network)
+    }
+
+    /// The same with a folder that is made, and may have something in it.
+    pub(super) fn build_in(
+        folder: Folder,
+        state: &StateDirectory,
+        plan: &BoxPlan,
+        values: &[(String, String)],
+        network: &ServerNetwork,
+    ) -> Result<Self, SupervisorError> {
         let View::Own(template) = &plan.view else {
             let reason = "it belongs into a task".to_owned();
             return Err(SupervisorError::McpServer(reason));
         };
-        let id = TaskId::from_random(rand::rng().random());
-        let folder = Folder::make(&state.path().join("mcp"), &id)?;
-        let mut spec = spec(template, state, id, &folder.path)?;
+        let mut spec = spec(template, state, &folder)?;
+        spec.grants.extend(plan.also_at.clone().map(|target| Grant {
+            source: folder.workspace(),
+            target,
+            access: Access::ReadWrite,
+            hidden: Vec::new(),
+            over: None,
+        }));
         if plan.is_remote {
             spec.grants.push(bridge(&folder.path)?);
         }
@@ -304,7 +351,7 @@ impl Boxed {
         let walls = Walls::Own {
             sandbox,
             _gateway: gateway,
-            _folder: folder,
+            folder,
         };
         Ok(Self::within(walls, plan.exec(values)))
     }
@@ -319,12 +366,11 @@ impl Boxed {
     }
 
     fn within(walls: Walls, exec: Exec) -> Self {
-        let failed = Arc::new(AtomicI32::new(0));
-        watch(walls.init().clone(), Arc::clone(&failed));
+        let replies = Replies::of(walls.init().clone());
         Self {
             walls,
             exec,
-            failed,
+            replies,
         }
     }
 
@@ -336,8 +382,30 @@ impl Boxed {
 
     /// Why the server did not even start, if that is so.
     pub fn failure(&self) -> Option<io::Error> {
-        let errno = self.failed.load(Ordering::Acquire);
-        (errno != 0).then(|| io::Error::from_raw_os_error(errno))
+        let replies = self.replies.0.lock().ok()?;
+        let failed = replies.try_iter().filter_map(|reply| match reply {
+            Reply::Failed { errno, .. } => Some(io::Error::from_raw_os_error(errno)),
+            _ => None,
+        });
+        failed.last()
+    }
+
+    /// Waits until what was started has ended; nothing if that takes longer.
+    pub(super) fn ended(&self, longest: Duration) -> Option<io::Result<ExitStatus>> {
+        let replies = self.replies.0.lock().ok()?;
+        match replies.recv_timeout(longest).ok()? {
+            Reply::Exited { status, .. } => Some(Ok(status)),
+            Reply::Failed { errno, .. } => Some(Err(io::Error::from_raw_os_error(errno))),
+            Reply::Ready => None,
+        }
+    }
+
+    /// Ends everything inside; what is left is its folder, if it has one of its own.
+    pub(super) fn into_folder(self) -> Option<Folder> {
+        match self.walls {
+            Walls::Own { folder, .. } => Some(folder),
+            Walls::OfTask(_) => None,
+        }
     }
 
     /// The way to its process 1.
@@ -364,29 +432,45 @@ impl Walls {
     }
 }
 
-/// Notes if a server cannot be started.
-fn watch(init: InitChannel, failed: Arc<AtomicI32>) {
-    thread::spawn(move || {
-        while let Ok(Some(reply)) = init.receive() {
-            if let Reply::Failed { errno, .. } = reply {
-                failed.store(errno, Ordering::Release);
+impl Replies {
+    fn of(init: InitChannel) -> Self {
+        let (tell, told) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            while let Ok(Some(reply)) = init.receive() {
+                let of_exec = matches!(reply, Reply::Failed { .. } | Reply::Exited { .. });
+                if of_exec && tell.send(reply).is_err() {
+                    break;
+                }
             }
-        }
-    });
+        });
+        Self(Mutex::new(told))
+    }
 }
 
 impl Folder {
-    fn make(all: &Path, id: &TaskId) -> Result<Self, SupervisorError> {
+    /// One below `state`, with a workspace and a home in it.
+    pub(super) fn make(state: &StateDirectory) -> Result<Self, SupervisorError> {
+        let all = state.path().join("mcp");
         let make = |path: &Path| fs::create_dir_all(path).map_err(SupervisorError::state(path));
-        make(all)?;
-        sweep(all).map_err(SupervisorError::state(all))?;
+        make(&all)?;
+        sweep(&all).map_err(SupervisorError::state(&all))?;
+        let id = TaskId::from_random(rand::rng().random());
         let path = all.join(id.as_str());
         make(&path)?;
         let lock = lock(&path).map_err(SupervisorError::state(&path))?;
-        for name in ["ws", "home"] {
-            make(&path.join(name))?;
-        }
-        Ok(Self { path, _lock: lock })
+        let folder = Self {
+            path,
+            id,
+            _lock: lock,
+        };
+        make(&folder.workspace())?;
+        make(&folder.path.join("home"))?;
+        Ok(folder)
+    }
+
+    /// What is its workspace inside.
+    pub(super) fn workspace(&self) -> PathBuf {
+        self.path.join("ws")
     }
 }
 
@@ -474,14 +558,13 @@ fn template(host: &Host, shown: &ExtraPaths) -> SandboxSpec {
 fn spec(
     template: &SandboxSpec,
     state: &StateDirectory,
-    task: TaskId,
-    folder: &Path,
+    folder: &Folder,
 ) -> Result<SandboxSpec, SupervisorError> {
     let mut spec = template.clone();
-    spec.task = task;
-    spec.workspace.tree = Tree::Directory(folder.join("ws"));
+    spec.task = folder.id.clone();
+    spec.workspace.tree = Tree::Directory(folder.workspace());
     spec.grants.push(Grant {
-        source: folder.join("home"),
+        source: folder.path.join("home"),
         target: INSIDE_HOME.into(),
         access: Access::ReadWrite,
         hidden: Vec::new(),
@@ -490,8 +573,7 @@ fn spec(
     let root = rustix::process::geteuid().is_root();
     spec.identity = root.then(|| Identities::of(state).unused());
     if let Some(identity) = spec.identity {
-        for name in ["ws", "home"] {
-            let path = folder.join(name);
+        for path in [folder.workspace(), folder.path.join("home")] {
             hand_over(&path, identity).map_err(SupervisorError::state(&path))?;
         }
     }

@@ -49,8 +49,6 @@ impl ServerNetwork {
     where
         E: From<VaultError> + From<SupervisorError>,
     {
-        let policy = TaskPolicy::new(&host.rules, Vec::new());
-        let task = TaskId::from_random(rand::random());
         let mut keys = Keys::default();
         unlock_each(
             plan.secrets.iter(),
@@ -59,6 +57,26 @@ impl ServerNetwork {
             ask,
             &mut keys,
         )?;
+        Ok(Self::with(host, plan, &keys, told)?)
+    }
+
+    /// The same for one that uses no secrets.
+    pub(super) fn plain(
+        host: &Host,
+        plan: &BoxPlan,
+        told: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> Result<Self, SupervisorError> {
+        Self::with(host, plan, &Keys::default(), told)
+    }
+
+    fn with(
+        host: &Host,
+        plan: &BoxPlan,
+        keys: &Keys,
+        told: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> Result<Self, SupervisorError> {
+        let policy = TaskPolicy::new(&host.rules, Vec::new());
+        let task = TaskId::from_random(rand::random());
         let redactions = Redactions::new(Vec::new(), Vec::new())?;
         let guarded = keys
             .secrets
@@ -71,7 +89,7 @@ impl ServerNetwork {
         Ok(Self {
             guarded: guarded.collect(),
             answers: ServerAnswers {
-                secrets: HeldSecrets::new(&plan.secrets, &keys, &redactions),
+                secrets: HeldSecrets::new(&plan.secrets, keys, &redactions),
                 judge: Judge::new(policy, &task, String::new(), None),
                 fingerprints: None,
                 keep: Arc::new(move |event| {

@@ -7,7 +7,7 @@ use std::{
     io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::Duration,
 };
@@ -17,15 +17,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stockade_audit::RecorderClient;
 use stockade_gateway::SecretText;
-use stockade_mcp::Seen;
+use stockade_mcp::{Era, Seen};
 use stockade_sandbox::InitChannel;
 use stockade_types::{Denial, Event, EventKind, mcp::answer, visible, wire::Request};
 use stockade_vault::SecretName;
 
-use super::{BoxPlan, Boxed, FirewallProcess, FirewallSettings, ServerNetwork, Told, boxed::View};
+use super::{
+    BoxPlan, Boxed, FirewallProcess, FirewallSettings, ServerEnds, ServerNetwork, TOOLS, Told,
+    boxed::View, tools,
+};
 use crate::{
     error::SupervisorError,
-    exec::FreshPool,
+    exec::{Context, FreshPool},
     fingerprints::Fingerprints,
     gateway::{Keep, Keys, ServerAnswers},
     guarded,
@@ -88,6 +91,8 @@ struct Shared {
     fresh: FreshPool,
     record: RecorderClient,
     network: ServerNetwork,
+    /// What runs the project's tools, if it declares any.
+    tools: OnceLock<Arc<Context>>,
     running: Mutex<Running>,
     /// One has ended.
     ended: Condvar,
@@ -139,9 +144,17 @@ impl Servers {
             fresh,
             record,
             network,
+            tools: OnceLock::new(),
             running: Mutex::default(),
             ended: Condvar::new(),
         }))
+    }
+
+    /// Serves the tools that the project declares, by the task's commands.
+    pub(crate) fn serve_tools(&self, commands: &Arc<Context>) {
+        if !commands.tools.is_empty() {
+            let _ = self.0.tools.set(Arc::clone(commands));
+        }
     }
 
     /// Joins `client` to a new instance of the server `name`, or tells it why not. Both
@@ -239,7 +252,8 @@ impl Shared {
 
     /// A place for one more, if the task has that server.
     fn admit(&self, name: &str) -> Result<u64, String> {
-        if !self.planned.iter().any(|server| server.name == name) {
+        let is_planned = self.planned.iter().any(|server| server.name == name);
+        if !is_planned && !self.is_tools(name) {
             return Err("the task has no server of that name".to_owned());
         }
         let mut running = self.lock();
@@ -262,8 +276,60 @@ impl Shared {
         Ok(number)
     }
 
+    /// Whether the server `name` is that of the project's tools.
+    fn is_tools(&self, name: &str) -> bool {
+        name == TOOLS && self.tools.get().is_some()
+    }
+
+    /// Serves the project's tools until the client is gone.
+    fn serve_tools(&self, number: u64, mut client: File) -> Result<(), SupervisorError> {
+        let Some(context) = self.tools.get().map(Arc::clone) else {
+            return Ok(());
+        };
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from);
+        let pipes = pipe().and_then(|requests| Ok((requests, pipe()?)));
+        let ((read, requests), (answers, write)) = pipes.map_err(SupervisorError::Control)?;
+        let outside = ServerEnds {
+            input: requests,
+            output: answers,
+        };
+        let settings = FirewallSettings {
+            approved: None,
+            era: Some(Era::Legacy),
+        };
+        let ends = (client.as_fd(), client.as_fd());
+        let mut firewall = FirewallProcess::serve(&settings, ends, &outside)?;
+        drop(outside);
+        let tools = context.tools.clone();
+        let serving = thread::spawn(move || {
+            let ends = ServerEnds {
+                input: write,
+                output: read,
+            };
+            tools::serve(ends, tools, context);
+        });
+        client
+            .write_all(&answer(Ok(())))
+            .map_err(SupervisorError::Control)?;
+        drop(client);
+        self.note(TOOLS, json!({ "server": "started", "instance": number }));
+        while let Some(told) = firewall.hear()? {
+            if let Told::Seen(all) = told {
+                all.iter().for_each(|seen| self.seen(TOOLS, number, seen));
+            }
+        }
+        // Its end is that of what it reads from.
+        drop(firewall);
+        let _ = serving.join();
+        self.note(TOOLS, json!({ "server": "ended", "instance": number }));
+        Ok(())
+    }
+
     /// Starts the server and stays until it or its client is gone.
     fn serve(&self, number: u64, name: &str, mut client: File) -> Result<(), SupervisorError> {
+        if self.is_tools(name) {
+            return self.serve_tools(number, client);
+        }
         let planned = self.planned.iter().find(|server| server.name == name);
         let Some(planned) = planned else {
             return Ok(());

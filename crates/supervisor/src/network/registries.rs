@@ -63,7 +63,7 @@ fn files(home: Option<&Path>, root: &Path) -> Vec<(PathBuf, Format)> {
 
 const PIP: Format = Format::Keys(&["index-url", "find-links"]);
 
-fn read(path: &Path) -> Option<String> {
+pub(super) fn read(path: &Path) -> Option<String> {
     let mut text = String::new();
     let file = fs::File::open(path).ok().filter(|file| {
         let found = file.metadata();
@@ -128,7 +128,7 @@ fn collect(value: Option<&toml::Value>, found: &mut Vec<String>) {
 
 /// A rule that reads from the host of `url`, and nothing else of it. An
 /// address has no name by which it could be reached inside.
-fn rule(url: &str) -> Option<HostRule> {
+pub(super) fn rule(url: &str) -> Option<HostRule> {
     let (scheme, rest) = match url.split_once("://")? {
         ("https", rest) => ("", rest),
         ("http", rest) => ("http://", rest),

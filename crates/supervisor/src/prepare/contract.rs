@@ -82,6 +82,11 @@ pub(super) fn of(
             .collect(),
         secrets: plan.secret_lines(),
         mcp: servers::in_words(&plan.mcp),
+        tools: plan
+            .tools
+            .iter()
+            .map(|(name, tool)| tool.in_words(name))
+            .collect(),
         honeytoken: plan.honeytoken.as_ref().map(|_| Honeytoken::in_words()),
         asked_secrets: Vec::new(),
         setup: project.setup.run.clone(),

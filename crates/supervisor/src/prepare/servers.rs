@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use stockade_agents::McpServer;
-use stockade_sandbox::Isolation;
+use stockade_sandbox::{Grant, Isolation};
 use stockade_types::{mcp::CLIENT, visible};
 use stockade_workspace::Repository;
 
 use super::{Host, Wish, workspace_target};
 use crate::{
     error::SupervisorError,
-    mcp::{BoxPlan, OfTask, PlannedServer, ServerWish, View},
+    mcp::{BoxPlan, OfTask, PlannedServer, ServerWish, TOOLS, View},
+    project::Project,
 };
 
 /// A server that a person lets a task use.
@@ -49,13 +50,32 @@ pub(super) fn planned(
 }
 
 /// The servers as an agent starts them.
-pub(super) fn for_agent(wish: &Wish) -> Vec<McpServer> {
+pub(super) fn for_agent(wish: &Wish, project: &Project) -> Vec<McpServer> {
     let server = |wanted: &WantedServer| McpServer {
         // Tools are named after it, in which a dot is no letter.
         name: wanted.name.replace('.', "_"),
         command: vec![CLIENT.to_owned(), wanted.name.clone()],
     };
-    wish.mcp.iter().map(server).collect()
+    let tools = (!project.tools.is_empty()).then(|| McpServer {
+        name: TOOLS.to_owned(),
+        command: vec![CLIENT.to_owned(), TOOLS.to_owned()],
+    });
+    wish.mcp.iter().map(server).chain(tools).collect()
+}
+
+/// The packages of servers that run in further sandboxes of the task, which see what it
+/// does.
+pub(super) fn packages(planned: &[PlannedServer]) -> Vec<Grant> {
+    let of_task = planned
+        .iter()
+        .filter(|server| matches!(server.start.view, View::OfTask(_)));
+    let mut grants: Vec<Grant> = Vec::new();
+    for grant in of_task.filter_map(|server| Some(server.start.package.as_ref()?.grant())) {
+        if !grants.iter().any(|known| known.target == grant.target) {
+            grants.push(grant);
+        }
+    }
+    grants
 }
 
 /// What each is and sees, for the contract.
@@ -64,7 +84,16 @@ pub(super) fn in_words(planned: &[PlannedServer]) -> Vec<String> {
 }
 
 fn line(server: &PlannedServer) -> String {
-    let argv = visible::line(server.start.argv.join(" ").as_bytes());
+    let argv = match &server.start.package {
+        None => server.start.argv.join(" "),
+        Some(installed) => {
+            let arguments = server.start.argv.iter().skip(1).map(String::as_str);
+            let package = installed.package().to_string();
+            let words: Vec<_> = std::iter::once(&*package).chain(arguments).collect();
+            words.join(" ")
+        }
+    };
+    let argv = visible::line(argv.as_bytes());
     let sees = match &server.start.view {
         View::OfTask(Isolation::Reading) => "reads the task's tree".to_owned(),
         View::OfTask(_) => "reads and changes the task's tree".to_owned(),

@@ -5,10 +5,11 @@ use std::{env, process::ExitCode};
 
 use serde_json::json;
 use stockade_agents::{Configured, mcp_servers};
-use stockade_mcp::{remote, unpinned};
+use stockade_mcp::remote;
 use stockade_scan::Formats;
 use stockade_types::visible;
 
+use super::packages::unpinned;
 use crate::{
     failure::Failure,
     host,
@@ -71,9 +72,8 @@ fn show(server: &Configured, keys: &[String], printer: Printer) {
             "  key      {key} is written there in clear; `stockade secret add` keeps it"
         ));
     }
-    if let Some(package) = unpinned(&server.argv) {
-        let package = line(&package);
-        printer.line(&format!("  S02      `{package}` names no exact version"));
+    if let Some(why) = unpinned(&server.argv) {
+        printer.line(&format!("  S02      {}", line(&why)));
     }
     if is_through_stockade(server) {
         printer.line("  runs through Stockade");

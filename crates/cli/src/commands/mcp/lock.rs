@@ -6,7 +6,6 @@ use serde_json::json;
 use stockade_mcp::{
     Drift, Entry, Item, LOCK_FILE, Launch, Lock, body, drift,
     scan::{self, Finding, Weight},
-    unpinned,
 };
 use stockade_supervisor::{mcp::Listed, now};
 
@@ -38,12 +37,12 @@ pub(super) fn add(place: &Place, add: &Add, printer: Printer) -> Result<ExitCode
         );
         return Err(Failure::new(Kind::Usage, reason));
     }
-    let launch = place.launch(&add.command, &add.shown)?;
+    let launch = place.launch(&add.command, &add.shown, printer)?;
     let listed = place.listed(&launch)?;
+    show::package(&launch, printer);
     show::items(&listed.catalogue.items, printer);
     alone(&lock, &add.name, &listed, printer);
     agree(
-        &launch,
         &listed,
         &add.consent,
         "Type `yes` to approve all of this: ",
@@ -83,7 +82,6 @@ fn found(listed: &Listed) -> Vec<(&Item, Vec<Finding>)> {
 
 /// Shows what the rules find; what blocks has to be named, and somebody says yes.
 fn agree(
-    launch: &Launch,
     listed: &Listed,
     consent: &Consent,
     question: &str,
@@ -92,10 +90,6 @@ fn agree(
     let found = found(listed);
     for (item, findings) in &found {
         show::findings(&item.title(), findings, printer);
-    }
-    if let Some(package) = unpinned(&launch.argv) {
-        let rule = printer.paint(Tone::Notice, "S02");
-        printer.line(&format!("  {rule} `{package}` names no exact version"));
     }
     let all = found.iter().flat_map(|(_, findings)| findings);
     let mut blocking = all.filter(|finding| finding.weight == Weight::Block);
@@ -124,6 +118,7 @@ fn approve_in(
     listed: &Listed,
 ) -> Result<(), Failure> {
     let (folder, era) = (&place.folder, listed.era);
+    place.keep_package(&launch)?;
     lock.approve(folder, name, launch, era, &listed.catalogue, now())?;
     lock.write(folder)?;
     lock.tidy(folder)?;
@@ -145,7 +140,7 @@ fn told(place: &Place, name: &str, listed: &Listed, printer: Printer) {
 pub(super) fn list(place: &Place, printer: Printer) -> Result<ExitCode, Failure> {
     let lock = place.read()?;
     for (name, entry) in &lock.servers {
-        let command = stockade_types::visible::line(entry.launch.argv.join(" ").as_bytes());
+        let command = show::command(&entry.launch);
         let count = entry.items.len();
         printer.line(&format!(
             "{name}  {count} items, approved {}  {command}",
@@ -209,13 +204,7 @@ pub(super) fn approve(
     let launch = launch.digested(&place.folder, &host::search_path())?;
     let (listed, drifts) = drifts_of(place, name, entry)?;
     show::drifts(&drifts, printer);
-    agree(
-        &launch,
-        &listed,
-        consent,
-        "Type `yes` to approve this: ",
-        printer,
-    )?;
+    agree(&listed, consent, "Type `yes` to approve this: ", printer)?;
     approve_in(place, &mut lock, name, launch, &listed)?;
     told(place, name, &listed, printer);
     Ok(ExitCode::SUCCESS)
@@ -237,6 +226,7 @@ pub(super) fn verify(
     for name in lock.servers.keys().filter(chosen) {
         let entry = place.entry(&lock, name)?;
         let mut changes = entry.launch.changes(&place.folder, &host::search_path())?;
+        changes.extend(place.package_changes(&entry.launch)?);
         let lost = entry
             .items
             .iter()
@@ -285,7 +275,7 @@ pub(super) fn trust(
     let entry = place.entry(&lock, name)?;
     let launch = &entry.launch;
     let shown = |text: &str| stockade_types::visible::line(text.as_bytes());
-    printer.line(&format!("  runs     {}", shown(&launch.argv.join(" "))));
+    printer.line(&format!("  runs     {}", show::command(launch)));
     for (what, paths) in [("reads", &launch.read), ("changes", &launch.write)] {
         for path in paths {
             let path = place.real(path);

@@ -6,10 +6,9 @@ use serde_json::json;
 use stockade_mcp::{
     Item, LOCK_FILE, body,
     scan::{self, Finding, Weight},
-    unpinned,
 };
 
-use super::{Place, sarif, show};
+use super::{Place, packages::unpinned, sarif, show};
 use crate::{
     arguments::{FailOn, Scan},
     failure::{Failure, Kind},
@@ -69,10 +68,10 @@ pub(super) fn run(place: &Place, scan: &Scan, printer: Printer) -> Result<ExitCo
             look(name, &items, &entry.launch.argv);
         }
     } else {
-        let launch = place.launch(&scan.command, &scan.shown)?;
+        let launch = place.launch(&scan.command, &scan.shown, printer)?;
         let listed = place.listed(&launch)?;
         let server = scan.command.join(" ");
-        look(&server, &listed.catalogue.items, &launch.argv);
+        look(&server, &listed.catalogue.items, &scan.command);
     }
     for one in &found {
         show::findings(&one.item, std::slice::from_ref(&one.finding), printer);
@@ -119,7 +118,7 @@ fn scanned(server: &str, item: &Item) -> Vec<Scanned> {
 
 /// A package that is run without a version.
 fn package(server: &str, argv: &[String]) -> Option<Scanned> {
-    let package = unpinned(argv)?;
+    let detail = unpinned(argv)?;
     Some(Scanned {
         server: server.to_owned(),
         item: "launch".to_owned(),
@@ -128,7 +127,7 @@ fn package(server: &str, argv: &[String]) -> Option<Scanned> {
             rule: "S02",
             weight: Weight::Ask,
             place: "/launch/argv".to_owned(),
-            detail: format!("`{package}` names no exact version"),
+            detail,
         },
     })
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 use stockade_mcp::{
-    Change, Drift, Grade, Item, ItemKind,
+    Change, Drift, Grade, Item, ItemKind, Launch,
     scan::{Finding, Weight},
     title,
 };
@@ -13,6 +13,23 @@ use crate::print::{Printer, Tone};
 
 /// How much of a description stands in one line, in characters.
 const SHORT: usize = 100;
+
+/// What is run, in words.
+pub(super) fn command(launch: &Launch) -> String {
+    let words = visible::line(launch.argv.join(" ").as_bytes());
+    match &launch.package {
+        None => words,
+        Some(package) => format!("{words} (of {package})"),
+    }
+}
+
+/// The version that a package was pinned to.
+pub(super) fn package(launch: &Launch, printer: Printer) {
+    if let Some(package) = &launch.package {
+        let digest = printer.paint(Tone::Faint, &format!("sha256:{}", package.resolved));
+        printer.line(&format!("  {package} with all that it needs  {digest}"));
+    }
+}
 
 /// One line for each thing that is offered.
 pub(super) fn items(items: &[Item], printer: Printer) {

@@ -2,10 +2,10 @@
 
 use std::{io, os::fd::AsFd, process::ExitCode};
 
-use stockade_mcp::{Seen, unpinned};
+use stockade_mcp::Seen;
 use stockade_supervisor::mcp::{FirewallProcess, FirewallSettings, Told};
 
-use super::{Place, settings, trust};
+use super::{Place, packages::unpinned, settings, trust};
 use crate::{
     arguments::Wrap,
     commands::secret::unlock::given_passphrase,
@@ -25,7 +25,7 @@ pub(super) fn run(place: &Place, wrap: &Wrap, printer: Printer) -> Result<ExitCo
             (entry.launch.clone(), settings(entry))
         }
         None if wrap.first_use => {
-            let launch = place.launch(&wrap.command, &wrap.shown)?;
+            let launch = place.launch(&wrap.command, &wrap.shown, printer)?;
             (launch, FirewallSettings::default())
         }
         None => {
@@ -35,9 +35,9 @@ pub(super) fn run(place: &Place, wrap: &Wrap, printer: Printer) -> Result<ExitCo
                 .hint("without approval: stockade mcp wrap --first-use -- PROGRAM …"));
         }
     };
-    if let Some(package) = unpinned(&launch.argv).filter(|_| settings.approved.is_none()) {
+    if let Some(why) = unpinned(&wrap.command) {
         printer.note(&format!(
-            "stockade: S02: `{package}` names no exact version; what runs may change any time"
+            "stockade: S02: {why}; the newest runs, which may be another tomorrow"
         ));
     }
     let mut boxed = place.boxed(&launch, given_passphrase)?;
