@@ -78,7 +78,9 @@ pub use self::{
         give_tree, next_turn, prepare,
     },
     programs::is_shortened,
-    project::{Argument, ArgumentType, PROJECT_FILE, Project, ProjectTool, Setup, ToolCall},
+    project::{
+        Argument, ArgumentType, PROJECT_FILE, Project, ProjectTool, Setup, ToolCall, starters,
+    },
     publish::{Published, PublishedError},
     redactions::Redactions,
     secrets::{PlannedSecret, WantedSecrets, slot, unlock},

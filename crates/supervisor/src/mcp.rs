@@ -32,11 +32,11 @@ pub use self::{
     of_task::PlannedServer,
     packages::{Installed, Packages},
     process::run,
+    tools::TOOLS,
 };
 pub(crate) use self::{
     boxed::{OfTask, View},
     of_task::{Servers, Support},
-    tools::TOOLS,
 };
 use crate::{
     error::SupervisorError,

@@ -1,6 +1,7 @@
 //! `stockade.toml` of a repository, always read from a commit, never from a
 //! tree that an agent can write.
 
+mod starters;
 mod tools;
 
 use std::{collections::BTreeMap, path::Path};
@@ -8,7 +9,10 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Deserialize;
 use stockade_vault::{Binding, SecretName};
 
-pub use self::tools::{Argument, ArgumentType, ProjectTool, ToolCall};
+pub use self::{
+    starters::starters,
+    tools::{Argument, ArgumentType, ProjectTool, ToolCall},
+};
 use crate::{error::SupervisorError, network::NetworkSection};
 
 /// What a repository says of itself. Unknown keys are errors.

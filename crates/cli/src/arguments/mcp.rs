@@ -6,6 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use stockade_gateway::HostRule;
 use stockade_vault::SecretName;
 
+use super::TaskName;
+
 #[derive(Debug, Args)]
 pub(crate) struct Mcp {
     /// The folder of `stockade-mcp.lock` [default: here, or above where there is one]
@@ -86,6 +88,17 @@ pub(crate) enum McpVerb {
         #[arg(long)]
         yes: bool,
     },
+    /// List the tools that the project declares in stockade.toml, or propose some
+    #[command(
+        after_help = "Examples:\n  stockade mcp tools\n  stockade mcp tools --json\n\n\
+        Agents in tasks have them as the MCP server `stockade`; one runs by\n\
+        stockade exec --tool run_tests -- only=parser"
+    )]
+    Tools,
+    /// Serve the tools of a task that runs to an MCP client outside; set it as the server's
+    /// command there
+    #[command(after_help = "Examples:\n  stockade mcp serve\n  stockade mcp serve fix-parser")]
+    Serve(TaskName),
     /// Approve a server no more
     #[command(after_help = "Examples:\n  stockade mcp rm notes")]
     Rm {

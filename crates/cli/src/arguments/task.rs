@@ -49,8 +49,16 @@ pub(crate) struct Exec {
     /// A text for the shell, instead of a program with arguments
     #[arg(long, value_name = "TEXT", conflicts_with = "command")]
     pub(crate) shell: Option<String>,
+    /// A tool that the project declares (see `mcp tools`), with what follows `--` as its
+    /// arguments: NAME=TEXT, or NAME:=VALUE for numbers, true and false
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with_all = ["shell", "cwd", "env", "timeout", "cpu", "address_space", "file_size", "fresh", "tightened"]
+    )]
+    pub(crate) tool: Option<String>,
     /// Program and arguments
-    #[arg(last = true, required_unless_present = "shell")]
+    #[arg(last = true, required_unless_present_any = ["shell", "tool"])]
     pub(crate) command: Vec<String>,
 }
 

@@ -6,16 +6,16 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use stockade_supervisor::{
     Answer, Connection, ExecEnd, ExecLimits, ExecRequest, ExecResult, Report, Request, Stdin,
-    TaskDirectory, Typed, look_into,
+    TaskDirectory, ToolCall, Typed, look_into,
 };
 
 use crate::{
     arguments::Exec,
     commands::{watch, work::keys_of_look},
-    failure::Failure,
+    failure::{Failure, Kind},
     host::{self, Task},
     print::Printer,
     terminal::{Filter, is_interactive},
@@ -26,7 +26,7 @@ const TIME_UP: u8 = 124;
 
 pub(crate) fn run(arguments: Exec, printer: Printer) -> Result<ExitCode, Failure> {
     let task = host::find(&host::state()?, arguments.task.task.as_deref())?;
-    let request = request(arguments, printer);
+    let request = request(arguments, printer)?;
     if is_interactive() && !printer.is_json() && is_plain(&request) {
         return at_terminal(&task, request, printer);
     }
@@ -45,10 +45,13 @@ pub(crate) fn run(arguments: Exec, printer: Printer) -> Result<ExitCode, Failure
     })
 }
 
-fn request(arguments: Exec, printer: Printer) -> ExecRequest {
-    ExecRequest {
+fn request(mut arguments: Exec, printer: Printer) -> Result<ExecRequest, Failure> {
+    let tool = arguments.tool.take();
+    let tool = tool.map(|name| called(name, std::mem::take(&mut arguments.command)));
+    Ok(ExecRequest {
         isolation: arguments.own.isolation(),
         argv: arguments.command,
+        tool: tool.transpose()?,
         shell: arguments.shell,
         cwd: arguments.cwd,
         env: arguments.env.into_iter().collect(),
@@ -74,7 +77,33 @@ fn request(arguments: Exec, printer: Printer) -> ExecRequest {
                 ..ExecRequest::default()
             }
         }
+    })
+}
+
+/// A tool with its arguments: `NAME=TEXT`, or `NAME:=` and JSON.
+fn called(name: String, words: Vec<String>) -> Result<ToolCall, Failure> {
+    let usage = |reason: String| {
+        let failure = Failure::new(Kind::Usage, reason);
+        failure.hint("write a text as NAME=TEXT, and a number, true or false as NAME:=VALUE")
+    };
+    let mut arguments = Map::new();
+    for word in words {
+        let (name, text) = word
+            .split_once('=')
+            .ok_or_else(|| usage(format!("`{word}` is no argument of a tool")))?;
+        let (name, value) = match name.strip_suffix(':') {
+            None => (name, Value::from(text)),
+            Some(name) => {
+                let value = serde_json::from_str(text);
+                (
+                    name,
+                    value.map_err(|error| usage(format!("`{word}`: {error}")))?,
+                )
+            }
+        };
+        arguments.insert(name.to_owned(), value);
     }
+    Ok(ToolCall { name, arguments })
 }
 
 /// Whether a terminal can do what is asked for.
@@ -159,7 +188,7 @@ pub(crate) fn gather(connection: &mut Connection) -> Result<(i32, Vec<u8>), Fail
 }
 
 /// Shows a command until it ends.
-fn show(connection: &mut Connection, printer: Printer) -> Result<ExecResult, Failure> {
+pub(super) fn show(connection: &mut Connection, printer: Printer) -> Result<ExecResult, Failure> {
     let mut filters = [Filter::default(), Filter::default()];
     while let Some(answer) = connection.answer()? {
         match answer {

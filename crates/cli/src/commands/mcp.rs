@@ -8,6 +8,7 @@ mod packages;
 mod sarif;
 mod scan;
 mod show;
+mod tools;
 mod trust;
 mod wrap;
 
@@ -52,6 +53,8 @@ pub(crate) fn run(arguments: &Mcp, printer: Printer) -> Result<ExitCode, Failure
         McpVerb::Verify { names, offline } => lock::verify(&place, names, *offline, printer),
         McpVerb::Find => find::run(printer),
         McpVerb::Scan(scan) => scan::run(&place, scan, printer),
+        McpVerb::Tools => tools::list(printer),
+        McpVerb::Serve(task) => tools::serve(task, printer),
         McpVerb::Trust { name, yes } => lock::trust(&place, name, *yes, printer),
         McpVerb::Rm { name } => lock::remove(&place, name, printer),
     }

@@ -7,6 +7,7 @@ mod host;
 mod network;
 mod of_task;
 mod packages;
+mod project_tools;
 mod registry;
 mod remote;
 

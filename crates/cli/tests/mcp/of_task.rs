@@ -78,6 +78,16 @@ fn inside(tool: &str, access: &str) -> Host {
 /// What a client of the legacy era in `task` hears for these requests, and what it is
 /// told on standard error.
 pub(crate) fn client(host: &Host, task: &Task, requests: &[Value]) -> (Vec<Value>, String) {
+    client_of(host, task, "notes", requests)
+}
+
+/// The same of another server.
+pub(crate) fn client_of(
+    host: &Host,
+    task: &Task,
+    server: &str,
+    requests: &[Value],
+) -> (Vec<Value>, String) {
     let hello = json!({ "jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
     let mut said = vec![hello];
@@ -89,7 +99,7 @@ pub(crate) fn client(host: &Host, task: &Task, requests: &[Value]) -> (Vec<Value
     }));
     let said: Vec<String> = said.iter().map(|line| format!("'{line}'")).collect();
     let script = format!(
-        "printf '%s\\n' {} | /opt/stockade/mcp notes 2>/tmp/error; cat /tmp/error",
+        "printf '%s\\n' {} | /opt/stockade/mcp {server} 2>/tmp/error; cat /tmp/error",
         said.join(" ")
     );
     let (_, output) = host.exec(task, &script);

@@ -19,7 +19,7 @@ pub(super) fn summary(text: &str, bytes: usize, rest: &str) -> String {
         let _ = writeln!(summary, "[{} failed]", failed.len());
         let room = bytes / 2;
         let named = take(failed.iter().copied(), room);
-        named.iter().for_each(|name| line(&mut summary, name));
+        add(&mut summary, named.iter());
         if named.len() < failed.len() {
             let _ = writeln!(summary, "[and {} more]", failed.len() - named.len());
         }
@@ -33,7 +33,7 @@ pub(super) fn summary(text: &str, bytes: usize, rest: &str) -> String {
     let telling = between.iter().filter(|line| tells_of_error(line)).copied();
     let telling: Vec<_> = telling.filter(|line| known.insert(line.trim())).collect();
     let telling = take(telling.into_iter(), left * 2 / 5);
-    head.iter().for_each(|text| line(&mut summary, text));
+    add(&mut summary, head.iter());
     let _ = writeln!(
         summary,
         "[{} of {} lines are left out here; {rest}]",
@@ -42,10 +42,10 @@ pub(super) fn summary(text: &str, bytes: usize, rest: &str) -> String {
     );
     if !telling.is_empty() {
         summary.push_str("[lines of it that tell of errors]\n");
-        telling.iter().for_each(|text| line(&mut summary, text));
+        add(&mut summary, telling.iter());
     }
     summary.push_str("[its end]\n");
-    tail.iter().rev().for_each(|text| line(&mut summary, text));
+    add(&mut summary, tail.iter().rev());
     summary
 }
 
@@ -60,11 +60,13 @@ fn take<'l>(lines: impl Iterator<Item = &'l str>, room: usize) -> Vec<&'l str> {
         .collect()
 }
 
-fn line(summary: &mut String, text: &str) {
-    let end = (0..=LINE_MAX.min(text.len())).rev();
-    let end = end.into_iter().find(|end| text.is_char_boundary(*end));
-    summary.push_str(text.get(..end.unwrap_or(0)).unwrap_or_default());
-    summary.push_str(if text.len() > LINE_MAX { "…\n" } else { "\n" });
+/// Adds lines, each cut where it is too long.
+fn add<'l>(summary: &mut String, lines: impl Iterator<Item = &'l &'l str>) {
+    for line in lines {
+        let end = line.floor_char_boundary(LINE_MAX);
+        summary.push_str(&line[..end]);
+        summary.push_str(if end < line.len() { "…\n" } else { "\n" });
+    }
 }
 
 /// What a line that tells of an error holds, in lower case.

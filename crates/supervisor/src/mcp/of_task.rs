@@ -315,7 +315,9 @@ impl Shared {
         self.note(TOOLS, json!({ "server": "started", "instance": number }));
         while let Some(told) = firewall.hear()? {
             if let Told::Seen(all) = told {
-                all.iter().for_each(|seen| self.seen(TOOLS, number, seen));
+                for seen in &all {
+                    self.seen(TOOLS, number, seen);
+                }
             }
         }
         // Its end is that of what it reads from.

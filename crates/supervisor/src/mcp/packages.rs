@@ -37,7 +37,7 @@ use crate::{
 /// Where packages are inside.
 const INSIDE: &str = "/opt/stockade/packages";
 /// How long one step may take.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_mins(10);
 /// How much of what a package manager says is told, in bytes.
 const SAID_MAX: usize = 4096;
 /// How many lines of that.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What the server is called.
-pub(crate) const TOOLS: &str = "stockade";
+pub const TOOLS: &str = "stockade";
 /// The tool that tells more of what another printed.
 const OUTPUT: &str = "tool_output";
 /// How many calls run at once.

@@ -193,7 +193,7 @@ impl ProjectTool {
     }
 
     /// What its arguments are, as JSON Schema (2020-12).
-    pub(crate) fn schema(&self) -> Value {
+    pub fn schema(&self) -> Value {
         let each = self.arguments.iter();
         let properties: Map<_, _> = each
             .map(|(name, argument)| (name.clone(), argument.schema()))
@@ -266,7 +266,7 @@ impl ProjectTool {
     }
 
     /// What it runs and may do, for the contract.
-    pub(crate) fn in_words(&self, name: &str) -> String {
+    pub fn in_words(&self, name: &str) -> String {
         let argv = stockade_types::visible::line(self.run.join(" ").as_bytes());
         let tree = if self.read_only {
             "reads"
