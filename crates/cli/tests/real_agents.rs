@@ -340,6 +340,56 @@ fn calls_a_boxed_server(agent: &Agent) {
     assert_eq!(called[0]["tool"], "look");
 }
 
+/// An agent runs a tool that the project declares: on its own tree, in a sandbox of the
+/// task, told in few words.
+fn runs_a_declared_tool(agent: &Agent) {
+    let Some(host) = agent.host() else { return };
+    mcp_server::declare_tool(&host);
+    let model = Model::play(
+        &host,
+        &json!([
+            { "shell": "printf from-the-%s task > fresh; echo made" },
+            { "mcp": { "server": "stockade", "tool": "run_tests", "arguments": { "only": "parser" } },
+              "expect": { "contains": ["exit 1", "only::parser", "from-the-task"] } },
+            { "text": "Done." },
+        ]),
+    );
+    let outcome = agent.run(&host, &model, "run the tests");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(
+        model.failures(),
+        Vec::<String>::new(),
+        "{:#?}",
+        model.requests()
+    );
+    let started = events(&host, EventKind::ExecStarted);
+    let tool = json!(["sh", "tests.sh", "parser"]);
+    assert!(
+        started.iter().any(|body| body["argv"] == tool),
+        "{started:?}"
+    );
+}
+
+#[test]
+fn claude_code_runs_a_tool_that_the_project_declares() {
+    runs_a_declared_tool(&CLAUDE);
+}
+
+#[test]
+fn codex_runs_a_tool_that_the_project_declares() {
+    runs_a_declared_tool(&CODEX);
+}
+
+#[test]
+fn gemini_cli_runs_a_tool_that_the_project_declares() {
+    runs_a_declared_tool(&GEMINI);
+}
+
+#[test]
+fn opencode_runs_a_tool_that_the_project_declares() {
+    runs_a_declared_tool(&OPENCODE);
+}
+
 #[test]
 fn claude_code_calls_a_tool_of_a_server_in_a_sandbox_of_its_own() {
     calls_a_boxed_server(&CLAUDE);

@@ -212,6 +212,36 @@ pub enum Isolation {
     Tightened,
     /// The same, and the workspace cannot be changed.
     Reading,
+    /// It has the agent's home too, and reaches what the task may; the workspace cannot be
+    /// changed.
+    Fetching,
+}
+
+impl Isolation {
+    /// Whether it reaches what the task may.
+    pub fn has_network(self) -> bool {
+        matches!(self, Self::Fresh | Self::Fetching)
+    }
+
+    /// Whether it has the agent's home.
+    pub fn has_home(self) -> bool {
+        !matches!(self, Self::Tightened | Self::Reading)
+    }
+
+    /// Whether it can change the workspace.
+    pub fn changes_workspace(self) -> bool {
+        !matches!(self, Self::Reading | Self::Fetching)
+    }
+
+    /// The same, or less, without a network.
+    #[must_use]
+    pub fn contained(self) -> Self {
+        match self {
+            Self::Fresh => Self::Contained,
+            Self::Fetching => Self::Reading,
+            closed => closed,
+        }
+    }
 }
 
 /// The user id and group id that the agent sees as its own.

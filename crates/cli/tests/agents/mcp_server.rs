@@ -36,6 +36,16 @@ pub fn commit(host: &Host) {
     host.git(&["commit", "--quiet", "--message", "A server"]);
 }
 
+/// Puts a tool into the repository that the project declares, and the same settings.
+pub fn declare_tool(host: &Host) {
+    let folder = host.repository();
+    let declared = "[tools.run_tests]\nabout = \"Runs the tests.\"\nrun = [\"sh\", \"tests.sh\", \"{only}\"]\narguments.only = { optional = true }\n";
+    fs::write(folder.join("stockade.toml"), declared).unwrap();
+    let tests = "echo \"test only::$1 ... FAILED\"; cat fresh; exit 1\n";
+    fs::write(folder.join("tests.sh"), tests).unwrap();
+    commit(host);
+}
+
 /// Approves it.
 pub fn add(host: &Host) -> Outcome {
     let folder = host.repository();

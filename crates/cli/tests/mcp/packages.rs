@@ -35,7 +35,7 @@ fn stage() -> Option<(Host, Registry)> {
     let host = Host::new();
     host.repository();
     let registry = Registry::start();
-    registry.publish(&host.path("published"), NAME, "1.2.3", &script("1.2.3"));
+    registry.publish(&host, NAME, "1.2.3", &script("1.2.3"));
     Some((host, registry))
 }
 
@@ -74,7 +74,7 @@ fn g8_a_package_is_pinned_and_nothing_of_it_runs_before_it_is_approved() {
     let seen = registry.seen();
     assert!(!seen.contains(&"/ran".to_owned()), "{seen:?}");
     // Another version is published, and the registry is not even asked.
-    registry.publish(&host.path("published"), NAME, "1.3.0", &script("1.3.0"));
+    registry.publish(&host, NAME, "1.3.0", &script("1.3.0"));
     let (heard, outcome) = client(&host, &["notes"], &[lists(), calls("list", &json!({}))]);
     assert_eq!(names(&heard[0]), ["list"], "{outcome:?}");
     assert!(text(&heard[1]).contains("1.2.3"), "{heard:?} {outcome:?}");
@@ -89,7 +89,7 @@ fn g8_a_package_that_is_not_there_is_installed_exactly_as_it_was_approved() {
         return;
     };
     assert_eq!(add(&host, &registry, &[], &["npx", NAME]).code, 0);
-    registry.publish(&host.path("published"), NAME, "1.3.0", &script("1.3.0"));
+    registry.publish(&host, NAME, "1.3.0", &script("1.3.0"));
     fs::remove_dir_all(store(&host)).unwrap();
     let (heard, outcome) = client(&host, &["notes"], &[calls("list", &json!({}))]);
     assert!(text(&heard[0]).contains("1.2.3"), "{outcome:?}");
@@ -99,7 +99,7 @@ fn g8_a_package_that_is_not_there_is_installed_exactly_as_it_was_approved() {
     );
     // The registry has something else under the same version.
     fs::remove_dir_all(store(&host)).unwrap();
-    registry.publish(&host.path("other"), NAME, "1.2.3", &script("evil"));
+    registry.publish(&host, NAME, "1.2.3", &script("evil"));
     let (_, outcome) = client(&host, &["notes"], &[]);
     assert_eq!(outcome.code, FAILED, "{outcome:?}");
     assert!(outcome.stderr.contains("EINTEGRITY"), "{outcome:?}");

@@ -15,6 +15,7 @@ use crate::{
         Host, Outcome, Task, eventually,
         failure::{REFUSED, USAGE},
         processes,
+        server::Server,
     },
     mcp, names, of_task, text,
 };
@@ -35,6 +36,12 @@ arguments.quiet = { type = "flag", word = "-q", optional = true }
 about = "Looks around."
 run = ["sh", "-c", "ls; ls -A ~; touch new || echo cannot write"]
 read_only = true
+
+[tools.fetch]
+about = "Fetches."
+run = ["sh", "-c", "curl -sS http://known.example/page; touch new || echo cannot write; ls -A ~"]
+read_only = true
+network = true
 
 [tools.wait]
 about = "Waits."
@@ -88,7 +95,15 @@ fn declared_tools_are_listed_run_and_told_in_few_words() {
     );
     assert_eq!(
         names(&heard[0]),
-        ["in_time", "look", "run_tests", "say", "wait", "tool_output"]
+        [
+            "fetch",
+            "in_time",
+            "look",
+            "run_tests",
+            "say",
+            "wait",
+            "tool_output"
+        ]
     );
     let said = text(&heard[1]);
     assert!(said.starts_with("exit 3\n[of: "), "{said}");
@@ -302,6 +317,39 @@ fn g1_a_tool_that_only_reads_changes_nothing_and_one_has_no_more_than_its_time()
 }
 
 #[test]
+fn g2_a_tool_with_a_network_reaches_what_the_task_may_and_others_reach_nothing() {
+    let known = Server::start("known.example");
+    let words = [
+        "--allow",
+        "GET http://known.example",
+        "--service",
+        &known.service,
+    ];
+    let (host, task) = stage(&words);
+    let heard = client(
+        &host,
+        &task,
+        &[calls("fetch", &json!({})), calls("look", &json!({}))],
+    );
+    let said = text(&heard[0]);
+    assert!(
+        said.contains("from outside") && said.contains("cannot write"),
+        "{said}"
+    );
+    assert_eq!(known.lines(), ["GET /page HTTP/1.1"]);
+    // It has the agent's home, and one that only reads has none of it.
+    assert!(said.contains(".config"), "{said}");
+    assert!(!text(&heard[1]).contains(".config"), "{heard:?}");
+    // What the agent writes into stockade.toml declares nothing.
+    host.exec(
+        &task,
+        "sed -i 's/read_only = true//; s#touch new#touch sneaked#' stockade.toml",
+    );
+    client(&host, &task, &[calls("fetch", &json!({}))]);
+    assert!(!host.exec(&task, "ls").1.contains("sneaked"));
+}
+
+#[test]
 fn a_client_that_goes_ends_the_tools_that_it_called() {
     let (host, task) = stage(&[]);
     let mut client = Outside::of(&host, &task);
@@ -337,7 +385,7 @@ fn a_person_runs_a_tool_by_its_name_and_hears_what_is_wrong() {
         (
             &["nope"][..],
             REFUSED,
-            "there is no tool `nope`; there are: in_time, look",
+            "there is no tool `nope`; there are: fetch, in_time, look",
         ),
         (&["say"], REFUSED, "the argument `text` is missing"),
         (&["say", "--", "text:=5"], REFUSED, "is not a text"),

@@ -5,14 +5,14 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
-    path::Path,
-    process::Command,
     sync::{Arc, Mutex},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 use sha2::{Digest as _, Sha512};
+
+use crate::host::Host;
 
 /// What stands at each path.
 type Pages = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
@@ -54,8 +54,8 @@ impl Registry {
     }
 
     /// Publishes a package of npm's, whose program `run` is `script`, as the newest.
-    pub(super) fn publish(&self, scratch: &Path, name: &str, version: &str, script: &str) {
-        let folder = scratch.join(version);
+    pub(super) fn publish(&self, host: &Host, name: &str, version: &str, script: &str) {
+        let folder = host.path("published").join(version);
         let package = folder.join("package");
         fs::create_dir_all(&package).unwrap();
         let asks = "node -e \"fetch('https://registry.npmjs.org/ran')\"";
@@ -65,16 +65,10 @@ impl Registry {
         });
         fs::write(package.join("package.json"), manifest.to_string()).unwrap();
         fs::write(package.join("run.sh"), script).unwrap();
-        let mut tar = Command::new("tar");
+        let mut tar = host.other_command("tar");
         let tar = tar.arg("czf").arg(folder.join("it.tgz"));
-        assert!(
-            tar.arg("-C")
-                .arg(&folder)
-                .arg("package")
-                .status()
-                .unwrap()
-                .success()
-        );
+        let tar = tar.arg("-C").arg(&folder).arg("package");
+        assert!(tar.status().unwrap().success());
         let archive = fs::read(folder.join("it.tgz")).unwrap();
         let short = name.rsplit('/').next().unwrap();
         let place = format!("/{name}/-/{short}-{version}.tgz");

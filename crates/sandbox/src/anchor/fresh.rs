@@ -141,11 +141,10 @@ impl Nursery {
             return Ok(network);
         }
         kernel::unshare(UnshareFlags::NEWNET).during(Layer::Network, "make a network")?;
-        let listeners = match isolation {
-            Isolation::Fresh => Some(network::set_up()?.0),
-            Isolation::Contained | Isolation::Tightened | Isolation::Reading => {
-                network::set_up_closed().map(|()| None)?
-            }
+        let listeners = if isolation.has_network() {
+            Some(network::set_up()?.0)
+        } else {
+            network::set_up_closed().map(|()| None)?
         };
         let namespace =
             namespace("/proc/self/ns/net").during(Layer::Network, "keep the network")?;
@@ -181,11 +180,11 @@ fn lay_out(spec: &SandboxSpec, isolation: Isolation) -> Result<(), SandboxError>
     for (path, mount) in granted {
         root::place(&root, &mount, path)?;
     }
-    if matches!(isolation, Isolation::Tightened | Isolation::Reading) {
+    if !isolation.has_home() {
         let home = root::scratch(INSIDE_HOME, "0700", spec.limits)?;
         root::place(&root, &home, Path::new(INSIDE_HOME))?;
     }
-    if isolation == Isolation::Reading {
+    if !isolation.changes_workspace() {
         root::make_read_only(&root, &spec.workspace.target)?;
     }
     root::place(&root, &root::new_terminals()?, Path::new("/dev/pts"))?;

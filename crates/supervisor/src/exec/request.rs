@@ -304,11 +304,12 @@ impl ExecRequest {
 
     /// The same, with no network if it is `contained`.
     pub(crate) fn within(&self, contained: bool) -> Cow<'_, Self> {
-        if !contained || self.isolation == Some(Isolation::Tightened) {
+        let within = self.isolation.unwrap_or_default().contained();
+        if !contained || self.isolation == Some(within) {
             return Cow::Borrowed(self);
         }
         Cow::Owned(Self {
-            isolation: Some(Isolation::Contained),
+            isolation: Some(within),
             ..self.clone()
         })
     }

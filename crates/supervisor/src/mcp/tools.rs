@@ -14,7 +14,6 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use stockade_mcp::{Id, LEGACY, Lines, Message};
-use stockade_sandbox::Isolation;
 use stockade_types::visible;
 
 use super::ServerEnds;
@@ -223,10 +222,8 @@ impl Instance {
                 result: Some(result),
                 ..
             }) => self.ended(*result),
-            Some(Answer::Refused { reason, denial, .. }) => {
-                let instead = denial.and_then(|denial| denial.instead);
-                let instead = instead.map_or_else(String::new, |instead| format!(" {instead}"));
-                text(&format!("it was not started: {reason}{instead}"), true)
+            Some(Answer::Refused { reason, .. }) => {
+                text(&format!("it was not started: {reason}"), true)
             }
             _ => text("it was ended before it was done", true),
         }
@@ -313,6 +310,6 @@ fn text(text: &str, is_error: bool) -> Value {
 impl ProjectTool {
     /// Whether it changes nothing that stays.
     fn is_reading(&self) -> bool {
-        self.isolation() == Isolation::Reading
+        !self.isolation().changes_workspace()
     }
 }

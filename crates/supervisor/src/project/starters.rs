@@ -20,6 +20,7 @@ run = ["cargo", "clippy", "--offline", "--all-targets", "--", "-D", "warnings"]
 about = "Downloads the dependencies that Cargo.lock names."
 run = ["cargo", "fetch", "--locked"]
 network = true
+read_only = true
 "#;
 
 const PYTEST: &str = r#"[tools.run_tests]
@@ -42,6 +43,7 @@ run = ["go", "vet", "./..."]
 about = "Downloads the modules that go.sum names."
 run = ["go", "mod", "download"]
 network = true
+read_only = true
 "#;
 
 /// `[tools]` for the project in `folder`, as TOML; nothing where none of the files is known

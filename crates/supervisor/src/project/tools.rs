@@ -42,7 +42,8 @@ pub struct ProjectTool {
     /// Whether it reaches what the task may reach.
     #[serde(default)]
     pub network: bool,
-    /// Whether it may only read the repository; its home is then empty.
+    /// Whether it may only read the repository. Its home is then empty, but for one that
+    /// has a network: what that fetches is kept for others there.
     #[serde(default)]
     pub read_only: bool,
     /// After how many seconds it is ended.
@@ -169,9 +170,6 @@ impl ProjectTool {
             _ if self.arguments.len() > ARGUMENTS_MAX => {
                 Some(format!("it has more than {ARGUMENTS_MAX} arguments"))
             }
-            _ if self.read_only && self.network => {
-                wrong("what is `read_only` reaches nothing; leave `network` out")
-            }
             _ if !(1..=SECONDS_MAX).contains(&self.seconds) => {
                 Some(format!("`seconds` is 1 to {SECONDS_MAX}"))
             }
@@ -258,10 +256,11 @@ impl ProjectTool {
 
     /// What it runs in.
     pub(crate) fn isolation(&self) -> Isolation {
-        match self {
-            _ if self.read_only => Isolation::Reading,
-            _ if self.network => Isolation::Fresh,
-            _ => Isolation::Contained,
+        match (self.read_only, self.network) {
+            (true, true) => Isolation::Fetching,
+            (true, false) => Isolation::Reading,
+            (false, true) => Isolation::Fresh,
+            (false, false) => Isolation::Contained,
         }
     }
 
@@ -537,10 +536,6 @@ mod tests {
             ),
             ("about = \"x\"\nrun = [\"a\", \"{b\"]", "without its `}`"),
             ("about = \"x\"\nrun = [\"a\"]\n[arguments.b]", "is not used"),
-            (
-                "about = \"x\"\nrun = [\"a\"]\nnetwork = true\nread_only = true",
-                "reaches nothing",
-            ),
             (
                 "about = \"x\"\nrun = [\"a\"]\nfolder = \"../x\"",
                 "no folder below",
