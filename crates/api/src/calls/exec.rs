@@ -126,6 +126,9 @@ pub(crate) struct Outcome {
     /// The kinds of key that seem to be in what it printed.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     keys: BTreeSet<String>,
+    /// Of a tool that is `merged`: what it printed in few words, as the tool declares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<String>,
     /// What it printed, if both outputs are one.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<Printed>,
@@ -261,6 +264,7 @@ impl Outcome {
                 .collect(),
             denials_count: result.denials_count,
             keys: result.keys,
+            summary: result.summary,
             output: result.output.map(Printed::from),
             stdout: result.stdout.map(Printed::from),
             stderr: result.stderr.map(Printed::from),

@@ -309,3 +309,32 @@ fn what_is_asked_stands_in_the_record() {
         assert_eq!(found.count(), 1, "{words}: {record:?}");
     }
 }
+
+#[test]
+fn a_tool_of_the_project_runs_by_its_name() {
+    let host = host::Host::new();
+    let folder = host.repository();
+    let declared = "[tools.say]\nabout = \"Says it.\"\nrun = [\"printf\", \"%s\", \"{text}\"]\n\
+                    arguments.text = { longest = 9000 }\noutput_bytes = 600\n";
+    std::fs::write(folder.join("stockade.toml"), declared).unwrap();
+    host.git(&["add", "--all"]);
+    host.git(&["commit", "--quiet", "--message", "a tool"]);
+    let task = host.start("sleep 1000");
+    let server = Server::start(&host);
+    let said = json!({ "tool": "say", "arguments": { "text": "x; id" } });
+    assert_eq!(run(&server, &task, &said)["stdout"]["text"], "x; id");
+    let long = json!({ "tool": "say", "arguments": { "text": "x ".repeat(1000) }, "merged": true });
+    let long = run(&server, &task, &long);
+    assert!(long["summary"].as_str().unwrap().len() <= 600, "{long}");
+    assert_eq!(long["output"]["bytes"], 2000);
+    let problem = server
+        .post(&exec(&task), &json!({ "tool": "nope" }))
+        .problem(400, "invalid");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("there are: say"),
+        "{problem}"
+    );
+}
