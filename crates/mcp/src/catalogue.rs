@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ impl Catalogue {
         let one = |kind, body: &Value| Item {
             kind,
             name: String::new(),
-            body: body.clone(),
+            body: Arc::new(body.clone()),
         };
         let mut items = vec![
             one(ItemKind::Server, info),
@@ -48,7 +48,7 @@ impl Catalogue {
     }
 
     /// Each item's complete object; of several with one name the first.
-    fn bodies(&self) -> BTreeMap<ItemName, Value> {
+    fn bodies(&self) -> BTreeMap<ItemName, Arc<Value>> {
         let items = self.items.iter().rev();
         items
             .map(|item| ((item.kind, item.name.clone()), item.body.clone()))
@@ -70,7 +70,7 @@ pub enum Pins {
     /// Whatever comes first and no rule blocks, for as long as the server runs; later
     /// what reads differently, may do no more and is not blocked either. Holds what was
     /// shown last, once something was.
-    FirstUse(Option<BTreeMap<ItemName, Value>>),
+    FirstUse(Option<BTreeMap<ItemName, Arc<Value>>>),
 }
 
 /// Why an item is not seen.
@@ -136,7 +136,7 @@ pub struct Withheld {
 #[derive(Debug)]
 pub struct Tool {
     /// The complete object.
-    pub body: Value,
+    pub body: Arc<Value>,
     check: OnceLock<ArgumentCheck>,
 }
 
@@ -153,9 +153,9 @@ pub struct Offer {
     tools: Vec<(String, Tool)>,
     by_name: BTreeMap<String, usize>,
     /// Prompts, in the server's order.
-    pub prompts: Vec<Value>,
+    pub prompts: Vec<Arc<Value>>,
     /// Families of resources, in the server's order.
-    pub templates: Vec<Value>,
+    pub templates: Vec<Arc<Value>>,
     /// What the server tells the model.
     pub instructions: Option<String>,
     /// What is not shown.
@@ -169,14 +169,17 @@ impl Offer {
         let mut offer = Self::default();
         let mut seen = BTreeSet::new();
         let mut shown = BTreeMap::new();
+        let mut space = String::new();
         for item in &catalogue.items {
             if !seen.insert((item.kind, item.name.as_str())) {
                 offer.withhold(item, Reason::Twice);
                 continue;
             }
-            match approved(item, pins) {
+            match approved(item, pins, &mut space) {
                 Ok(()) => {
-                    shown.insert((item.kind, item.name.clone()), item.body.clone());
+                    if matches!(pins, Pins::FirstUse(_)) {
+                        shown.insert((item.kind, item.name.clone()), item.body.clone());
+                    }
                     offer.show(item);
                 }
                 Err(reason) => offer.withhold(item, reason),
@@ -196,14 +199,14 @@ impl Offer {
         match item.kind {
             ItemKind::Tool => {
                 let tool = Tool {
-                    body: item.body.clone(),
+                    body: Arc::clone(&item.body),
                     check: OnceLock::new(),
                 };
                 self.by_name.insert(item.name.clone(), self.tools.len());
                 self.tools.push((item.name.clone(), tool));
             }
-            ItemKind::Prompt => self.prompts.push(item.body.clone()),
-            ItemKind::ResourceTemplate => self.templates.push(item.body.clone()),
+            ItemKind::Prompt => self.prompts.push(Arc::clone(&item.body)),
+            ItemKind::ResourceTemplate => self.templates.push(Arc::clone(&item.body)),
             ItemKind::Instructions => self.instructions = item.body.as_str().map(str::to_owned),
             ItemKind::Server | ItemKind::Capabilities => {}
         }
@@ -237,9 +240,9 @@ impl Offer {
     }
 }
 
-fn approved(item: &Item, pins: &Pins) -> Result<(), Reason> {
+fn approved(item: &Item, pins: &Pins, space: &mut String) -> Result<(), Reason> {
     let digest = item
-        .digest()
+        .digest_with(space)
         .map_err(|inexact| Reason::Inexact(inexact.to_string()))?;
     let first = |item: &Item| {
         let found = scan::scan(item);
@@ -276,7 +279,7 @@ pub(crate) fn items_of(kind: ItemKind, list: Vec<Value>) -> Result<Vec<Item>, &'
         Some(Item {
             kind,
             name: name.filter(|name| !name.is_empty())?,
-            body,
+            body: body.into(),
         })
     };
     let items = list.into_iter().map(item).collect::<Option<_>>();
@@ -293,7 +296,7 @@ mod tests {
         Item {
             kind: ItemKind::Tool,
             name: name.to_owned(),
-            body: json!({ "name": name, "description": description }),
+            body: json!({ "name": name, "description": description }).into(),
         }
     }
 

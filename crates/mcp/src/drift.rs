@@ -131,7 +131,7 @@ fn changed(item: &Item, before: Option<Value>) -> Drift {
     let was = Item {
         kind: item.kind,
         name: item.name.clone(),
-        body: before,
+        body: before.into(),
     };
     let known: BTreeSet<_> = scan::scan(&was)
         .into_iter()
@@ -312,7 +312,7 @@ mod tests {
         Item {
             kind: ItemKind::Tool,
             name: "add".to_owned(),
-            body,
+            body: body.into(),
         }
     }
 

@@ -1,11 +1,11 @@
 //! What a server offers, and what stands for each piece of it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use stockade_types::{canonical_json, visible};
+use stockade_types::{visible, write_canonical_json};
 
 /// What comes before an item in its digest: nothing else that is hashed is taken for one.
 const DOMAIN: &[u8] = b"stockade/mcp-item/v1\0";
@@ -52,7 +52,7 @@ pub struct Item {
     /// Its name, or its URI template; empty where there is but one of a kind.
     pub name: String,
     /// The complete object, as it came.
-    pub body: Value,
+    pub body: Arc<Value>,
 }
 
 /// SHA-256 over the one spelling of an item's complete object (RFC 8785).
@@ -69,10 +69,17 @@ impl Item {
     /// What stands for the item: the same however it is spelled, another whatever is
     /// changed.
     pub fn digest(&self) -> Result<ItemDigest, Inexact> {
+        self.digest_with(&mut String::new())
+    }
+
+    /// The same, in a space that is used again for the next one.
+    pub(crate) fn digest_with(&self, space: &mut String) -> Result<ItemDigest, Inexact> {
         exact(&self.body)?;
+        space.clear();
+        write_canonical_json(&self.body, space);
         let mut hash = Sha256::new();
         hash.update(DOMAIN);
-        hash.update(canonical_json(&self.body));
+        hash.update(&space);
         Ok(ItemDigest(hash.finalize().into()))
     }
 
@@ -178,7 +185,7 @@ mod tests {
         Item {
             kind: ItemKind::Tool,
             name,
-            body,
+            body: body.into(),
         }
         .digest()
     }

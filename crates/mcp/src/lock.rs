@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -220,10 +221,10 @@ pub fn body(folder: &Path, item: &PinnedItem) -> Option<Value> {
     let item = Item {
         kind: item.kind,
         name: item.name.clone(),
-        body,
+        body: body.into(),
     };
     let PinnedItem { digest, .. } = PinnedItem::of(&item).ok()?;
-    (body_name(digest) == path.file_name()?.to_str()?).then_some(item.body)
+    (body_name(digest) == path.file_name()?.to_str()?).then(|| Arc::unwrap_or_clone(item.body))
 }
 
 /// What `launch` runs of its package `package`, if that is kept beside the lock in
@@ -355,7 +356,7 @@ mod tests {
         catalogue.items.push(Item {
             kind: ItemKind::Tool,
             name: "add".to_owned(),
-            body: json!({ "name": "add", "z": 1, "a": 2 }),
+            body: json!({ "name": "add", "z": 1, "a": 2 }).into(),
         });
         catalogue
     }

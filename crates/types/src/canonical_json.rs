@@ -1,7 +1,7 @@
 //! JSON in one spelling: RFC 8785 (JCS), but that integers beyond 2^53, which
 //! it cannot express, keep all their digits.
 
-use std::fmt::Write as _;
+use std::{cmp::Ordering, fmt::Write as _};
 
 use serde_json::{Number, Value};
 
@@ -32,7 +32,7 @@ pub fn write_canonical_json(value: &Value, text: &mut String) {
         }
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
-            members.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
+            members.sort_unstable_by(|(one, _), (other, _)| in_order(one, other));
             text.push('{');
             for (index, (name, member)) in members.into_iter().enumerate() {
                 if index > 0 {
@@ -71,22 +71,37 @@ fn write_number(number: &Number, text: &mut String) {
 
 fn write_string(string: &str, text: &mut String) {
     text.push('"');
-    for character in string.chars() {
-        match character {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\u{8}' => text.push_str("\\b"),
-            '\u{9}' => text.push_str("\\t"),
-            '\u{a}' => text.push_str("\\n"),
-            '\u{c}' => text.push_str("\\f"),
-            '\u{d}' => text.push_str("\\r"),
-            control if control < ' ' => {
-                let _ = write!(text, "\\u{:04x}", u32::from(control));
+    // What needs no other spelling, which is nearly all, is taken as a whole.
+    let mut rest = string;
+    let special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    while let Some(at) = rest.bytes().position(special) {
+        let (plain, from) = rest.split_at(at);
+        text.push_str(plain);
+        match from.as_bytes().first().copied().unwrap_or_default() {
+            b'"' => text.push_str("\\\""),
+            b'\\' => text.push_str("\\\\"),
+            0x8 => text.push_str("\\b"),
+            0x9 => text.push_str("\\t"),
+            0xa => text.push_str("\\n"),
+            0xc => text.push_str("\\f"),
+            0xd => text.push_str("\\r"),
+            control => {
+                let _ = write!(text, "\\u{control:04x}");
             }
-            other => text.push(other),
         }
+        rest = from.get(1..).unwrap_or_default();
     }
+    text.push_str(rest);
     text.push('"');
+}
+
+/// The order of names (RFC 8785, 3.2.3): by units of UTF-16, which for ASCII are the bytes.
+fn in_order(one: &str, other: &str) -> Ordering {
+    if one.is_ascii() && other.is_ascii() {
+        one.cmp(other)
+    } else {
+        one.encode_utf16().cmp(other.encode_utf16())
+    }
 }
 
 #[cfg(test)]

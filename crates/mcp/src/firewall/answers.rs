@@ -1,5 +1,7 @@
 //! What the server says: answers to what was asked, and news.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::{Firewall, PROMPTS_CHANGED, Purpose, RESOURCES_CHANGED, Seen, Step, TOOLS_CHANGED};
@@ -182,7 +184,7 @@ impl Firewall {
             if self.resources.len() < RESOURCES_MAX {
                 self.resources.insert(item.name);
             }
-            let mut body = item.body;
+            let mut body = Arc::unwrap_or_clone(item.body);
             if let Some(body) = body.as_object_mut() {
                 body.shift_remove("uriTemplate");
             }

@@ -1,6 +1,6 @@
 //! What the client asks for, once the server is ready.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
@@ -218,18 +218,18 @@ impl Firewall {
 
     fn show(&mut self, id: &Id, kind: ItemKind, step: &mut Step) {
         let Some(offer) = &self.offer else { return };
+        let own = |bodies: &[Arc<Value>]| bodies.iter().map(|body| (**body).clone()).collect();
         let (key, change, list): (_, _, Vec<Value>) = match kind {
-            ItemKind::Prompt => ("prompts", PROMPTS_CHANGED, offer.prompts.clone()),
+            ItemKind::Prompt => ("prompts", PROMPTS_CHANGED, own(&offer.prompts)),
             ItemKind::ResourceTemplate => (
                 "resourceTemplates",
                 RESOURCES_CHANGED,
-                offer.templates.clone(),
+                own(&offer.templates),
             ),
-            _ => (
-                "tools",
-                TOOLS_CHANGED,
-                offer.tools().map(|tool| tool.body.clone()).collect(),
-            ),
+            _ => {
+                let tools = offer.tools().map(|tool| (*tool.body).clone());
+                ("tools", TOOLS_CHANGED, tools.collect())
+            }
         };
         self.served.insert(kind);
         self.told.remove(change);

@@ -30,7 +30,7 @@ pub(crate) fn catalogue(tools: &[Value]) -> Catalogue {
     catalogue.items.extend(tools.iter().map(|body| Item {
         kind: ItemKind::Tool,
         name: body["name"].as_str().unwrap().to_owned(),
-        body: body.clone(),
+        body: body.clone().into(),
     }));
     catalogue
 }

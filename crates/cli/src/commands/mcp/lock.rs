@@ -303,7 +303,7 @@ pub(super) fn trust(
         items.push(Item {
             kind: pinned.kind,
             name: pinned.name.clone(),
-            body: kept,
+            body: kept.into(),
         });
     }
     show::items(&items, printer);

@@ -62,7 +62,7 @@ pub(super) fn run(place: &Place, scan: &Scan, printer: Printer) -> Result<ExitCo
                 items.push(Item {
                     kind: pinned.kind,
                     name: pinned.name.clone(),
-                    body: kept,
+                    body: kept.into(),
                 });
             }
             look(name, &items, &entry.launch.argv);
