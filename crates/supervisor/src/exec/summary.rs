@@ -15,10 +15,9 @@ pub(super) fn summary(text: &str, bytes: usize, rest: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     let failed = failed(&lines);
     let mut summary = String::new();
+    let named = take(failed.iter().map(String::as_str), bytes / 2);
     if !failed.is_empty() {
         let _ = writeln!(summary, "[{} failed]", failed.len());
-        let room = bytes / 2;
-        let named = take(failed.iter().copied(), room);
         add(&mut summary, named.iter());
         if named.len() < failed.len() {
             let _ = writeln!(summary, "[and {} more]", failed.len() - named.len());
@@ -29,10 +28,13 @@ pub(super) fn summary(text: &str, bytes: usize, rest: &str) -> String {
     let (_, later) = lines.split_at(head.len());
     let tail = take(later.iter().rev().copied(), left * 2 / 5);
     let (between, _) = later.split_at(later.len() - tail.len());
-    let mut known: BTreeSet<&str> = failed.into_iter().collect();
-    let telling = between.iter().filter(|line| tells_of_error(line)).copied();
-    let telling: Vec<_> = telling.filter(|line| known.insert(line.trim())).collect();
-    let telling = take(telling.into_iter(), left * 2 / 5);
+    let mut known = BTreeSet::new();
+    let telling = between
+        .iter()
+        .copied()
+        .filter(|line| tells_of_error(line) && !named.iter().any(|name| line.contains(name)));
+    let telling = telling.filter(|line| known.insert(line.trim()));
+    let telling = take(telling, left * 2 / 5);
     add(&mut summary, head.iter());
     let _ = writeln!(
         summary,
@@ -91,34 +93,67 @@ fn tells_of_error(line: &str) -> bool {
         && !none.iter().any(|word| line.contains(word))
 }
 
-/// The tests that failed, as their frameworks name them, each once.
-pub(super) fn failed<'t>(lines: &[&'t str]) -> Vec<&'t str> {
+/// The tests that failed, as their frameworks name them, and where a compiler found errors,
+/// each once.
+fn failed(lines: &[&str]) -> Vec<String> {
     let mut known = BTreeSet::new();
-    let mut list = false;
+    let mut part = Part::default();
     let mut failed = Vec::new();
     for line in lines {
         let text = line.trim();
-        let name = named(line, text, list);
-        list = begins_list(text, list);
-        if let Some(name) = name.filter(|name| !name.is_empty() && known.insert(*name)) {
+        let name = part.error_of_rust(text).or_else(|| {
+            let name = error_of_compiler(text).or_else(|| named(line, text, part));
+            name.map(str::to_owned)
+        });
+        part.goes_on(text);
+        if let Some(name) = name.filter(|name| !name.is_empty() && known.insert(name.clone())) {
             failed.push(name);
         }
     }
     failed
 }
 
-/// Whether a list of nothing but names of failed tests goes on after the line: cargo's
-/// after `failures:`, CTest's after its own words.
-fn begins_list(text: &str, list: bool) -> bool {
-    match text {
-        "The following tests FAILED:" => true,
-        "" => false,
-        _ => list && text.contains(" - "),
+/// Where in a log one is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part<'t> {
+    /// Below CTest's `The following tests FAILED:`.
+    of_ctest: bool,
+    /// Below the `Failures:` of jasmine and others, which number them.
+    numbered: bool,
+    /// Below an error of rustc, of which this is the message; its place comes next.
+    error: Option<&'t str>,
+}
+
+impl<'t> Part<'t> {
+    fn goes_on(&mut self, text: &'t str) {
+        self.of_ctest =
+            text == "The following tests FAILED:" || self.of_ctest && text.contains(" - ");
+        self.numbered |= text == "Failures:";
+        let is_error = text.starts_with("error: ") || text.starts_with("error[");
+        self.error = is_error.then_some(text);
+    }
+
+    /// The place of an error of rustc, and what it is.
+    fn error_of_rust(&self, text: &str) -> Option<String> {
+        let place = text.strip_prefix("--> ")?;
+        Some(format!("{place}: {}", self.error?))
     }
 }
 
+/// An error of gcc, clang, javac, mypy (`file:1:2: error: why`) or tsc.
+fn error_of_compiler(text: &str) -> Option<&str> {
+    let marks = [": error: ", ": fatal error: ", "): error TS"];
+    let at = marks.iter().find_map(|mark| text.find(mark))?;
+    let place = text.get(..at)?;
+    let has_line = place
+        .rsplit([':', '('])
+        .next()?
+        .starts_with(|c: char| c.is_ascii_digit());
+    (has_line && !place.contains(' ')).then_some(text)
+}
+
 /// The name of the failed test that `line` tells, if it does.
-fn named<'t>(line: &'t str, text: &'t str, list: bool) -> Option<&'t str> {
+fn named<'t>(line: &'t str, text: &'t str, part: Part<'_>) -> Option<&'t str> {
     let between = |before: &str, after: &str| {
         text.strip_prefix(before)?
             .strip_suffix(after)
@@ -149,6 +184,10 @@ fn named<'t>(line: &'t str, text: &'t str, list: bool) -> Option<&'t str> {
         let name = rest.trim_start_matches(|c: char| c.is_ascii_digit() || " -".contains(c));
         return Some(name).filter(|name| !name.contains("# TODO") && !name.contains("# SKIP"));
     }
+    // ava: `✘ [fail]: suite › test`.
+    if let Some(name) = after(&["✘ [fail]: "]) {
+        return Some(name);
+    }
     // jest `● suite › test`, `✕ test`; vitest `× test`; node's `✖ test`.
     if let Some(name) = after(&["● ", "✕ ", "× ", "✖ ", "✗ "]) {
         let heading = name.starts_with("failing tests") || name == "Console";
@@ -169,17 +208,18 @@ fn named<'t>(line: &'t str, text: &'t str, list: bool) -> Option<&'t str> {
     {
         return Some(name);
     }
-    // mocha and PHPUnit: `  1) name`, with the suite before it.
+    // mocha, jasmine and PHPUnit: `  1) name`.
     let numbered = text.split_once(") ").filter(|(number, name)| {
         let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
         digits && !name.is_empty()
     });
-    if let Some((_, name)) = numbered.filter(|_| line.starts_with("  ") || text.contains("::")) {
+    let is_listed = line.starts_with("  ") || text.contains("::") || part.numbered;
+    if let Some((_, name)) = numbered.filter(|_| is_listed) {
         return Some(name);
     }
     // CTest: `  3 - name (Failed)`.
     let of_list = text.split_once(" - ").map(|(_, name)| name);
-    of_list.filter(|_| list)
+    of_list.filter(|_| part.of_ctest)
 }
 
 #[cfg(test)]
@@ -220,6 +260,8 @@ mod tests {
                 &["src/x.test.ts > suite > test"],
             ),
             ("  1 failing\n\n  1) suite\n       does it:\n", &["suite"]),
+            ("  ✘ [fail]: a › b\n", &["a › b"]),
+            ("Failures:\n1) suite does\n  Message:\n", &["suite does"]),
             ("[  FAILED  ] A.b (3 ms)\n", &["A.b (3 ms)"]),
             (
                 "rspec ./spec/x_spec.rb:12 # X does\n",
@@ -234,6 +276,15 @@ mod tests {
             let lines: Vec<_> = log.lines().collect();
             assert_eq!(failed(&lines), names, "{log}");
         }
+        let errors = "src/a.c:3:5: error: no\nerror[E1]: why\n  --> src/x.rs:2:1\nwarning: w\n  --> src/y.rs:1:1\n\
+                      a(1,2): error TS1: x\nother: error: y\n";
+        let lines: Vec<_> = errors.lines().collect();
+        let places = [
+            "src/a.c:3:5: error: no",
+            "src/x.rs:2:1: error[E1]: why",
+            "a(1,2): error TS1: x",
+        ];
+        assert_eq!(failed(&lines), places);
         let passed: Vec<_> = "test a ... ok\n1 passed\nFAILED\nerror: could not\n"
             .lines()
             .collect();
@@ -256,7 +307,7 @@ mod tests {
             assert!(summary.contains(&format!("module::case_{number}\n")));
         }
         for part in [
-            "[40 failed]",
+            "[41 failed]",
             "Compiling x",
             "mismatched types",
             "ask for the rest",
@@ -270,5 +321,47 @@ mod tests {
     fn one_endless_line_is_cut() {
         let summary = summary(&"ä".repeat(100_000), 1000, "x");
         assert!(summary.len() <= 1000);
+    }
+
+    /// A log of a real run, and what names its failures.
+    fn real_logs() -> Vec<(String, String, Vec<String>)> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/logs");
+        let mut logs = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|kind| kind == "gz") {
+                let packed = std::fs::File::open(&path).unwrap();
+                let mut text = String::new();
+                let mut log = flate2::read::GzDecoder::new(packed);
+                std::io::Read::read_to_string(&mut log, &mut text).unwrap();
+                let known = path.with_extension("").with_extension("json");
+                let known: serde_json::Value =
+                    serde_json::from_slice(&std::fs::read(known).unwrap()).unwrap();
+                let failed = serde_json::from_value(known["failed"].clone()).unwrap();
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                logs.push((name, text, failed));
+            }
+        }
+        logs.sort();
+        logs
+    }
+
+    #[test]
+    fn twenty_real_logs_are_told_in_few_words_with_every_failure_named() {
+        let logs = real_logs();
+        assert_eq!(logs.len(), 20);
+        let mut missing = Vec::new();
+        for (name, text, failed) in logs {
+            let summary = summary(&text, 6000, "`tool_output` with `of` 7 tells more");
+            if let Some(folder) = std::env::var_os("STOCKADE_TEST_SUMMARIES") {
+                std::fs::write(std::path::Path::new(&folder).join(&name), &summary).unwrap();
+            }
+            assert!(summary.len() <= 6000, "{name}: {}", summary.len());
+            let lost = failed
+                .iter()
+                .filter(|failed| !summary.contains(failed.as_str()));
+            missing.extend(lost.map(|lost| format!("{name}: {lost}")));
+        }
+        assert!(missing.is_empty(), "{missing:#?}");
     }
 }
