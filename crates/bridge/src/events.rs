@@ -5,11 +5,11 @@ use crate::MESSAGE_MAX;
 /// An event that does not end.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event of the server has more than {MESSAGE_MAX} bytes")]
-pub(crate) struct TooLong;
+pub struct TooLong;
 
 /// Reads events from a stream as it comes.
 #[derive(Debug, Default)]
-pub(crate) struct Events {
+pub struct Events {
     line: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
@@ -19,11 +19,9 @@ pub(crate) struct Events {
 
 impl Events {
     /// Takes the next piece, and gives the data of each event that it ends.
-    pub(crate) fn push(
-        &mut self,
-        piece: &[u8],
-        mut event: impl FnMut(Vec<u8>),
-    ) -> Result<(), TooLong> {
+    /// # Errors
+    /// When an event is longer than a message may be.
+    pub fn push(&mut self, piece: &[u8], mut event: impl FnMut(Vec<u8>)) -> Result<(), TooLong> {
         for byte in piece {
             let follows = std::mem::take(&mut self.after_return);
             match byte {

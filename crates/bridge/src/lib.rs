@@ -21,7 +21,10 @@ use tokio::{
     time::timeout,
 };
 
-pub use self::endpoint::BridgeError;
+pub use self::{
+    endpoint::BridgeError,
+    events::{Events, TooLong},
+};
 use self::{endpoint::Endpoint, message::Sent, session::Session};
 
 /// The longest message, in bytes; the firewall takes none that is longer.

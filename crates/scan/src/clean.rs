@@ -17,7 +17,7 @@ const NAME_MAX: usize = 80;
 
 /// Takes known values, in every form of theirs, and keys that are known by their
 /// format out of texts, and says in their place what they were.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TextCleaner {
     formats: Formats,
     known: KnownValues<usize>,

@@ -22,7 +22,7 @@ const PART: usize = 16 << 10;
 const FINDINGS_MAX: usize = 64;
 
 /// What finds keys by their format.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Formats {
     prefixes: AhoCorasick,
     longest_prefix: usize,

@@ -7,6 +7,7 @@ use crate::forms::forms;
 /// Finds values that are known, in every form in which somebody might write
 /// them: raw, base64 in all alignments, hexadecimal, percent-encoded and
 /// JSON-escaped. Case does not matter, since names of headers have none.
+#[derive(Clone)]
 pub struct KnownValues<T> {
     automaton: AhoCorasick,
     /// Whose each form is.
