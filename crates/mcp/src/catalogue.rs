@@ -86,6 +86,8 @@ pub enum Reason {
     Inexact(String),
     /// A rule blocks it.
     Found(Finding),
+    /// The policy does not let it be called, in words.
+    Forbidden(String),
 }
 
 impl Reason {
@@ -96,6 +98,7 @@ impl Reason {
             Self::New => "R02",
             Self::Twice | Self::Inexact(_) => "C08",
             Self::Found(finding) => finding.rule,
+            Self::Forbidden(_) => "C01",
         }
     }
 
@@ -116,6 +119,7 @@ impl Reason {
             Self::New => "nobody approved it".to_owned(),
             Self::Twice => "another one has its name".to_owned(),
             Self::Inexact(why) => why.clone(),
+            Self::Forbidden(why) => format!("the policy does not let it be called: {why}"),
             Self::Found(finding) => format!("{} ({})", finding.detail, finding.place),
         }
     }
@@ -218,6 +222,27 @@ impl Offer {
             name: item.name.clone(),
             reason,
         });
+    }
+
+    /// Shows no tool that is `forbidden`, whatever is approved.
+    pub(crate) fn forbid(&mut self, forbidden: &BTreeMap<String, String>) {
+        if forbidden.is_empty() {
+            return;
+        }
+        let tools = std::mem::take(&mut self.tools);
+        self.by_name.clear();
+        for (name, tool) in tools {
+            if let Some(why) = forbidden.get(&name) {
+                self.withheld.push(Withheld {
+                    kind: ItemKind::Tool,
+                    name,
+                    reason: Reason::Forbidden(why.clone()),
+                });
+            } else {
+                self.by_name.insert(name.clone(), self.tools.len());
+                self.tools.push((name, tool));
+            }
+        }
     }
 
     /// The tools, in the server's order.

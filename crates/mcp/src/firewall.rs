@@ -191,6 +191,8 @@ pub struct Firewall {
     told: BTreeSet<&'static str>,
     /// Resources that the client has seen in a list.
     resources: BTreeSet<String>,
+    /// Tools that the policy does not let be called, and why.
+    forbidden: BTreeMap<String, String>,
 }
 
 impl Firewall {
@@ -222,7 +224,15 @@ impl Firewall {
             stale: false,
             told: BTreeSet::new(),
             resources: BTreeSet::new(),
+            forbidden: BTreeMap::new(),
         }
+    }
+
+    /// Shows none of these tools, for these reasons, whatever is approved.
+    #[must_use]
+    pub fn without(mut self, forbidden: BTreeMap<String, String>) -> Self {
+        self.forbidden = forbidden;
+        self
     }
 
     /// Opens the server and lists all it offers, without a client.

@@ -7,7 +7,10 @@ mod tool_call;
 pub(crate) use self::tool_call::{Advice, in_words};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, LazyLock, PoisonError, RwLock},
+    sync::{
+        Arc, LazyLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,10 @@ use stockade_policy::{
 };
 use stockade_types::{Denial, Effect, EffectKind, TaskId, Verdict, visible};
 
-use crate::{approvals::Approvals, error::SupervisorError, exec::Stdin, policy::TaskPolicy};
+use crate::{
+    approvals::Approvals, error::SupervisorError, exec::Stdin, mcp::FirewallSettings,
+    policy::TaskPolicy,
+};
 
 /// How many characters of a command a refusal repeats.
 const SHOWN_MAX: usize = 160;
@@ -55,6 +61,8 @@ type Rules = Arc<LazyLock<Read, Box<dyn FnOnce() -> Read + Send>>>;
 type Read = Result<Policy, PolicyError>;
 
 struct Court {
+    /// Whether no rules but Stockade's own are there, which forbid no tool of MCP by name.
+    is_plain: AtomicBool,
     /// Replaced as a whole: who asks gets the old rules or the new ones.
     rules: RwLock<Rules>,
     task: TaskId,
@@ -103,8 +111,10 @@ impl Judge {
         workspace: String,
         person: Option<Arc<dyn Person>>,
     ) -> Self {
+        let is_plain = AtomicBool::new(policy.is_stockades_own());
         let rules: Rules = Arc::new(LazyLock::new(Box::new(move || read(&policy))));
         Self(Arc::new(Court {
+            is_plain,
             rules: RwLock::new(rules),
             task: task.clone(),
             workspace,
@@ -122,6 +132,7 @@ impl Judge {
 
     /// Judges by `policy` from now on.
     pub(crate) fn replace(&self, policy: Policy) {
+        self.0.is_plain.store(false, Ordering::Release);
         let mut rules = self.0.rules.write().unwrap_or_else(PoisonError::into_inner);
         *rules = Arc::new(LazyLock::new(Box::new(move || Ok(policy))));
     }
@@ -136,6 +147,38 @@ impl Judge {
         let rules = self.rules();
         let policy = (**rules).as_ref().ok()?;
         Some(policy.decide(effects))
+    }
+
+    /// `settings` of the MCP server `name`, without the tools that may not be called.
+    pub(crate) fn mcp_tools(&self, mut settings: FirewallSettings, name: &str) -> FirewallSettings {
+        settings.forbidden = self.forbidden_tools(name, settings.tools());
+        settings
+    }
+
+    /// Which of `tools` of the MCP server `server` the rules forbid, and why. Nobody is
+    /// asked about them yet: what is to be asked about is forbidden too.
+    pub(crate) fn forbidden_tools<'t>(
+        &self,
+        server: &str,
+        tools: impl Iterator<Item = &'t str>,
+    ) -> BTreeMap<String, String> {
+        if self.0.is_plain.load(Ordering::Acquire) {
+            return BTreeMap::new();
+        }
+        let mut forbidden = BTreeMap::new();
+        for tool in tools {
+            let effect = Effect::new(EffectKind::McpCall, "mcp").on(format!("{server}/{tool}"));
+            let against = match self.decide(&[effect]) {
+                None => Some("the rules cannot be used".to_owned()),
+                Some(decision) => {
+                    let mut findings = decision.findings.iter();
+                    let found = findings.find(|finding| finding.verdict > Verdict::Allow);
+                    found.map(|finding| format!("{} ({})", finding.reason, rule_of(finding)))
+                }
+            };
+            forbidden.extend(against.map(|why| (tool.to_owned(), why)));
+        }
+        forbidden
     }
 
     /// A shell in `folder` with these variables on top of the task's own, and what

@@ -15,6 +15,7 @@ mod process;
 mod tools;
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Seek},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -25,6 +26,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use stockade_mcp::{Catalogue, Era, ItemDigest, ItemKind, Seen};
 use stockade_sandbox::Channel;
+use stockade_types::TaskId;
 
 pub use self::{
     boxed::{BRIDGE_ARGUMENT, BoxPlan, Boxed, ServerWish},
@@ -40,7 +42,10 @@ pub(crate) use self::{
 };
 use crate::{
     error::SupervisorError,
+    judge::Judge,
     part::{self, Part},
+    policy::TaskPolicy,
+    prepare::Host,
 };
 
 /// The longest of what the firewall's process tells, in bytes.
@@ -57,6 +62,26 @@ pub struct FirewallSettings {
     pub approved: Option<Vec<(ItemKind, String, ItemDigest)>>,
     /// The server's era, if it is known.
     pub era: Option<Era>,
+    /// Tools that the policy does not let be called, and why.
+    #[serde(default)]
+    pub forbidden: BTreeMap<String, String>,
+}
+
+impl FirewallSettings {
+    /// The same, without the tools of the server `name` that the rules of the host's people
+    /// forbid.
+    pub fn judged(self, host: &Host, name: &str) -> Self {
+        let policy = TaskPolicy::new(&host.rules, Vec::new());
+        let nobody = TaskId::from_random(rand::random());
+        Judge::new(policy, &nobody, String::new(), None).mcp_tools(self, name)
+    }
+
+    /// The tools that were approved.
+    pub(crate) fn tools(&self) -> impl Iterator<Item = &str> {
+        let items = self.approved.iter().flatten();
+        let tools = items.filter(|(kind, _, _)| *kind == ItemKind::Tool);
+        tools.map(|(_, name, _)| name.as_str())
+    }
 }
 
 /// What a server offers, as its firewall's process read it.

@@ -242,6 +242,7 @@ fn settings(entry: &Entry) -> FirewallSettings {
     FirewallSettings {
         approved: Some(items.collect()),
         era: Some(entry.era),
+        ..FirewallSettings::default()
     }
 }
 

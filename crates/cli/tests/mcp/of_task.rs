@@ -312,3 +312,36 @@ fn the_contract_says_what_each_server_sees() {
     let line = format!("reads {}; no network", folder.display());
     assert!(outcome.stderr.contains(&line), "{outcome:?}");
 }
+
+/// A rule of the user's that forbids one tool of one server.
+const RULE: &str = "@id(\"mine.no-notes\")\n@reason(\"Notes are not written.\")\n\
+    @match(\"effect mcp.call notes/note\")\n@not_match(\"effect mcp.call notes/list\")\n\
+    forbid (principal, action == Action::\"mcp.call\", resource)\n\
+    when { context.target like \"notes/note\" };\n";
+
+#[test]
+fn g5_a_tool_that_a_rule_forbids_is_neither_shown_nor_called_in_a_task_or_outside() {
+    let (host, _) = outside("echo ran");
+    let folder = host.home().join(".config/stockade/policy");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("mine.cedar"), RULE).unwrap();
+    let requests = [lists(), calls("note"), calls("list")];
+    let task = host.start_with(&["--mcp", "notes"], WAIT);
+    let (of_task, _) = client(&host, &task, &requests);
+    let (alone, _) = crate::client(&host, &["notes"], &requests);
+    for heard in [of_task, alone] {
+        assert_eq!(names(&heard[0]), ["list"], "{heard:?}");
+        let refused = heard[1].to_string();
+        assert!(
+            refused.contains("mine.no-notes") && refused.contains("Notes are not written."),
+            "{refused}"
+        );
+        assert!(!text(&heard[1]).contains("ran"));
+        assert!(text(&heard[2]).contains("ran"), "{heard:?}");
+    }
+    eventually("the refusal is recorded", || {
+        bodies(&task, EventKind::Denied)
+            .iter()
+            .any(|body| body.to_string().contains("mine.no-notes"))
+    });
+}

@@ -131,7 +131,8 @@ impl Firewall {
         };
         self.server.items.retain(is_own);
         self.server.items.extend(found);
-        let offer = Offer::of(&self.server, &mut self.pins);
+        let mut offer = Offer::of(&self.server, &mut self.pins);
+        offer.forbid(&self.forbidden);
         let before = self
             .offer
             .as_ref()

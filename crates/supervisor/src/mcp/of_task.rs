@@ -293,9 +293,11 @@ impl Shared {
             input: requests,
             output: answers,
         };
+        let judge = &self.network.answers.judge;
         let settings = FirewallSettings {
             approved: None,
             era: Some(Era::Legacy),
+            forbidden: judge.forbidden_tools(TOOLS, context.tools.keys().map(String::as_str)),
         };
         let ends = (client.as_fd(), client.as_fd());
         let mut firewall = FirewallProcess::serve(&settings, ends, &outside)?;
@@ -347,7 +349,12 @@ impl Shared {
         };
         let server = boxed.start(&errors)?;
         let ends = (client.as_fd(), client.as_fd());
-        let mut firewall = FirewallProcess::serve(&planned.approved, ends, &server)?;
+        let settings = self
+            .network
+            .answers
+            .judge
+            .mcp_tools(planned.approved.clone(), name);
+        let mut firewall = FirewallProcess::serve(&settings, ends, &server)?;
         drop(server);
         client
             .write_all(&answer(Ok(())))

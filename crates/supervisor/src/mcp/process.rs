@@ -99,7 +99,8 @@ fn firewall(settings: FirewallSettings) -> io::Result<Firewall> {
     let keys = Formats::new().map_err(io::Error::other)?;
     let cleaner = TextCleaner::new([], []).map_err(io::Error::other)?;
     let results = ResultRules::new(cleaner);
-    Ok(Firewall::new(pins, settings.era, keys, results, mark))
+    let firewall = Firewall::new(pins, settings.era, keys, results, mark);
+    Ok(firewall.without(settings.forbidden))
 }
 
 fn tell(channel: &Channel, told: &Told) -> io::Result<()> {

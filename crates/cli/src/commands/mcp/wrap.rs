@@ -22,7 +22,8 @@ pub(super) fn run(place: &Place, wrap: &Wrap, printer: Printer) -> Result<ExitCo
             let entry = place.entry(&lock, name)?;
             trust::require(place, name, entry)?;
             is_as_approved(place, name, &entry.launch)?;
-            (entry.launch.clone(), settings(entry))
+            let settings = settings(entry).judged(&host::host()?, name);
+            (entry.launch.clone(), settings)
         }
         None if wrap.first_use => {
             let launch = place.launch(&wrap.command, &wrap.shown, printer)?;
